@@ -1,0 +1,66 @@
+package proto
+
+// Role is one kind of bus client: the subjects it may publish and subscribe to.
+// Embedded and external servers are configured from this one table.
+type Role struct {
+	Name       string
+	Identities []string // Kubernetes users it may speak as on api.<identity>.>
+	Publish    []string // beyond what all may
+	Subscribe  []string
+	// Reads lists the state streams it may consume.
+	Reads []string
+}
+
+const saPrefix = "system:serviceaccount:kube-system:"
+
+// ControllerUser is the Kubernetes user of a built-in controller, as upstream's
+// bootstrap RBAC names it.
+func ControllerUser(controller string) string { return saPrefix + controller }
+
+// NodeUser is the Kubernetes user of a node's agent.
+func NodeUser(node string) string { return "system:node:" + node }
+
+// Users of services that have one identity.
+const (
+	SchedulerUser = "system:kube-scheduler"
+	StatusUser    = saPrefix + "kubus-status"
+	CloudUser     = saPrefix + "cloud-provider"
+	EventsUser    = saPrefix + "kubus-events"
+)
+
+// Controllers lists the users of services/controllers.
+func Controllers() []string {
+	names := []string{
+		"deployment-controller", "replicaset-controller", "endpointslice-controller", "endpoint-controller",
+		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
+		"generic-garbage-collector", "node-controller",
+	}
+	for i, name := range names {
+		names[i] = ControllerUser(name)
+	}
+	return names
+}
+
+// Roles of the control plane and of a node named node.
+func Roles(node string) []Role {
+	return []Role{
+		{Name: "gateway", Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "node.*.tunnel", "$JS.API.>"},
+			Subscribe: []string{APISubjects, HeartbeatSubjects}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
+		{Name: "controllers", Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
+			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: []string{"STATE"}},
+		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
+			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: []string{"STATE"}},
+		{Name: "status", Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
+			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE", "REPORTS"}},
+		{Name: "cloud", Identities: []string{CloudUser}, Publish: []string{"heartbeat.leader.>"},
+			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE"}},
+		{Name: "events", Identities: []string{EventsUser}, Publish: []string{"events.>", "heartbeat.leader.>", "$JS.API.STREAM.INFO.CHANGES", "$JS.API.STREAM.MSG.GET.CHANGES"},
+			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
+		{Name: "proxy", Subscribe: []string{}, Reads: []string{"STATE"}},
+		{Name: "dns", Subscribe: []string{}, Reads: []string{"STATE"}},
+		{Name: "agent", Identities: []string{NodeUser(node)},
+			Publish:   []string{HeartbeatSubject(node), "report." + Token(node) + ".>"},
+			Subscribe: []string{NodeTunnelSubject(node)}},
+		{Name: "automation", Subscribe: []string{"events.>"}, Reads: []string{"CHANGES"}},
+	}
+}

@@ -1,0 +1,101 @@
+package proto
+
+import "time"
+
+// Stream says what a JetStream stream of ours is. package bus turns it into the
+// server's configuration, creates it, and corrects one that differs.
+type Stream struct {
+	Name        string
+	Description string
+	// Class is the first subject token of the objects it keeps; empty for a
+	// stream that keeps no objects.
+	Class    string
+	Subjects []string
+	// Memory keeps the stream in memory; only for what its producers send again.
+	Memory bool
+	// State streams deny delete and purge, keep one message a subject, refuse
+	// rather than drop, allow atomic batches and per-message TTLs.
+	State bool
+	// LastPerSubject keeps only the newest message of a subject.
+	LastPerSubject bool
+	// Async gives up fsync before the acknowledgement (single server only).
+	Async  bool
+	MaxAge time.Duration
+	// MaxBytes drops the oldest beyond it; 0 is no limit. Never on State.
+	MaxBytes int64
+}
+
+// BarrierSubject: one tiny message there gives a read index (package statelog).
+func BarrierSubject(stream, writer string) string {
+	return "state_barrier." + stream + "." + Token(writer)
+}
+
+// FenceUseSubject is touched by each fenced commit, so that the fence is checked in it.
+func FenceUseSubject(name string) string { return "state_fence_use." + Token(name) }
+
+// The streams. Objects are kept by class, since resourceVersions are compared
+// only within a resource and churn must not pin cold data.
+var (
+	StateStream = Stream{
+		Name: "STATE", Class: "state", State: true,
+		Description: "Kubernetes objects, one message a version; the sequence is the resourceVersion",
+		Subjects:    []string{"state.>", "state_fence.*", "state_fence_use.*", "state_barrier.STATE.*"},
+	}
+	LeasesStream = Stream{
+		Name: "LEASES", Class: "state_leases", State: true,
+		Description: "coordination.k8s.io Leases, which change all the time",
+		Subjects:    []string{"state_leases.>", "state_barrier.LEASES.*"},
+	}
+	EventsStream = Stream{
+		Name: "EVENTS", Class: "state_events", State: true,
+		Description: "Kubernetes Events; the gateway gives each a TTL of an hour",
+		Subjects:    []string{"state_events.>", "state_barrier.EVENTS.*"},
+	}
+	ReportsStream = Stream{
+		Name: "REPORTS", Memory: true, LastPerSubject: true,
+		Description: "what agents last said of their pods and nodes; sent again after a reconnect",
+		Subjects:    []string{"report.>"},
+	}
+	ChangesStream = Stream{
+		Name: "CHANGES", Async: true, MaxAge: 24 * time.Hour, MaxBytes: 256 << 20,
+		Description: "the cluster's change events for automation",
+		Subjects:    []string{"events.>"},
+	}
+)
+
+// Streams lists all streams.
+func Streams() []Stream {
+	return []Stream{StateStream, LeasesStream, EventsStream, ReportsStream, ChangesStream}
+}
+
+// StateStreams lists the streams that keep objects.
+func StateStreams() []Stream {
+	return []Stream{StateStream, LeasesStream, EventsStream}
+}
+
+// Events is the one collection behind core/v1 and events.k8s.io/v1 Events.
+var (
+	Events = GroupResource{"", "events"}
+	Leases = GroupResource{"coordination.k8s.io", "leases"}
+)
+
+// StreamFor names the stream that keeps a resource.
+func StreamFor(gr GroupResource) *Stream {
+	switch gr {
+	case Events:
+		return &EventsStream
+	case Leases:
+		return &LeasesStream
+	}
+	return &StateStream
+}
+
+// Headers of messages in state streams.
+const (
+	HeaderOperation = "Kubus-Op"      // "delete" on a tombstone, absent otherwise
+	HeaderRequestID = "Kubus-Request" // the write's own id, to recognise it after an unknown outcome
+	OperationDelete = "delete"
+)
+
+// TombstoneTTL is how long a deletion stays in the log: well beyond any watch window.
+const TombstoneTTL = time.Hour
