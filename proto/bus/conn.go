@@ -1,0 +1,169 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// ErrNoResponders says that nobody listens on the subject; nothing was done.
+var ErrNoResponders = errors.New("nobody answers on the subject")
+
+// Options say where the bus is and who we are. One of URL and InProcess is set.
+type Options struct {
+	URL       string // nats://host:port[,…] or tls://…
+	InProcess interface {
+		InProcessConn() (net.Conn, error)
+	}
+	Name          string // shown by the server's connection list; also the inbox prefix
+	NkeySeedFile  string
+	CAFile        string
+	NoWait        bool // give up at the first refusal instead of waiting for the server
+	Logger        *zap.Logger
+	ReconnectWait time.Duration // default 250 ms
+}
+
+// Conn is a connection to the bus. It reconnects for ever.
+type Conn struct {
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	log *zap.Logger
+
+	mu          sync.Mutex
+	onReconnect []func()
+}
+
+// Connect dials the bus and retries until ctx ends (or once, with NoWait).
+func Connect(ctx context.Context, o Options) (*Conn, error) {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	c := &Conn{log: o.Logger}
+	opts, err := c.options(o)
+	if err != nil {
+		return nil, err
+	}
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		c.nc, err = nats.Connect(o.URL, opts...)
+		if err == nil {
+			break
+		}
+		err = fmt.Errorf("connecting to the bus at %s: %w", target(o), err)
+		if o.NoWait || errors.Is(err, nats.ErrAuthorization) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+	}
+	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithDefaultTimeout(5*time.Second))
+	if err != nil {
+		c.nc.Close()
+		return nil, fmt.Errorf("opening JetStream: %w", err)
+	}
+	return c, nil
+}
+
+func target(o Options) string {
+	if o.InProcess != nil {
+		return "the embedded server"
+	}
+	return o.URL
+}
+
+func (c *Conn) options(o Options) ([]nats.Option, error) {
+	wait := o.ReconnectWait
+	if wait == 0 {
+		wait = 250 * time.Millisecond
+	}
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(wait),
+		nats.ReconnectJitter(wait/2, wait),
+		nats.RetryOnFailedConnect(false),
+		nats.ReconnectBufSize(-1), // a publish while away fails at once: the caller knows what was sent
+		nats.PingInterval(20 * time.Second),
+		nats.Timeout(5 * time.Second),
+		nats.CustomInboxPrefix("_INBOX." + inboxName(o.Name)),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				c.log.Warn("the bus is gone, reconnecting", zap.Error(err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			c.log.Info("the bus is back")
+			c.mu.Lock()
+			handlers := append([]func(){}, c.onReconnect...)
+			c.mu.Unlock()
+			for _, h := range handlers {
+				h()
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			c.log.Warn("bus error", zap.String("subject", subject), zap.Error(err))
+		}),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	if o.NkeySeedFile != "" {
+		key, err := nats.NkeyOptionFromSeed(o.NkeySeedFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the bus key %s: %w", o.NkeySeedFile, err)
+		}
+		opts = append(opts, key)
+	}
+	if o.CAFile != "" {
+		opts = append(opts, nats.RootCAs(o.CAFile), nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}), nats.RootCAs(o.CAFile))
+	}
+	return opts, nil
+}
+
+// inboxName keeps letters and digits of a name: a role may subscribe only below
+// its own inbox prefix, _INBOX.<role>.>.
+func inboxName(name string) string {
+	out := make([]byte, 0, len(name))
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
+			out = append(out, c)
+		}
+	}
+	if len(out) == 0 {
+		return "kubus"
+	}
+	return string(out)
+}
+
+// OnReconnect registers a function that runs after each reconnect.
+func (c *Conn) OnReconnect(f func()) {
+	c.mu.Lock()
+	c.onReconnect = append(c.onReconnect, f)
+	c.mu.Unlock()
+}
+
+// Connected tells whether the server is there right now.
+func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// Drain flushes what was published, ends the subscriptions and closes.
+func (c *Conn) Drain() error {
+	if err := c.nc.FlushTimeout(2 * time.Second); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		c.log.Debug("flushing the bus", zap.Error(err))
+	}
+	c.nc.Close()
+	return nil
+}

@@ -1,0 +1,89 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Header is a message's header; nil when there is none.
+type Header = nats.Header
+
+// Msg is a core message. Data is valid until the handler returns, unless kept by a copy.
+type Msg struct {
+	Subject string
+	Reply   string
+	Header  Header
+	Data    []byte
+
+	conn *Conn
+}
+
+// Respond answers a request. It is an error when nobody asked.
+func (m *Msg) Respond(data []byte) error {
+	if m.Reply == "" {
+		return fmt.Errorf("answering %s: no reply subject", m.Subject)
+	}
+	return m.conn.Publish(m.Reply, data)
+}
+
+// Subscription ends with Stop.
+type Subscription struct{ sub *nats.Subscription }
+
+// Stop ends the subscription; messages in hand are still handled.
+func (s *Subscription) Stop() { _ = s.sub.Unsubscribe() }
+
+// Publish sends a core message: at most once, no answer.
+func (c *Conn) Publish(subject string, data []byte) error {
+	if err := c.nc.Publish(subject, data); err != nil {
+		return fmt.Errorf("publishing %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Request sends a core message and waits for one answer, until ctx ends.
+func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	msg, err := c.nc.RequestWithContext(ctx, subject, data)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, fmt.Errorf("requesting %s: %w", subject, ErrNoResponders)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("requesting %s: %w", subject, err)
+	}
+	return msg.Data, nil
+}
+
+// Subscribe calls h for each message, one after another. With a queue, one
+// subscriber of the queue group gets each message.
+func (c *Conn) Subscribe(subject, queue string, h func(*Msg)) (*Subscription, error) {
+	cb := func(m *nats.Msg) {
+		h(&Msg{Subject: m.Subject, Reply: m.Reply, Header: m.Header, Data: m.Data, conn: c})
+	}
+	var sub *nats.Subscription
+	var err error
+	if queue == "" {
+		sub, err = c.nc.Subscribe(subject, cb)
+	} else {
+		sub, err = c.nc.QueueSubscribe(subject, queue, cb)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("subscribing to %s: %w", subject, err)
+	}
+	if err := sub.SetPendingLimits(-1, 256<<20); err != nil {
+		return nil, fmt.Errorf("subscribing to %s: %w", subject, err)
+	}
+	return &Subscription{sub}, nil
+}
+
+// Flush waits until the server has seen everything published and subscribed so far.
+func (c *Conn) Flush(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		return c.nc.Flush()
+	}
+	return c.nc.FlushWithContext(ctx)
+}
+
+// NewInbox is a subject of our own to be answered on.
+func (c *Conn) NewInbox() string { return c.nc.NewInbox() }

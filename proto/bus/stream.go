@@ -1,0 +1,271 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+)
+
+// EnsureStream creates a stream, or corrects one whose settings differ.
+func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) error {
+	cfg := jetstream.StreamConfig{
+		Name:        s.Name,
+		Description: s.Description,
+		Subjects:    s.Subjects,
+		Storage:     jetstream.FileStorage,
+		Replicas:    max(replicas, 1),
+		MaxAge:      s.MaxAge,
+		MaxBytes:    -1,
+		Duplicates:  100 * time.Millisecond, // we recognise our own writes by header
+	}
+	if s.MaxBytes > 0 {
+		cfg.MaxBytes = s.MaxBytes
+	}
+	if s.MaxAge > 0 && cfg.Duplicates > s.MaxAge {
+		cfg.Duplicates = s.MaxAge
+	}
+	if s.Memory {
+		cfg.Storage = jetstream.MemoryStorage
+	}
+	if s.State {
+		cfg.Discard = jetstream.DiscardNew
+		cfg.DenyDelete = true
+		cfg.DenyPurge = true
+		cfg.AllowMsgTTL = true
+		cfg.AllowAtomicPublish = true
+	}
+	if s.State || s.LastPerSubject {
+		cfg.MaxMsgsPerSubject = 1
+	}
+	if s.Async && cfg.Replicas == 1 && !s.Memory {
+		cfg.PersistMode = jetstream.AsyncPersistMode
+	}
+	_, err := c.js.CreateStream(ctx, cfg)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		_, err = c.js.UpdateStream(ctx, cfg)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// StreamState is what the server says of a stream.
+type StreamState struct {
+	Messages uint64
+	Bytes    uint64
+	FirstSeq uint64
+	LastSeq  uint64
+	Replicas int
+}
+
+// StreamState asks for a stream's state. On one server the answer is the truth;
+// on several it may come from a deposed leader.
+func (c *Conn) StreamState(ctx context.Context, stream string) (StreamState, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return StreamState{}, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	info := s.CachedInfo()
+	return StreamState{
+		Messages: info.State.Msgs, Bytes: info.State.Bytes,
+		FirstSeq: info.State.FirstSeq, LastSeq: info.State.LastSeq, Replicas: info.Config.Replicas,
+	}, nil
+}
+
+// StreamMsg is one stored message. Data is the receiver's to keep.
+type StreamMsg struct {
+	Subject string
+	Header  Header
+	Data    []byte
+	Seq     uint64
+	Time    time.Time
+}
+
+// Consume hands over the messages of a stream in order and without gaps until
+// ctx ends; h runs on one goroutine. from is the first sequence wanted; 0 starts
+// with the last message of each subject. No subjects means all. Lost servers and
+// missed messages are made good inside; only a ctx that ended is returned.
+func (c *Conn) Consume(ctx context.Context, stream string, subjects []string, from uint64, h func(*StreamMsg)) error {
+	next, fromLast := from, from == 0
+	for wait := 50 * time.Millisecond; ; {
+		began := time.Now()
+		err := c.consumeOnce(ctx, stream, subjects, next, fromLast && next == 0, func(m *StreamMsg) {
+			if m.Seq < next {
+				return
+			}
+			next = m.Seq + 1
+			h(m)
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(began) > 10*time.Second {
+			wait = 50 * time.Millisecond
+		}
+		c.log.Warn("consumer ended, starting again", zap.String("stream", stream), zap.Uint64("seq", next), zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 2*time.Second)
+	}
+}
+
+func (c *Conn) consumeOnce(ctx context.Context, stream string, subjects []string, from uint64, last bool, h func(*StreamMsg)) error {
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: subjects, InactiveThreshold: time.Minute}
+	if last {
+		cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
+		if len(subjects) == 0 {
+			cfg.FilterSubjects = []string{">"}
+		}
+	} else {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(from, 1)
+	}
+	cons, err := c.js.OrderedConsumer(ctx, stream, cfg)
+	if err != nil {
+		return fmt.Errorf("consuming %s: %w", stream, err)
+	}
+	ended := make(chan error, 1)
+	run, err := cons.Consume(func(m jetstream.Msg) {
+		meta, err := m.Metadata()
+		if err != nil {
+			return
+		}
+		h(&StreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Seq: meta.Sequence.Stream, Time: meta.Timestamp})
+	}, jetstream.PullMaxMessages(2048), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrConnectionClosed) {
+			c.log.Debug("consumer", zap.String("stream", stream), zap.Error(err))
+			return
+		}
+		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrOrderedConsumerReset) {
+			select {
+			case ended <- err:
+			default:
+			}
+		}
+	}))
+	if err != nil {
+		return fmt.Errorf("consuming %s: %w", stream, err)
+	}
+	defer func() {
+		run.Stop()
+		<-run.Closed()
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-ended:
+		return err
+	case <-run.Closed():
+		return errors.New("consumer closed")
+	}
+}
+
+// LastOn gives the newest message of a subject, or nil. The answer may be stale
+// while a cluster changes leaders.
+func (c *Conn) LastOn(ctx context.Context, stream, subject string) (*StreamMsg, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("last message of %s: %w", subject, err)
+	}
+	return &StreamMsg{Subject: m.Subject, Header: m.Header, Data: m.Data, Seq: m.Sequence, Time: m.Time}, nil
+}
+
+// PublishStream stores one message and gives its sequence once it is durable.
+func (c *Conn) PublishStream(ctx context.Context, subject string, data []byte, header Header) (uint64, error) {
+	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data, Header: header}, jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return 0, classify(err)
+	}
+	return ack.Sequence, nil
+}
+
+// Pending is a publish on its way.
+type Pending struct{ future jetstream.PubAckFuture }
+
+// Wait gives the sequence once the message is durable, or the classified error.
+func (p *Pending) Wait(ctx context.Context, timeout time.Duration) (uint64, error) {
+	t := time.NewTimer(timeout)
+	defer t.Stop()
+	select {
+	case ack := <-p.future.Ok():
+		return ack.Sequence, nil
+	case err := <-p.future.Err():
+		return 0, classify(err)
+	case <-t.C:
+		return 0, ErrUnknownOutcome
+	case <-ctx.Done():
+		return 0, ErrUnknownOutcome
+	}
+}
+
+// PublishAsync stores one message without waiting.
+func (c *Conn) PublishAsync(subject string, data []byte, header Header) (*Pending, error) {
+	f, err := c.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data, Header: header}, jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return nil, classify(err)
+	}
+	return &Pending{f}, nil
+}
+
+// BatchMsg is one message of an atomic batch.
+type BatchMsg struct {
+	Subject string
+	Header  Header // expectations only; the batch headers are added
+	Data    []byte
+}
+
+// PublishBatch stores the messages together or not at all (ADR-50), at most
+// 1,000. The messages get consecutive sequences; last is that of the final one.
+// Every message's expectation must hold; none may name a subject twice.
+func (c *Conn) PublishBatch(ctx context.Context, id string, msgs []BatchMsg, timeout time.Duration) (last uint64, err error) {
+	for i := range msgs {
+		h := msgs[i].Header
+		if h == nil {
+			h = Header{}
+		}
+		h["Nats-Batch-Id"] = []string{id}
+		h["Nats-Batch-Sequence"] = []string{strconv.Itoa(i + 1)}
+		m := &nats.Msg{Subject: msgs[i].Subject, Header: h, Data: msgs[i].Data}
+		if i+1 < len(msgs) {
+			if err := c.nc.PublishMsg(m); err != nil {
+				return 0, classify(err)
+			}
+			continue
+		}
+		h["Nats-Batch-Commit"] = []string{"1"}
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		resp, err := c.nc.RequestMsgWithContext(ctx, m)
+		if err != nil {
+			return 0, classify(err)
+		}
+		return parseAck(resp.Data)
+	}
+	return 0, errors.New("empty batch")
+}
+
+// Expectation headers.
+const (
+	HeaderExpectLastSubjectSeq = "Nats-Expected-Last-Subject-Sequence"
+	HeaderExpectSubject        = "Nats-Expected-Last-Subject-Sequence-Subject"
+	HeaderTTL                  = "Nats-TTL"
+	HeaderBatchID              = "Nats-Batch-Id"
+)
