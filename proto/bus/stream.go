@@ -88,17 +88,32 @@ type StreamMsg struct {
 	Data    []byte
 	Seq     uint64
 	Time    time.Time
+	Pending uint64 // how many more the stream holds for this consumer right now
 }
 
-// Consume hands over the messages of a stream in order and without gaps until
+// ConsumeOptions say what to consume.
+type ConsumeOptions struct {
+	Stream   string
+	Subjects []string // none: all
+	From     uint64   // the first sequence wanted; 0: the last message of each subject
+	// Started is told, each time a consumer is made, how many messages wait for it.
+	Started func(pending uint64)
+}
+
+// Consume is ConsumeWith without a Started.
+func (c *Conn) Consume(ctx context.Context, stream string, subjects []string, from uint64, h func(*StreamMsg)) error {
+	return c.ConsumeWith(ctx, ConsumeOptions{Stream: stream, Subjects: subjects, From: from}, h)
+}
+
+// ConsumeWith hands over the messages of a stream in order and without gaps until
 // ctx ends; h runs on one goroutine. from is the first sequence wanted; 0 starts
 // with the last message of each subject. No subjects means all. Lost servers and
 // missed messages are made good inside; only a ctx that ended is returned.
-func (c *Conn) Consume(ctx context.Context, stream string, subjects []string, from uint64, h func(*StreamMsg)) error {
-	next, fromLast := from, from == 0
+func (c *Conn) ConsumeWith(ctx context.Context, o ConsumeOptions, h func(*StreamMsg)) error {
+	next := o.From
 	for wait := 50 * time.Millisecond; ; {
 		began := time.Now()
-		err := c.consumeOnce(ctx, stream, subjects, next, fromLast && next == 0, func(m *StreamMsg) {
+		err := c.consumeOnce(ctx, o, next, func(m *StreamMsg) {
 			if m.Seq < next {
 				return
 			}
@@ -111,7 +126,7 @@ func (c *Conn) Consume(ctx context.Context, stream string, subjects []string, fr
 		if time.Since(began) > 10*time.Second {
 			wait = 50 * time.Millisecond
 		}
-		c.log.Warn("consumer ended, starting again", zap.String("stream", stream), zap.Uint64("seq", next), zap.Error(err))
+		c.log.Warn("consumer ended, starting again", zap.String("stream", o.Stream), zap.Uint64("seq", next), zap.Error(err))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -121,19 +136,25 @@ func (c *Conn) Consume(ctx context.Context, stream string, subjects []string, fr
 	}
 }
 
-func (c *Conn) consumeOnce(ctx context.Context, stream string, subjects []string, from uint64, last bool, h func(*StreamMsg)) error {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: subjects, InactiveThreshold: time.Minute}
-	if last {
+func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h func(*StreamMsg)) error {
+	stream := o.Stream
+	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: o.Subjects, InactiveThreshold: time.Minute}
+	if from == 0 {
 		cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
-		if len(subjects) == 0 {
+		if len(o.Subjects) == 0 {
 			cfg.FilterSubjects = []string{">"}
 		}
 	} else {
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(from, 1)
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
 	cons, err := c.js.OrderedConsumer(ctx, stream, cfg)
 	if err != nil {
 		return fmt.Errorf("consuming %s: %w", stream, err)
+	}
+	if o.Started != nil {
+		if info := cons.CachedInfo(); info != nil {
+			o.Started(info.NumPending)
+		}
 	}
 	ended := make(chan error, 1)
 	run, err := cons.Consume(func(m jetstream.Msg) {
@@ -141,7 +162,7 @@ func (c *Conn) consumeOnce(ctx context.Context, stream string, subjects []string
 		if err != nil {
 			return
 		}
-		h(&StreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Seq: meta.Sequence.Stream, Time: meta.Timestamp})
+		h(&StreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Seq: meta.Sequence.Stream, Time: meta.Timestamp, Pending: meta.NumPending})
 	}, jetstream.PullMaxMessages(2048), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrConnectionClosed) {
 			c.log.Debug("consumer", zap.String("stream", stream), zap.Error(err))

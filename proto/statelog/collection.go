@@ -1,0 +1,257 @@
+package statelog
+
+import (
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/google/btree"
+
+	"kubus.dev/proto"
+)
+
+// The watch window of a collection: as many versions as fit both bounds.
+const (
+	windowEvents = 16384
+	windowBytes  = 48 << 20
+	windowKeep   = 256 // never less, however large
+)
+
+// collection holds the objects of one resource: the live ones in a copy-on-write
+// tree, the recent versions in a window that watches read.
+type collection struct {
+	gr proto.GroupResource
+
+	mu       sync.RWMutex
+	tree     *btree.BTreeG[*Entry]
+	frozen   *Snapshot // clones nobody changes; nil after a change
+	revision uint64    // of the newest change
+	tombs    map[tombKey]tomb
+	indexes  map[string]*index
+
+	events      []Event // the window, oldest first; elements never change
+	base        uint64  // number of the first element since the start
+	floor       uint64  // changes up to this revision are not in the window
+	windowBytes int
+	changed     chan struct{} // closed and replaced when events are added
+}
+
+type tombKey struct{ namespace, name string }
+
+type tomb struct {
+	revision uint64
+	at       time.Time
+}
+
+func newCollection(gr proto.GroupResource) *collection {
+	return &collection{
+		gr:      gr,
+		tree:    btree.NewG(32, lessEntry),
+		tombs:   map[tombKey]tomb{},
+		changed: make(chan struct{}),
+	}
+}
+
+func lessEntry(a, b *Entry) bool {
+	if a.key.Namespace != b.key.Namespace {
+		return a.key.Namespace < b.key.Namespace
+	}
+	return a.key.Name < b.key.Name
+}
+
+// EventType says what a version means to its object.
+type EventType uint8
+
+const (
+	Added EventType = iota + 1
+	Modified
+	Deleted
+)
+
+func (t EventType) String() string {
+	switch t {
+	case Added:
+		return "ADDED"
+	case Modified:
+		return "MODIFIED"
+	case Deleted:
+		return "DELETED"
+	}
+	return "INVALID"
+}
+
+// Event is one change. Prev is the version before, nil for Added. The Entry of
+// a Deleted event holds the final state and the revision of the deletion.
+type Event struct {
+	Type  EventType
+	Entry *Entry
+	Prev  *Entry
+}
+
+// apply takes the next version. During bootstrap (notify false) the window stays empty.
+func (c *collection) apply(e *Entry, notify bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	prev, _ := c.tree.Get(e)
+	if prev != nil && prev.revision >= e.revision {
+		return
+	}
+	c.revision = max(c.revision, e.revision)
+	c.frozen = nil
+	tk := tombKey{e.key.Namespace, e.key.Name}
+	if e.deleted {
+		if prev != nil {
+			c.tree.Delete(prev)
+		}
+		c.tombs[tk] = tomb{e.revision, e.stored}
+		c.sweepTombs(e.stored)
+	} else {
+		c.tree.ReplaceOrInsert(e)
+		delete(c.tombs, tk)
+	}
+	for _, ix := range c.indexes {
+		ix.replace(prev, e)
+	}
+	if !notify {
+		c.floor = max(c.floor, e.revision)
+		return
+	}
+	ev := Event{Type: Modified, Entry: e, Prev: prev}
+	switch {
+	case e.deleted && prev == nil:
+		return // nobody ever saw it
+	case e.deleted:
+		ev.Type = Deleted
+	case prev == nil:
+		ev.Type = Added
+	}
+	c.record(ev)
+}
+
+func (c *collection) record(ev Event) {
+	c.events = append(c.events, ev)
+	c.windowBytes += len(ev.Entry.data)
+	drop := 0
+	for len(c.events)-drop > windowKeep && (len(c.events)-drop > windowEvents || c.windowBytes > windowBytes) {
+		c.windowBytes -= len(c.events[drop].Entry.data)
+		c.floor = c.events[drop].Entry.revision
+		drop++
+	}
+	if drop > 0 {
+		c.base += uint64(drop)
+		c.events = c.events[drop:]
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// sweepTombs forgets tombstones that the store has expired as well.
+func (c *collection) sweepTombs(now time.Time) {
+	if len(c.tombs)&1023 != 0 {
+		return
+	}
+	for k, t := range c.tombs {
+		if now.Sub(t.at) > 2*proto.TombstoneTTL {
+			delete(c.tombs, k)
+		}
+	}
+}
+
+// last gives the live entry, and the revision of the subject's last message
+// (that of the tombstone when there is no live entry; 0 when there is nothing).
+func (c *collection) last(ns, name string) (*Entry, uint64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if e, ok := c.tree.Get(probe(ns, name)); ok {
+		return e, e.revision
+	}
+	return nil, c.tombs[tombKey{ns, name}].revision
+}
+
+func (c *collection) forgetTomb(ns, name string, revision uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := (tombKey{ns, name}); c.tombs[k].revision == revision {
+		delete(c.tombs, k)
+	}
+}
+
+// drop removes an expired entry that carries the newest revision itself.
+func (c *collection) drop(e *Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tree.Delete(e)
+	c.frozen = nil
+	for _, ix := range c.indexes {
+		ix.replace(e, &Entry{key: e.key, deleted: true})
+	}
+}
+
+func probe(ns, name string) *Entry {
+	return &Entry{key: proto.Key{Namespace: ns, Name: name}}
+}
+
+// snapshot gives the collection as it is; revision is how far the view has come.
+func (c *collection) snapshot(revision uint64) Snapshot {
+	c.mu.RLock()
+	frozen, newest := c.frozen, c.revision
+	c.mu.RUnlock()
+	if frozen == nil {
+		c.mu.Lock()
+		if c.frozen == nil {
+			s := &Snapshot{tree: c.tree.Clone(), indexes: make(map[string]*indexTree, len(c.indexes))}
+			for name, ix := range c.indexes {
+				s.indexes[name] = ix.tree.Clone()
+			}
+			c.frozen = s
+		}
+		frozen, newest = c.frozen, c.revision
+		c.mu.Unlock()
+	}
+	s := *frozen
+	s.revision = max(revision, newest)
+	return s
+}
+
+// addIndex builds an index over what is there.
+func (c *collection) addIndex(name string, fn IndexFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.indexes[name] != nil {
+		return
+	}
+	ix := newIndex(fn)
+	c.tree.Ascend(func(e *Entry) bool {
+		ix.replace(nil, e)
+		return true
+	})
+	if c.indexes == nil {
+		c.indexes = map[string]*index{}
+	}
+	c.indexes[name] = ix
+	c.frozen = nil
+}
+
+// start gives the number of the first event after a revision.
+func (c *collection) start(after uint64) (uint64, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if after < c.floor {
+		return 0, ErrExpired
+	}
+	i := sort.Search(len(c.events), func(i int) bool { return c.events[i].Entry.revision > after })
+	return c.base + uint64(i), nil
+}
+
+// since gives the events from a number on, or a channel that tells of the next.
+func (c *collection) since(number uint64) ([]Event, <-chan struct{}, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if number < c.base {
+		return nil, nil, ErrExpired
+	}
+	if rest := c.events[number-c.base:]; len(rest) > 0 {
+		return rest[:len(rest):len(rest)], nil, nil
+	}
+	return nil, c.changed, nil
+}

@@ -1,0 +1,367 @@
+package statelog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
+)
+
+// View is one stream's objects in this process: snapshots, watches, and how far
+// the log has been read. Safe for concurrent use.
+type View struct {
+	stream proto.Stream
+	log    *zap.Logger
+	expire time.Duration // objects vanish after it; 0 never
+
+	applied atomic.Uint64
+	ready   chan struct{}
+	failed  atomic.Pointer[error]
+
+	mu          sync.Mutex // guards what follows; held while entries are applied
+	collections sync.Map   // proto.GroupResource → *collection; written under mu
+	goal        uint64     // bootstrap is complete at this revision
+	durable     uint64     // acknowledged up to here
+	held        []*bus.StreamMsg
+	holdTimer   *time.Timer
+	waiters     []waiter
+	fences      map[string]Fence
+	expiry      []*Entry
+	expiryTimer *time.Timer
+}
+
+type waiter struct {
+	revision uint64
+	done     chan struct{}
+}
+
+// Fence is the newest epoch of a fence: the revision of its last message.
+type Fence struct {
+	Epoch  uint64 `json:"-"`
+	Holder string `json:"holder"`
+}
+
+func newView(stream proto.Stream, logger *zap.Logger) *View {
+	v := &View{stream: stream, log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
+	if stream.Name == proto.EventsStream.Name {
+		v.expire = EventTTL
+	}
+	return v
+}
+
+// EventTTL is how long Kubernetes Events are kept, as upstream's --event-ttl.
+const EventTTL = time.Hour
+
+// Revision is how far this view has read the log.
+func (v *View) Revision() uint64 { return v.applied.Load() }
+
+// Ready waits until everything that was in the log at the start is in the view.
+func (v *View) Ready(ctx context.Context) error {
+	select {
+	case <-v.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("view of %s: read up to %d: %w", v.stream.Name, v.Revision(), ctx.Err())
+	}
+}
+
+// IsReady is Ready without waiting.
+func (v *View) IsReady() bool {
+	select {
+	case <-v.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Snapshot gives a resource as it is now. A resource nobody ever wrote is empty.
+func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
+	// The revision is read first: everything up to it is in the tree.
+	rev := v.applied.Load()
+	return v.collection(gr).snapshot(rev)
+}
+
+// Get gives one live object, or nil, without taking a snapshot.
+func (v *View) Get(gr proto.GroupResource, ns, name string) *Entry {
+	e, _ := v.collection(gr).last(ns, name)
+	return e
+}
+
+// Resources lists the resources that have or had objects.
+func (v *View) Resources() []proto.GroupResource {
+	var out []proto.GroupResource
+	v.collections.Range(func(k, _ any) bool {
+		out = append(out, k.(proto.GroupResource))
+		return true
+	})
+	return out
+}
+
+// AddIndex makes Snapshot.ByIndex work for name; adding it again changes nothing.
+func (v *View) AddIndex(gr proto.GroupResource, name string, fn IndexFunc) {
+	v.collection(gr).addIndex(name, fn)
+}
+
+// Fence gives the newest epoch of a fence; zero when it was never taken.
+func (v *View) Fence(name string) Fence {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.fences[name]
+}
+
+// WaitFor returns once the view has read the log up to revision.
+func (v *View) WaitFor(ctx context.Context, revision uint64) error {
+	if v.applied.Load() >= revision {
+		return nil
+	}
+	v.mu.Lock()
+	if v.applied.Load() >= revision {
+		v.mu.Unlock()
+		return nil
+	}
+	w := waiter{revision, make(chan struct{})}
+	v.waiters = append(v.waiters, w)
+	v.mu.Unlock()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		v.mu.Lock()
+		for i := range v.waiters {
+			if v.waiters[i].done == w.done {
+				v.waiters = append(v.waiters[:i], v.waiters[i+1:]...)
+				break
+			}
+		}
+		v.mu.Unlock()
+		return fmt.Errorf("waiting for revision %d of %s (at %d): %w", revision, v.stream.Name, v.Revision(), ctx.Err())
+	}
+}
+
+func (v *View) collection(gr proto.GroupResource) *collection {
+	if c, ok := v.collections.Load(gr); ok {
+		return c.(*collection)
+	}
+	c := newCollection(gr)
+	c.floor = v.applied.Load()
+	got, _ := v.collections.LoadOrStore(gr, c)
+	return got.(*collection)
+}
+
+// run reads the stream until ctx ends. subjects restricts what is kept; nil is all.
+func (v *View) run(ctx context.Context, conn *bus.Conn, subjects []string) error {
+	state, err := v.streamState(ctx, conn)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.goal, v.durable = state.LastSeq, max(v.durable, state.LastSeq)
+	v.mu.Unlock()
+	sub, err := conn.Subscribe(proto.WatermarkSubject(v.stream.Name), "", func(m *bus.Msg) {
+		if seq, err := strconv.ParseUint(string(m.Data), 10, 64); err == nil {
+			v.mu.Lock()
+			v.acknowledge(seq)
+			v.mu.Unlock()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer sub.Stop()
+	started := func(pending uint64) {
+		if pending == 0 {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.becomeReady()
+		}
+	}
+	return conn.ConsumeWith(ctx, bus.ConsumeOptions{Stream: v.stream.Name, Subjects: subjects, From: max(state.FirstSeq, 1), Started: started}, v.receive)
+}
+
+func (v *View) streamState(ctx context.Context, conn *bus.Conn) (bus.StreamState, error) {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		state, err := conn.StreamState(ctx, v.stream.Name)
+		if err == nil || ctx.Err() != nil {
+			return state, err
+		}
+		v.log.Debug("stream not there yet", zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return state, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// receive takes a message from the consumer. Members of an atomic batch can be
+// seen before the batch is on disk; they wait for an acknowledgement, for a later
+// message outside a batch, or (their gateway died) for a moment.
+func (v *View) receive(m *bus.StreamMsg) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	inBatch := len(m.Header[bus.HeaderBatchID]) > 0
+	if inBatch && m.Seq > v.durable {
+		v.held = append(v.held, m)
+		if v.holdTimer == nil {
+			v.holdTimer = time.AfterFunc(100*time.Millisecond, func() {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				v.holdTimer = nil
+				v.release(^uint64(0))
+			})
+		}
+		return
+	}
+	v.release(^uint64(0))
+	v.take(m)
+}
+
+// acknowledge says that everything up to seq is durable.
+func (v *View) acknowledge(seq uint64) {
+	v.durable = max(v.durable, seq)
+	v.release(v.durable)
+}
+
+func (v *View) release(upTo uint64) {
+	n := 0
+	for n < len(v.held) && v.held[n].Seq <= upTo {
+		v.take(v.held[n])
+		n++
+	}
+	if n > 0 {
+		v.held = append(v.held[:0], v.held[n:]...)
+	}
+	if len(v.held) == 0 && v.holdTimer != nil {
+		v.holdTimer.Stop()
+		v.holdTimer = nil
+	}
+}
+
+func (v *View) take(m *bus.StreamMsg) {
+	if m.Seq <= v.applied.Load() {
+		return
+	}
+	switch class, rest, _ := strings.Cut(m.Subject, "."); class {
+	case v.stream.Class:
+		key, err := proto.ParseStateSubject(m.Subject)
+		if err != nil {
+			v.log.Error("message on a subject that names no object", zap.String("subject", m.Subject), zap.Uint64("seq", m.Seq), zap.Error(err))
+			break
+		}
+		e := NewEntry(key, m.Seq, m.Data, first(m.Header, proto.HeaderOperation) == proto.OperationDelete)
+		e.stored = m.Time
+		e.requestID, _ = strconv.ParseUint(first(m.Header, proto.HeaderRequestID), 16, 64)
+		v.put(e)
+	case "state_fence":
+		var f Fence
+		if name, err := proto.Untoken(rest); err == nil && json.Unmarshal(m.Data, &f) == nil {
+			f.Epoch = m.Seq
+			v.fences[name] = f
+		}
+	}
+	v.advance(m.Seq)
+	if m.Pending == 0 || m.Seq >= v.goal {
+		v.becomeReady()
+	}
+}
+
+// becomeReady ends the bootstrap: everything that was in the log at the start is
+// in the view, even when its last messages have expired since.
+func (v *View) becomeReady() {
+	if !v.IsReady() {
+		v.advance(v.goal)
+		close(v.ready)
+	}
+}
+
+// put makes an entry visible; the caller advances.
+func (v *View) put(e *Entry) {
+	c := v.collection(e.key.GroupResource)
+	if v.expire > 0 && !e.deleted {
+		left := v.expire - time.Since(e.stored)
+		if left <= 0 {
+			return
+		}
+		v.expiry = append(v.expiry, e)
+		if v.expiryTimer == nil {
+			v.expiryTimer = time.AfterFunc(left, v.expireSome)
+		}
+	}
+	c.apply(e, v.IsReady())
+}
+
+// expireSome removes objects whose time is over; the log drops them by itself and
+// says nothing.
+func (v *View) expireSome() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.expiryTimer = nil
+	for len(v.expiry) > 0 {
+		e := v.expiry[0]
+		left := v.expire - time.Since(e.stored)
+		if left > 0 {
+			v.expiryTimer = time.AfterFunc(left, v.expireSome)
+			return
+		}
+		v.expiry = v.expiry[1:]
+		c := v.collection(e.key.GroupResource)
+		if live, rev := c.last(e.key.Namespace, e.key.Name); live == e {
+			gone := &Entry{key: e.key, revision: v.applied.Load(), data: e.data, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
+			if gone.revision > rev {
+				c.apply(gone, true)
+			} else {
+				c.drop(e)
+			}
+			c.forgetTomb(e.key.Namespace, e.key.Name, gone.revision)
+		}
+	}
+}
+
+func (v *View) advance(seq uint64) {
+	if seq <= v.applied.Load() {
+		return
+	}
+	v.applied.Store(seq)
+	kept := v.waiters[:0]
+	for _, w := range v.waiters {
+		if w.revision <= seq {
+			close(w.done)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(v.waiters[len(kept):])
+	v.waiters = kept
+}
+
+// offer applies acknowledged writes of our own at once when nothing is missing
+// before them, so that a writer does not wait for the consumer. entries are in
+// the order of their revisions, first to last without a gap in the log between.
+func (v *View) offer(first, last uint64, entries []*Entry) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.IsReady() && v.applied.Load()+1 == first && len(v.held) == 0 {
+		for _, e := range entries {
+			v.put(e)
+		}
+		v.advance(last)
+	}
+	v.acknowledge(last)
+}
+
+func first(h bus.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
