@@ -1,0 +1,42 @@
+package resource
+
+import (
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	api "k8s.io/kubernetes/pkg/apis/apps"
+	"k8s.io/kubernetes/pkg/registry/apps/deployment"
+	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
+)
+
+var (
+	appsV1  = schema.GroupVersion{Group: "apps", Version: "v1"}
+	scaleV1 = schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}
+)
+
+func apps() []*Kind {
+	return []*Kind{
+		{
+			GVR: appsV1.WithResource("deployments"), GVK: appsV1.WithKind("Deployment"), Singular: "deployment",
+			ShortNames: []string{"deploy"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{appsV1},
+			New:     func() runtime.Object { return &api.Deployment{} },
+			NewList: func() runtime.Object { return &api.DeploymentList{} },
+			Create:  deployment.Strategy, Update: deployment.Strategy, Delete: deployment.Strategy,
+			Subresources: []Subresource{
+				{Name: "scale", Kind: scaleV1, Verbs: updatable, Scale: true},
+				{Name: "status", Kind: appsV1.WithKind("Deployment"), Verbs: updatable, Update: deployment.StatusStrategy},
+			},
+		},
+		{
+			GVR: appsV1.WithResource("replicasets"), GVK: appsV1.WithKind("ReplicaSet"), Singular: "replicaset",
+			ShortNames: []string{"rs"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{appsV1},
+			New:     func() runtime.Object { return &api.ReplicaSet{} },
+			NewList: func() runtime.Object { return &api.ReplicaSetList{} },
+			Create:  replicaset.Strategy, Update: replicaset.Strategy, Delete: replicaset.Strategy,
+			Attrs: replicaset.GetAttrs,
+			Subresources: []Subresource{
+				{Name: "scale", Kind: scaleV1, Verbs: updatable, Scale: true},
+				{Name: "status", Kind: appsV1.WithKind("ReplicaSet"), Verbs: updatable, Update: replicaset.StatusStrategy},
+			},
+		},
+	}
+}

@@ -1,0 +1,116 @@
+package resource
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"kubus.dev/proto"
+)
+
+// Kind is one row: a collection in the state log and how it is served.
+type Kind struct {
+	// GVR and GVK are those of the storage version, the one the log keeps.
+	GVR schema.GroupVersionResource
+	GVK schema.GroupVersionKind
+
+	Singular   string
+	ShortNames []string
+	Categories []string
+	Namespaced bool
+
+	// Served lists every group and version under which the collection appears.
+	// It starts with the storage version. Only Events have a second one so far.
+	Served []schema.GroupVersion
+
+	// New and NewList make empty objects of the internal version.
+	New     func() runtime.Object
+	NewList func() runtime.Object
+
+	// The strategies are upstream's: what is defaulted, validated and kept on
+	// the main resource's verbs.
+	Create rest.RESTCreateStrategy
+	Update rest.RESTUpdateStrategy
+	Delete rest.RESTDeleteStrategy
+
+	Subresources []Subresource
+
+	// Attrs gives an object's labels and the fields that selectors may name, as
+	// upstream's storage does. Nil: name and namespace only.
+	Attrs func(obj runtime.Object) (labels.Set, fields.Set, error)
+
+	// TTL is how long an object lives after its last write; 0 is for ever.
+	TTL time.Duration
+	// Sealed says that the log keeps the object's content as ciphertext.
+	Sealed bool
+	// ReturnDeleted says that DELETE answers with the object rather than a Status.
+	ReturnDeleted bool
+	// Verbs narrows the verbs of the main resource; nil is all of them.
+	Verbs []string
+}
+
+// Subresource is one path below an object.
+type Subresource struct {
+	Name string // "status", "binding"
+	// Kind is what the path accepts and answers; its version is that of the
+	// serving version where the group is the kind's own.
+	Kind  schema.GroupVersionKind
+	Verbs []string // as discovery lists them, sorted
+	// Update is set where the path changes a part of the object by update and
+	// patch (status, finalize, ephemeralcontainers): upstream's strategy for it.
+	Update rest.RESTUpdateStrategy
+	// Scale says that the path shows the object as an autoscaling/v1 Scale.
+	Scale bool
+}
+
+// GR names the collection in the state log.
+func (k *Kind) GR() proto.GroupResource {
+	return proto.GroupResource{Group: k.GVR.Group, Resource: k.GVR.Resource}
+}
+
+// GroupResource is GR in upstream's type, for errors.
+func (k *Kind) GroupResource() schema.GroupResource { return k.GVR.GroupResource() }
+
+// Key names one object in the state log.
+func (k *Kind) Key(namespace, name string) proto.Key {
+	return proto.Key{GroupResource: k.GR(), Namespace: namespace, Name: name}
+}
+
+// ServedKind is the kind as gv shows it.
+func (k *Kind) ServedKind(gv schema.GroupVersion) schema.GroupVersionKind {
+	return gv.WithKind(k.GVK.Kind)
+}
+
+// ServedListKind is the kind of a list as gv shows it.
+func (k *Kind) ServedListKind(gv schema.GroupVersion) schema.GroupVersionKind {
+	return gv.WithKind(k.GVK.Kind + "List")
+}
+
+// AllVerbs are those of a resource whose row does not narrow them.
+var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+
+// ServedVerbs lists the main resource's verbs, sorted.
+func (k *Kind) ServedVerbs() []string {
+	if k.Verbs != nil {
+		return k.Verbs
+	}
+	return AllVerbs
+}
+
+// Serves says whether the main resource answers verb.
+func (k *Kind) Serves(verb string) bool { return slices.Contains(k.ServedVerbs(), verb) }
+
+// Subresource finds one by name; nil if there is none.
+func (k *Kind) Subresource(name string) *Subresource {
+	for i := range k.Subresources {
+		if k.Subresources[i].Name == name {
+			return &k.Subresources[i]
+		}
+	}
+	return nil
+}

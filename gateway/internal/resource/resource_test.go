@@ -1,0 +1,73 @@
+package resource_test
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"kubus.dev/gateway/internal/resource"
+)
+
+func TestEveryRowIsWhole(t *testing.T) {
+	seen := map[schema.GroupVersionResource]bool{}
+	for _, k := range resource.Table() {
+		if k.New == nil || k.NewList == nil || k.Create == nil || k.Update == nil || k.Delete == nil || k.Singular == "" {
+			t.Errorf("%v: a part of the row is missing", k.GVR)
+		}
+		if k.Namespaced != k.Create.NamespaceScoped() {
+			t.Errorf("%v: namespaced is %v, its strategy says otherwise", k.GVR, k.Namespaced)
+		}
+		if len(k.Served) == 0 || k.Served[0] != k.GVR.GroupVersion() {
+			t.Errorf("%v: the storage version must be served first, got %v", k.GVR, k.Served)
+		}
+		if seen[k.GVR] {
+			t.Errorf("%v: twice in the table", k.GVR)
+		}
+		seen[k.GVR] = true
+		for _, gv := range k.Served {
+			if !resource.Scheme.Recognizes(k.ServedKind(gv)) || !resource.Scheme.Recognizes(k.ServedListKind(gv)) {
+				t.Errorf("%v: the scheme does not know %v", k.GVR, gv)
+			}
+		}
+	}
+}
+
+func TestEncodingIsCanonicalAndComesBack(t *testing.T) {
+	for _, k := range resource.Table() {
+		obj := k.New()
+		accessor, err := meta.Accessor(obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		accessor.SetName("x")
+		accessor.SetResourceVersion("42")
+		data, err := k.Encode(obj)
+		if err != nil {
+			t.Fatalf("%v: %v", k.GVR, err)
+		}
+		want := `{"kind":"` + k.GVK.Kind + `","apiVersion":"` + k.GVK.GroupVersion().String() + `","metadata":{"name":"x"`
+		if !strings.HasPrefix(string(data), want) || strings.Contains(string(data), "resourceVersion") {
+			t.Errorf("%v: got %s", k.GVR, data)
+		}
+		if accessor.GetResourceVersion() != "42" {
+			t.Errorf("%v: encoding changed the object", k.GVR)
+		}
+		back, err := k.Decode(data)
+		if err != nil {
+			t.Fatalf("%v: %v", k.GVR, err)
+		}
+		if a, _ := meta.Accessor(back); a.GetName() != "x" {
+			t.Errorf("%v: came back as %v", k.GVR, back)
+		}
+	}
+}
+
+func TestEventsAreOneCollectionUnderTwoGroups(t *testing.T) {
+	a := resource.Find(schema.GroupVersionResource{Version: "v1", Resource: "events"})
+	b := resource.Find(schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"})
+	if a == nil || a != b {
+		t.Errorf("got %v and %v", a, b)
+	}
+}

@@ -1,0 +1,25 @@
+package resource
+
+import (
+	"context"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/kubernetes/pkg/printers"
+	printersinternal "k8s.io/kubernetes/pkg/printers/internalversion"
+	printersstorage "k8s.io/kubernetes/pkg/printers/storage"
+)
+
+var generator = sync.OnceValue(func() printersstorage.TableConvertor {
+	return printersstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(printersinternal.AddHandlers)}
+})
+
+// Tables renders internal objects and lists as kubectl's columns, for every
+// kind. It satisfies upstream's rest.TableConvertor.
+type Tables struct{}
+
+// ConvertToTable renders obj, an object or list of the internal version.
+func (Tables) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	return generator().ConvertToTable(ctx, obj, options)
+}
