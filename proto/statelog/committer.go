@@ -1,0 +1,355 @@
+package statelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
+)
+
+// On one server every message is one fsync and an atomic batch costs about as
+// much as ten of them, whatever it holds: few waiting writes go singly, many
+// together. A cluster groups concurrent publishes by itself.
+const (
+	batchFrom   = 10
+	batchMost   = 500
+	flushes     = 2 // commits under way at once
+	ackTimeout  = 10 * time.Second
+	busyRetries = 40
+)
+
+// committer commits the writes of one stream.
+type committer struct {
+	log  *Log
+	view *View
+	wake chan struct{}
+	slot chan struct{}
+
+	mu      sync.Mutex
+	waiting []*op
+	flying  map[string]bool // subjects with a write under way
+}
+
+func newCommitter(ctx context.Context, l *Log, view *View) *committer {
+	c := &committer{log: l, view: view, wake: make(chan struct{}, 1), slot: make(chan struct{}, flushes), flying: map[string]bool{}}
+	go c.run(ctx)
+	return c
+}
+
+func (c *committer) submit(o *op) {
+	c.mu.Lock()
+	c.waiting = append(c.waiting, o)
+	c.mu.Unlock()
+	c.signal()
+}
+
+func (c *committer) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *committer) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case c.slot <- struct{}{}:
+			}
+			ops := c.take()
+			if len(ops) == 0 {
+				<-c.slot
+				break
+			}
+			go func() {
+				c.flush(ctx, ops)
+				c.land(ops)
+				<-c.slot
+				c.signal()
+			}()
+		}
+	}
+}
+
+// take picks waiting writes of distinct objects that are not under way already,
+// all under one fence.
+func (c *committer) take() []*op {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ops []*op
+	rest := c.waiting[:0]
+	for _, o := range c.waiting {
+		if len(ops) == batchMost || c.flying[o.subject] || len(ops) > 0 && ops[0].fence != o.fence {
+			rest = append(rest, o)
+			continue
+		}
+		c.flying[o.subject] = true
+		ops = append(ops, o)
+	}
+	clear(c.waiting[len(rest):])
+	c.waiting = rest
+	return ops
+}
+
+func (c *committer) land(ops []*op) {
+	c.mu.Lock()
+	for _, o := range ops {
+		delete(c.flying, o.subject)
+	}
+	c.mu.Unlock()
+}
+
+// flush commits independent writes: the fate of one never is another's.
+func (c *committer) flush(ctx context.Context, ops []*op) {
+	ready := ops[:0:0]
+	for _, o := range ops {
+		if err := c.precheck(o); err != nil {
+			o.finish(0, err)
+			continue
+		}
+		ready = append(ready, o)
+	}
+	if len(ready) == 0 {
+		return
+	}
+	fenced := ready[0].fence != FenceEpoch{}
+	if !fenced && (len(ready) < batchFrom || c.log.replicas > 1) {
+		c.singles(ctx, ready)
+		return
+	}
+	err := c.batch(ctx, ready)
+	switch {
+	case err == nil:
+	case !fenced:
+		// One of them is at fault, or the outcome is unknown: each settles its own.
+		c.singles(ctx, ready)
+	case len(ready) == 1 || errors.Is(err, ErrFenced):
+		for _, o := range ready {
+			o.finish(0, err)
+		}
+	default:
+		c.flush(ctx, ready[:len(ready)/2])
+		c.flush(ctx, ready[len(ready)/2:])
+	}
+}
+
+// precheck refuses what cannot succeed: revisions only grow, so a view that is
+// ahead of the expectation is proof.
+func (c *committer) precheck(o *op) error {
+	live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
+	if live != nil && live.revision > o.Expect || live == nil && o.Expect != 0 && last > o.Expect {
+		return &ConflictError{Key: o.Key, Expect: o.Expect, Current: live}
+	}
+	return nil
+}
+
+// expectation is the sequence that the subject must be at: that of the live
+// version, or of the tombstone that a create replaces.
+func (c *committer) expectation(o *op) uint64 {
+	if o.Expect != 0 {
+		return o.Expect
+	}
+	live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
+	if live != nil {
+		return 0
+	}
+	return last
+}
+
+func (c *committer) singles(ctx context.Context, ops []*op) {
+	type flight struct {
+		o       *op
+		expect  uint64
+		pending *bus.Pending
+	}
+	var flights []flight
+	for _, o := range ops {
+		expect := c.expectation(o)
+		p, err := c.log.conn.PublishAsync(o.subject, o.Data, o.header(expect))
+		if err != nil {
+			c.settle(ctx, o, expect, err)
+			continue
+		}
+		flights = append(flights, flight{o, expect, p})
+	}
+	for _, f := range flights {
+		seq, err := f.pending.Wait(ctx, ackTimeout)
+		if err != nil {
+			c.settle(ctx, f.o, f.expect, err)
+			continue
+		}
+		c.succeed(ctx, seq, seq, []*op{f.o})
+	}
+}
+
+// batch commits all or nothing. Its sequences are consecutive; with a fence, the
+// message that checks it comes first.
+func (c *committer) batch(ctx context.Context, ops []*op) error {
+	msgs := make([]bus.BatchMsg, 0, len(ops)+1)
+	if f := ops[0].fence; f != (FenceEpoch{}) {
+		if now := c.view.Fence(f.Name).Epoch; now > f.Epoch {
+			return ErrFenced
+		}
+		msgs = append(msgs, bus.BatchMsg{Subject: proto.FenceUseSubject(f.Name), Header: bus.Header{
+			bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(f.Epoch, 10)},
+			bus.HeaderExpectSubject:        {proto.FenceSubject(f.Name)},
+		}})
+	}
+	for _, o := range ops {
+		msgs = append(msgs, bus.BatchMsg{Subject: o.subject, Header: o.header(c.expectation(o)), Data: o.Data})
+	}
+	last, err := c.log.conn.PublishBatch(ctx, strconv.FormatUint(rand.Uint64(), 36), msgs, ackTimeout)
+	if errors.Is(err, bus.ErrUnknownOutcome) {
+		if done, lookErr := c.lookup(ctx, ops[0]); lookErr == nil && done != 0 {
+			// All or nothing: one of them stored is all of them stored.
+			first := done - uint64(len(msgs)-len(ops))
+			c.succeed(ctx, first, done+uint64(len(ops)-1), ops)
+			return nil
+		}
+	}
+	if err != nil {
+		c.log.log.Debug("batch refused", zap.Int("writes", len(ops)), zap.Error(err))
+		if f := ops[0].fence; f != (FenceEpoch{}) && errors.Is(err, bus.ErrWrongSequence) {
+			if _, err := c.log.barriers[c.view.stream.Name].join(ctx); err == nil && c.view.Fence(f.Name).Epoch != f.Epoch {
+				return ErrFenced
+			}
+		}
+		return err
+	}
+	c.succeed(ctx, last-uint64(len(msgs)-1), last, ops)
+	return nil
+}
+
+// succeed shows the writes in the view and answers them. The ops have the
+// consecutive revisions that end at last.
+func (c *committer) succeed(ctx context.Context, first, last uint64, ops []*op) {
+	entries := make([]*Entry, len(ops))
+	for i, o := range ops {
+		entries[i] = o.entry(last - uint64(len(ops)-1-i))
+	}
+	c.view.offer(first, last, entries)
+	if c.view.Revision() < last {
+		if last != first {
+			// Others' views hold batch members back until they hear that they are durable.
+			_ = c.log.conn.Publish(proto.WatermarkSubject(c.view.stream.Name), strconv.AppendUint(nil, last, 10))
+		}
+		wait, cancel := context.WithTimeout(ctx, ackTimeout)
+		err := c.view.WaitFor(wait, last)
+		cancel()
+		if err != nil {
+			c.log.log.Warn("the view lags behind an acknowledged write", zap.Uint64("seq", last), zap.Error(err))
+		}
+	} else if last != first {
+		_ = c.log.conn.Publish(proto.WatermarkSubject(c.view.stream.Name), strconv.AppendUint(nil, last, 10))
+	}
+	for i, o := range ops {
+		o.finish(entries[i].revision, nil)
+	}
+}
+
+// settle decides what became of a single write that was not acknowledged, and
+// repeats it where it was not done but may be.
+func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error) {
+	for try := 0; ; try++ {
+		switch {
+		case errors.Is(err, bus.ErrBusy):
+			if try == busyRetries {
+				o.finish(0, unavailable(err))
+				return
+			}
+			time.Sleep(time.Millisecond * time.Duration(1+rand.IntN(4)))
+		case errors.Is(err, bus.ErrWrongSequence), errors.Is(err, bus.ErrUnknownOutcome):
+			done, lookErr := c.lookup(ctx, o)
+			if lookErr != nil {
+				o.finish(0, unavailable(fmt.Errorf("%w, and looking it up: %w", err, lookErr)))
+				return
+			}
+			if done != 0 {
+				o.finish(done, nil)
+				return
+			}
+			live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
+			current := last
+			if live != nil {
+				current = live.revision
+			}
+			if current == expect && errors.Is(err, bus.ErrWrongSequence) && live == nil && expect != 0 && o.Expect == 0 {
+				// The store has forgotten the tombstone that we still remember.
+				c.view.collection(o.Key.GroupResource).forgetTomb(o.Key.Namespace, o.Key.Name, expect)
+			} else if !(live == nil && o.Expect == 0 || live != nil && live.revision == o.Expect) {
+				o.finish(0, &ConflictError{Key: o.Key, Expect: o.Expect, Current: live})
+				return
+			}
+			if try == busyRetries {
+				o.finish(0, unavailable(err))
+				return
+			}
+		case errors.Is(err, bus.ErrUnavailable):
+			o.finish(0, unavailable(err))
+			return
+		default:
+			o.finish(0, err)
+			return
+		}
+		if ctx.Err() != nil {
+			o.finish(0, ctx.Err())
+			return
+		}
+		expect = c.expectation(o)
+		var seq uint64
+		var p *bus.Pending
+		if p, err = c.log.conn.PublishAsync(o.subject, o.Data, o.header(expect)); err == nil {
+			if seq, err = p.Wait(ctx, ackTimeout); err == nil {
+				c.succeed(ctx, seq, seq, []*op{o})
+				return
+			}
+		}
+	}
+}
+
+// lookup brings the view up to the present and gives the revision under which
+// the write was stored, 0 when it was not.
+func (c *committer) lookup(ctx context.Context, o *op) (uint64, error) {
+	wait, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	rev, err := c.log.barriers[c.view.stream.Name].join(wait)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.view.WaitFor(wait, rev); err != nil {
+		return 0, err
+	}
+	col := c.view.collection(o.Key.GroupResource)
+	return col.findRequest(o.Key, o.requestID), nil
+}
+
+// findRequest looks for the version that a write made: the live one, or one of
+// the recent past.
+func (c *collection) findRequest(k proto.Key, id uint64) uint64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if e, ok := c.tree.Get(probe(k.Namespace, k.Name)); ok && e.requestID == id {
+		return e.revision
+	}
+	for i := len(c.events) - 1; i >= 0; i-- {
+		if e := c.events[i].Entry; e.requestID == id && e.key == k {
+			return e.revision
+		}
+	}
+	return 0
+}

@@ -1,0 +1,266 @@
+package statelog
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
+)
+
+// MaxObjectBytes is the largest object the log takes: etcd's request limit is not
+// copied, the gateway's request limit of 3 MiB is the user's bound.
+const MaxObjectBytes = 6 << 20
+
+// Write is one change of one object.
+type Write struct {
+	Key proto.Key
+	// Expect is the revision of the live version that is replaced; 0: there is none.
+	Expect uint64
+	// Data is the object's JSON without resourceVersion; the final state for a Delete.
+	// The log keeps it: the caller must not change it afterwards.
+	Data   []byte
+	Delete bool
+	// TTL makes the message expire; 0 keeps it. Tombstones expire by themselves.
+	TTL time.Duration
+}
+
+// Log commits writes. There is one a process, and only gateways have the right.
+// Safe for concurrent use.
+type Log struct {
+	conn     *bus.Conn
+	views    *Views
+	log      *zap.Logger
+	writer   string
+	replicas int
+
+	committers map[string]*committer
+	barriers   map[string]*barrier
+}
+
+// OpenLog makes the state streams (with the given replicas) and a log over them.
+// It ends with ctx. The views must be unrestricted and of the same process.
+func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, logger *zap.Logger) (*Log, error) {
+	id := make([]byte, 6)
+	if _, err := crand.Read(id); err != nil {
+		return nil, fmt.Errorf("naming the writer: %w", err)
+	}
+	l := &Log{conn: conn, views: views, log: logger, writer: hex.EncodeToString(id), replicas: max(replicas, 1),
+		committers: map[string]*committer{}, barriers: map[string]*barrier{}}
+	for _, s := range proto.Streams() {
+		if err := conn.EnsureStream(ctx, s, replicas); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range proto.StateStreams() {
+		view := views.Stream(s)
+		l.committers[s.Name] = newCommitter(ctx, l, view)
+		l.barriers[s.Name] = &barrier{log: l, stream: s.Name}
+	}
+	return l, nil
+}
+
+// Views gives the views of this process.
+func (l *Log) Views() *Views { return l.views }
+
+// View gives the view that holds a resource.
+func (l *Log) View(gr proto.GroupResource) *View { return l.views.For(gr) }
+
+// Commit writes one object and returns its new revision once it is durable and
+// this process's view shows it. Errors: *ConflictError, ErrUnavailable, ErrFenced,
+// ErrAborted, ErrTooLarge, or ctx's. A ctx that ends early leaves the outcome open.
+func (l *Log) Commit(ctx context.Context, w Write) (uint64, error) {
+	if len(w.Data) > MaxObjectBytes {
+		return 0, fmt.Errorf("%s: %d bytes: %w", w.Key, len(w.Data), ErrTooLarge)
+	}
+	if g := groupFrom(ctx); g != nil {
+		return g.commit(ctx, l, w)
+	}
+	op := l.newOp(ctx, w)
+	l.committers[proto.StreamFor(w.Key.GroupResource).Name].submit(op)
+	return op.wait(ctx)
+}
+
+// Barrier gives a revision that is at least that of every write acknowledged, by
+// any gateway, before the call; the view has reached it on return. It is the read
+// index of a linearizable read. Calls that wait share one round trip.
+func (l *Log) Barrier(ctx context.Context, gr proto.GroupResource) (uint64, error) {
+	s := proto.StreamFor(gr)
+	rev, err := l.barriers[s.Name].join(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return rev, l.views.Stream(*s).WaitFor(ctx, rev)
+}
+
+// AcquireFence takes the fence for holder if its epoch still is epoch (0: never
+// taken). It returns the fence as it then is; the caller holds it if Holder is its
+// own and Epoch is new. Every earlier holder's fenced writes fail from here on.
+func (l *Log) AcquireFence(ctx context.Context, name, holder string, epoch uint64) (Fence, error) {
+	data, err := json.Marshal(Fence{Holder: holder})
+	if err != nil {
+		return Fence{}, fmt.Errorf("fence %s: %w", name, err)
+	}
+	view := l.views.Stream(proto.StateStream)
+	seq, err := l.conn.PublishStream(ctx, proto.FenceSubject(name), data, bus.Header{bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(epoch, 10)}})
+	if err == nil {
+		return Fence{Epoch: seq, Holder: holder}, view.WaitFor(ctx, seq)
+	}
+	if !errors.Is(err, bus.ErrWrongSequence) && !errors.Is(err, bus.ErrUnknownOutcome) && !errors.Is(err, bus.ErrBusy) {
+		return Fence{}, unavailable(err)
+	}
+	if _, err := l.Barrier(ctx, proto.GroupResource{Resource: "namespaces"}); err != nil {
+		return Fence{}, err
+	}
+	return view.Fence(name), nil
+}
+
+// FenceEpoch names the epoch under which writes are made.
+type FenceEpoch struct {
+	Name  string
+	Epoch uint64
+}
+
+type fenceKey struct{}
+
+// WithFence makes the writes of ctx fail with ErrFenced once the fence was taken anew.
+func WithFence(ctx context.Context, f FenceEpoch) context.Context {
+	return context.WithValue(ctx, fenceKey{}, f)
+}
+
+func fenceFrom(ctx context.Context) FenceEpoch {
+	f, _ := ctx.Value(fenceKey{}).(FenceEpoch)
+	return f
+}
+
+// op is a write on its way.
+type op struct {
+	Write
+	subject   string
+	requestID uint64
+	fence     FenceEpoch
+	done      chan struct{}
+	revision  uint64
+	err       error
+}
+
+func (l *Log) newOp(ctx context.Context, w Write) *op {
+	return &op{Write: w, subject: w.Key.Subject(), requestID: rand.Uint64() | 1, fence: fenceFrom(ctx), done: make(chan struct{})}
+}
+
+func (o *op) finish(revision uint64, err error) {
+	o.revision, o.err = revision, err
+	close(o.done)
+}
+
+func (o *op) wait(ctx context.Context) (uint64, error) {
+	select {
+	case <-o.done:
+		return o.revision, o.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (o *op) header(expect uint64) bus.Header {
+	h := bus.Header{
+		bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(expect, 10)},
+		proto.HeaderRequestID:          {strconv.FormatUint(o.requestID, 16)},
+	}
+	if o.Delete {
+		h[proto.HeaderOperation] = []string{proto.OperationDelete}
+		h[bus.HeaderTTL] = []string{proto.TombstoneTTL.String()}
+	} else if o.TTL > 0 {
+		h[bus.HeaderTTL] = []string{o.TTL.String()}
+	}
+	return h
+}
+
+func (o *op) entry(revision uint64) *Entry {
+	e := NewEntry(o.Key, revision, o.Data, o.Delete)
+	e.requestID = o.requestID
+	return e
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
+
+// barrier lets many readers share one question for the log's end. A reader may
+// use only an answer to a question asked after it came.
+type barrier struct {
+	log    *Log
+	stream string
+
+	mu      sync.Mutex
+	running bool
+	next    *barrierRound
+}
+
+type barrierRound struct {
+	done     chan struct{}
+	revision uint64
+	err      error
+}
+
+func (b *barrier) join(ctx context.Context) (uint64, error) {
+	b.mu.Lock()
+	if b.next == nil {
+		b.next = &barrierRound{done: make(chan struct{})}
+	}
+	round := b.next
+	if !b.running {
+		b.running = true
+		go b.run()
+	}
+	b.mu.Unlock()
+	select {
+	case <-round.done:
+		return round.revision, round.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (b *barrier) run() {
+	for {
+		b.mu.Lock()
+		round := b.next
+		b.next = nil
+		if round == nil {
+			b.running = false
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+		round.revision, round.err = b.ask()
+		close(round.done)
+	}
+}
+
+// ask: one server's own answer is the truth; a cluster's may come from a deposed
+// leader, so there only a stored message counts.
+func (b *barrier) ask() (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if b.log.replicas == 1 {
+		state, err := b.log.conn.StreamState(ctx, b.stream)
+		if err != nil {
+			return 0, unavailable(err)
+		}
+		return state.LastSeq, nil
+	}
+	seq, err := b.log.conn.PublishStream(ctx, proto.BarrierSubject(b.stream, b.log.writer), nil, nil)
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	return seq, nil
+}
