@@ -1,0 +1,60 @@
+// Package cluster is what a service is given of the cluster: the bus, the views
+// of the state log, and the API. In the all-in-one process all services share
+// the first two; alone, each connects for itself.
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/statelog"
+)
+
+// Client reaches the cluster. Views is nil for agents, which may not read the log.
+type Client struct {
+	Bus   *bus.Conn
+	Views *statelog.Views
+	API   *apiclient.Client
+}
+
+// Options say how a process of its own reaches the cluster.
+type Options struct {
+	URL          string
+	NkeySeedFile string
+	CAFile       string
+	Name         string // the role: connection name and inbox prefix
+	Identity     string // the Kubernetes user to speak as at first
+	// Resources restricts the views to what the service reads; none is everything.
+	Resources []proto.GroupResource
+	// NoViews is for roles that may not read the log.
+	NoViews bool
+	Logger  *zap.Logger
+}
+
+// Connect waits for the bus until ctx ends. The views live until ctx ends.
+func Connect(ctx context.Context, o Options) (*Client, error) {
+	conn, err := bus.Connect(ctx, bus.Options{URL: o.URL, NkeySeedFile: o.NkeySeedFile, CAFile: o.CAFile, Name: o.Name, Logger: o.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("reaching the cluster: %w", err)
+	}
+	c := &Client{Bus: conn, API: apiclient.New(apiclient.OverBus(conn), o.Identity)}
+	if !o.NoViews {
+		c.Views = statelog.OpenViews(ctx, conn, o.Logger, o.Resources...)
+	}
+	return c, nil
+}
+
+// Close flushes and leaves the bus. The context of Connect should have ended.
+func (c *Client) Close() error {
+	if c.Views != nil {
+		if err := c.Views.Wait(); err != nil {
+			return err
+		}
+	}
+	return c.Bus.Drain()
+}

@@ -1,0 +1,281 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/message"
+)
+
+const (
+	// Window is how many bytes of one channel may be on their way unread.
+	Window = 256 << 10
+	// chunk is the most that one frame carries.
+	chunk = 32 << 10
+	// alive: both sides say something at least this often; silence of three
+	// times as long breaks the tunnel.
+	alive = 15 * time.Second
+	// noChannel marks frames that belong to the tunnel as a whole.
+	noChannel = 1 << 16
+)
+
+// ErrBroken: the peer or the bus is gone, or a frame was lost.
+var ErrBroken = errors.New("the tunnel is broken")
+
+// Error is the failure that the other side ended the tunnel with; its text is
+// fit for a user.
+type Error struct{ Text string }
+
+func (e *Error) Error() string { return e.Text }
+
+// Tunnel is one side of a tunnel.
+type Tunnel struct {
+	conn *bus.Conn
+	peer string // where our frames go
+	sub  *bus.Subscription
+
+	done chan struct{} // closed at the end
+
+	mu       sync.Mutex
+	channels map[uint32]*Channel
+	sendSeq  uint64
+	recvSeq  uint64
+	heard    time.Time
+	err      error // why it ended; io.EOF for an orderly end
+	ended    bool
+}
+
+// Dial opens a tunnel to whoever serves subject and waits until it answers. A
+// refusal is an *Error, nobody there bus.ErrNoResponders.
+func Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.TunnelOpen) (*Tunnel, error) {
+	inbox := conn.NewInbox()
+	t := newTunnel(conn, "")
+	sub, err := conn.Subscribe(inbox, "", t.receive)
+	if err != nil {
+		return nil, err
+	}
+	t.sub = sub
+	req := &message.TunnelOpen{Kind: open.Kind, Request: open.Request, Inbox: inbox}
+	data, err := proto.Marshal(req)
+	if err != nil {
+		sub.Stop()
+		return nil, fmt.Errorf("opening a tunnel: %w", err)
+	}
+	answer, err := conn.Request(ctx, subject, data)
+	if err != nil {
+		sub.Stop()
+		return nil, err
+	}
+	var hello message.TunnelFrame
+	if err := proto.Unmarshal(answer, &hello); err != nil || hello.Inbox == "" {
+		sub.Stop()
+		if hello.Error != "" {
+			return nil, &Error{hello.Error}
+		}
+		return nil, fmt.Errorf("opening a tunnel: unreadable answer: %w", ErrBroken)
+	}
+	t.mu.Lock()
+	t.peer = hello.Inbox
+	t.mu.Unlock()
+	go t.keepAlive()
+	return t, nil
+}
+
+// Handler runs one tunnel. Its error is the end that the peer sees; the tunnel is
+// closed when it returns.
+type Handler func(ctx context.Context, open *message.TunnelOpen, t *Tunnel) error
+
+// Serve accepts tunnels on a subject; each runs on a goroutine of its own. The
+// handlers' contexts end with ctx, and when their tunnel breaks.
+func Serve(ctx context.Context, conn *bus.Conn, subject, queue string, h Handler) (*bus.Subscription, error) {
+	return conn.Subscribe(subject, queue, func(m *bus.Msg) {
+		Accept(ctx, conn, m, h)
+	})
+}
+
+// Accept answers one opening message that arrived on a subscription of the caller's.
+func Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) {
+	open := &message.TunnelOpen{}
+	if err := proto.Unmarshal(m.Data, open); err != nil || open.Inbox == "" {
+		respond(m, &message.TunnelFrame{Error: "unreadable opening of a tunnel"})
+		return
+	}
+	t := newTunnel(conn, open.Inbox)
+	inbox := conn.NewInbox()
+	sub, err := conn.Subscribe(inbox, "", t.receive)
+	if err != nil {
+		respond(m, &message.TunnelFrame{Error: "the other side cannot receive: " + err.Error()})
+		return
+	}
+	t.sub = sub
+	respond(m, &message.TunnelFrame{Inbox: inbox})
+	go t.keepAlive()
+	go func() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			select {
+			case <-t.done:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		t.Close(h(ctx, open, t))
+	}()
+}
+
+func respond(m *bus.Msg, f *message.TunnelFrame) {
+	if data, err := proto.Marshal(f); err == nil {
+		_ = m.Respond(data) // a peer that is gone will not miss it
+	}
+}
+
+func newTunnel(conn *bus.Conn, peer string) *Tunnel {
+	return &Tunnel{conn: conn, peer: peer, done: make(chan struct{}), channels: map[uint32]*Channel{}, heard: time.Now()}
+}
+
+// Channel gives a channel; both sides name the same number. The first call makes it.
+func (t *Tunnel) Channel(id byte) *Channel {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.channel(uint32(id))
+}
+
+func (t *Tunnel) channel(id uint32) *Channel {
+	c := t.channels[id]
+	if c == nil {
+		c = &Channel{t: t, id: id}
+		c.readable.L, c.writable.L = &t.mu, &t.mu
+		t.channels[id] = c
+	}
+	return c
+}
+
+// Done is closed when the tunnel has ended.
+func (t *Tunnel) Done() <-chan struct{} { return t.done }
+
+// Err says why the tunnel ended: nil while it is up and after an orderly end, an
+// *Error from the peer, or ErrBroken.
+func (t *Tunnel) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if errors.Is(t.err, io.EOF) {
+		return nil
+	}
+	return t.err
+}
+
+// Close ends the tunnel. The peer reads what is on its way, then io.EOF, or the
+// text of a non-nil err. Further calls do nothing.
+func (t *Tunnel) Close(err error) {
+	t.mu.Lock()
+	if t.ended {
+		t.mu.Unlock()
+		return
+	}
+	f := &message.TunnelFrame{Channel: noChannel, End: true}
+	if err != nil {
+		f.Error = err.Error()
+	}
+	t.send(f)
+	t.end(io.EOF)
+	t.mu.Unlock()
+}
+
+// end is called with the lock held.
+func (t *Tunnel) end(err error) {
+	if t.ended {
+		return
+	}
+	t.ended, t.err = true, err
+	close(t.done)
+	for _, c := range t.channels {
+		c.readable.Broadcast()
+		c.writable.Broadcast()
+	}
+	if t.sub != nil {
+		t.sub.Stop()
+	}
+}
+
+// send is called with the lock held.
+func (t *Tunnel) send(f *message.TunnelFrame) {
+	t.sendSeq++
+	f.Sequence = t.sendSeq
+	data, err := proto.Marshal(f)
+	if err == nil {
+		err = t.conn.Publish(t.peer, data)
+	}
+	if err != nil {
+		t.end(fmt.Errorf("%w: %w", ErrBroken, err))
+	}
+}
+
+func (t *Tunnel) receive(m *bus.Msg) {
+	f := &message.TunnelFrame{}
+	if err := proto.Unmarshal(m.Data, f); err != nil {
+		f = &message.TunnelFrame{}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
+	t.heard = time.Now()
+	t.recvSeq++
+	if f.Sequence != t.recvSeq {
+		t.end(fmt.Errorf("%w: frame %d came instead of %d", ErrBroken, f.Sequence, t.recvSeq))
+		return
+	}
+	if f.End {
+		err := io.EOF
+		if f.Error != "" {
+			err = &Error{f.Error}
+		}
+		t.end(err)
+		return
+	}
+	if f.Channel == noChannel {
+		return
+	}
+	c := t.channel(f.Channel)
+	if f.Credit > c.credit {
+		c.credit = f.Credit
+		c.writable.Broadcast()
+	}
+	if len(f.Data) > 0 {
+		c.buffer = append(c.buffer, f.Data...)
+	}
+	if f.CloseChannel {
+		c.peerClosed = true
+	}
+	if len(f.Data) > 0 || f.CloseChannel {
+		c.readable.Broadcast()
+	}
+}
+
+func (t *Tunnel) keepAlive() {
+	tick := time.NewTicker(alive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.done:
+			return
+		case <-tick.C:
+		}
+		t.mu.Lock()
+		if time.Since(t.heard) > 3*alive {
+			t.end(fmt.Errorf("%w: the other side is silent", ErrBroken))
+		} else if !t.ended {
+			t.send(&message.TunnelFrame{Channel: noChannel})
+		}
+		t.mu.Unlock()
+	}
+}
