@@ -1,0 +1,165 @@
+// Package spec is what kubus-keeper is given and what it leaves behind: the
+// processes it keeps, and the files in its run directory by which another keeper,
+// or the operator's command, finds them.
+package spec
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Spec is the keeper's input, a JSON file.
+type Spec struct {
+	// RunDir holds the keeper's lock and one record a running process.
+	RunDir string `json:"runDir"`
+	// LogDir gets NAME.log for each process and keeper.log.
+	LogDir string `json:"logDir"`
+	// Processes are started in this order and stopped in the reverse one.
+	Processes []Process `json:"processes"`
+}
+
+// Process is one program that shall run until the keeper is told to stop.
+type Process struct {
+	Name string   `json:"name"`
+	Argv []string `json:"argv"`
+	Env  []string `json:"env,omitempty"`
+	// StopSeconds is how long it may take to end after SIGTERM; 0 means 20.
+	StopSeconds int `json:"stopSeconds,omitempty"`
+}
+
+// StopTimeout is how long the process may take to end after SIGTERM.
+func (p *Process) StopTimeout() time.Duration {
+	if p.StopSeconds <= 0 {
+		return 20 * time.Second
+	}
+	return time.Duration(p.StopSeconds) * time.Second
+}
+
+// Load reads a spec and checks it.
+func Load(file string) (*Spec, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keeper's spec: %w", err)
+	}
+	s := &Spec{}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, fmt.Errorf("reading the keeper's spec %s: %w", file, err)
+	}
+	if s.RunDir == "" || s.LogDir == "" {
+		return nil, fmt.Errorf("the keeper's spec %s names no run or log directory", file)
+	}
+	seen := map[string]bool{}
+	for i, p := range s.Processes {
+		if p.Name == "" || strings.ContainsAny(p.Name, "/.") || len(p.Argv) == 0 || seen[p.Name] {
+			return nil, fmt.Errorf("the keeper's spec %s: process %d needs a name of its own without '/' and '.', and a command", file, i)
+		}
+		seen[p.Name] = true
+	}
+	return s, nil
+}
+
+// Record says which process runs under a name.
+type Record struct {
+	PID int `json:"pid"`
+	// Start is the process's start time in clock ticks after boot (proc(5)): a
+	// pid together with it names one process for ever.
+	Start    uint64    `json:"start"`
+	Since    time.Time `json:"since"`
+	Restarts int       `json:"restarts"`
+}
+
+// Alive tells whether that very process still runs; a zombie does not.
+func (r Record) Alive() bool {
+	start, alive := StartTime(r.PID)
+	return alive && start == r.Start
+}
+
+// RecordFile is where the record of a process is kept.
+func RecordFile(runDir, name string) string { return filepath.Join(runDir, name+".json") }
+
+// LockFile is held by the active keeper with flock(2); its record is inside.
+func LockFile(runDir string) string { return filepath.Join(runDir, "keeper.lock") }
+
+// StandbyName is the name under which the standby keeper is recorded.
+const StandbyName = "keeper-standby"
+
+// StoppingFile exists while everything is being stopped: a keeper that takes
+// over then goes on stopping.
+func StoppingFile(runDir string) string { return filepath.Join(runDir, "stopping") }
+
+// ReadRecord reads a record; none is not an error.
+func ReadRecord(file string) (*Record, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Record{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return r, nil
+}
+
+// WriteRecord replaces a record at once.
+func WriteRecord(file string, r Record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// Active gives the keeper that holds the lock of runDir; nil when none does.
+func Active(runDir string) (*Record, error) {
+	f, err := os.OpenFile(LockFile(runDir), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+		return nil, nil // nobody held it; closing gives it back
+	}
+	return ReadRecord(LockFile(runDir))
+}
+
+// StartTime reads a process's start time; alive is false for none and for a zombie.
+func StartTime(pid int) (start uint64, alive bool) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	return parseStat(string(data))
+}
+
+func parseStat(stat string) (start uint64, alive bool) {
+	// The command stands in parentheses and may hold anything.
+	end := strings.LastIndexByte(stat, ')')
+	if end < 0 {
+		return 0, false
+	}
+	fields := strings.Fields(stat[end+1:])
+	const state, startTime = 0, 19 // fields 3 and 22 of proc(5)
+	if len(fields) <= startTime || fields[state] == "Z" || fields[state] == "X" {
+		return 0, false
+	}
+	if _, err := fmt.Sscan(fields[startTime], &start); err != nil {
+		return 0, false
+	}
+	return start, true
+}
