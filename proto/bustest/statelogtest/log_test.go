@@ -1,0 +1,322 @@
+package statelogtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bustest"
+	"kubus.dev/proto/statelog"
+)
+
+func object(name string, n int) []byte {
+	return []byte(fmt.Sprintf(`{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":%q,"labels":{"n":"%d"}},"data":{"n":"%d"}}`, name, n, n))
+}
+
+func TestCreateIsRefusedWhereAnObjectLives(t *testing.T) {
+	l := Open(t)
+	k := Key("configmaps/default/a")
+	rev, err := l.Commit(t.Context(), statelog.Write{Key: k, Data: object("a", 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Commit(t.Context(), statelog.Write{Key: k, Data: object("a", 2)})
+	var conflict *statelog.ConflictError
+	if !errors.As(err, &conflict) || conflict.Current == nil || conflict.Current.Revision() != rev {
+		t.Fatalf("got %v, want a conflict with revision %d", err, rev)
+	}
+}
+
+func TestObjectCanBeCreatedAgainAfterItsDeletion(t *testing.T) {
+	l := Open(t)
+	k := Key("configmaps/default/a")
+	for round := range 3 {
+		rev, err := l.Commit(t.Context(), statelog.Write{Key: k, Data: object("a", round)})
+		if err != nil {
+			t.Fatalf("round %d: creating: %v", round, err)
+		}
+		if _, err := l.Commit(t.Context(), statelog.Write{Key: k, Expect: rev, Data: object("a", round), Delete: true}); err != nil {
+			t.Fatalf("round %d: deleting: %v", round, err)
+		}
+		if e := l.View(k.GroupResource).Get(k.GroupResource, k.Namespace, k.Name); e != nil {
+			t.Fatalf("round %d: still there: %s", round, e.Data())
+		}
+	}
+}
+
+func TestWritesOfManyClientsAllArriveAndConflictsFailAlone(t *testing.T) {
+	l := Open(t)
+	const clients, each = 64, 30
+	shared := Key("configmaps/default/shared")
+	l.Put(shared, map[string]any{"metadata": map[string]any{"name": "shared"}})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	revisions := map[uint64]string{}
+	won := 0
+	for c := range clients {
+		wg.Go(func() {
+			for i := range each {
+				name := fmt.Sprintf("c%d-%d", c, i)
+				rev, err := l.Commit(t.Context(), statelog.Write{Key: Key("configmaps/default/" + name), Data: object(name, i)})
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					return
+				}
+				mu.Lock()
+				if other := revisions[rev]; other != "" {
+					t.Errorf("%s and %s both got revision %d", name, other, rev)
+				}
+				revisions[rev] = name
+				mu.Unlock()
+				live := l.View(shared.GroupResource).Get(shared.GroupResource, "default", "shared")
+				_, err = l.Commit(t.Context(), statelog.Write{Key: shared, Expect: live.Revision(), Data: object("shared", i)})
+				var conflict *statelog.ConflictError
+				switch {
+				case err == nil:
+					mu.Lock()
+					won++
+					mu.Unlock()
+				case !errors.As(err, &conflict):
+					t.Errorf("shared: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if won == 0 {
+		t.Error("no write of the shared object ever won")
+	}
+	snap := l.View(shared.GroupResource).Snapshot(shared.GroupResource)
+	if got, want := snap.Len(), clients*each+1; got != want {
+		t.Errorf("the view holds %d objects, want %d", got, want)
+	}
+	for rev, name := range revisions {
+		if e := snap.Get("default", name); e == nil || e.Revision() != rev {
+			t.Fatalf("%s was acknowledged at %d, the view has %v", name, rev, e)
+		}
+	}
+	// A second process reads the same from the log.
+	views := statelog.OpenViews(t.Context(), l.Conn, zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)))
+	other := views.For(shared.GroupResource)
+	if err := other.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := other.Snapshot(shared.GroupResource).Len(); got != snap.Len() {
+		t.Errorf("another process sees %d objects, want %d", got, snap.Len())
+	}
+}
+
+func TestWatchGivesEveryChangeInOrderAndResumes(t *testing.T) {
+	l := Open(t)
+	gr := Key("configmaps/default/a").GroupResource
+	start := l.View(gr).Snapshot(gr).Revision()
+	var want []string
+	for i := range 50 {
+		k := Key("configmaps/default/o" + strconv.Itoa(i%7))
+		if i%5 == 4 && l.View(gr).Get(gr, k.Namespace, k.Name) != nil {
+			want = append(want, fmt.Sprintf("DELETED %s %d", k.Name, l.Remove(k)))
+			continue
+		}
+		typ := "ADDED"
+		if l.View(gr).Get(gr, k.Namespace, k.Name) != nil {
+			typ = "MODIFIED"
+		}
+		want = append(want, fmt.Sprintf("%s %s %d", typ, k.Name, l.Put(k, map[string]any{"metadata": map[string]any{"name": k.Name}, "i": i})))
+	}
+	for from := range want {
+		after := start
+		if from > 0 {
+			if _, err := fmt.Sscanf(want[from-1], "%s %s %d", new(string), new(string), &after); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, err := l.View(gr).Watch(gr, after)
+		if err != nil {
+			t.Fatalf("watching after %d: %v", after, err)
+		}
+		var got []string
+		for len(got) < len(want)-from {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			events, err := w.Next(ctx)
+			cancel()
+			if err != nil {
+				t.Fatalf("after %d: got %d of %d events: %v", after, len(got), len(want)-from, err)
+			}
+			for _, ev := range events {
+				got = append(got, fmt.Sprintf("%s %s %d", ev.Type, ev.Entry.Key().Name, ev.Entry.Revision()))
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want[from:]) {
+			t.Fatalf("after %d\n got %v\nwant %v", after, got, want[from:])
+		}
+	}
+}
+
+func TestWatchBelowTheWindowIsExpired(t *testing.T) {
+	srv := bustest.Server(t)
+	first := On(t, bustest.Connect(t, srv))
+	k := Key("configmaps/default/a")
+	old := first.Put(k, map[string]any{"metadata": map[string]any{}})
+	first.Put(k, map[string]any{"metadata": map[string]any{}, "x": 1})
+	second := On(t, bustest.Connect(t, srv))
+	if _, err := second.View(k.GroupResource).Watch(k.GroupResource, old); !errors.Is(err, statelog.ErrExpired) {
+		t.Errorf("a view that started later let a watch begin before it: %v", err)
+	}
+}
+
+func TestSnapshotDoesNotChange(t *testing.T) {
+	l := Open(t)
+	gr := Key("configmaps/default/a").GroupResource
+	l.View(gr).AddIndex(gr, "n", func(e *statelog.Entry) []string { return []string{e.Meta().Labels["n"]} })
+	for i := range 10 {
+		name := "o" + strconv.Itoa(i)
+		if _, err := l.Commit(t.Context(), statelog.Write{Key: Key("configmaps/default/" + name), Data: object(name, i%2)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snap := l.View(gr).Snapshot(gr)
+	l.Remove(Key("configmaps/default/o0"))
+	l.Put(Key("configmaps/other/new"), map[string]any{"metadata": map[string]any{}})
+	names := func(s statelog.Snapshot, ns string) (out []string) {
+		s.Ascend(ns, func(e *statelog.Entry) bool { out = append(out, e.Key().Name); return true })
+		return
+	}
+	indexed := func(s statelog.Snapshot) (n int) {
+		s.ByIndex("n", "0", func(*statelog.Entry) bool { n++; return true })
+		return
+	}
+	if got := names(snap, "default"); len(got) != 10 || snap.Len() != 10 || indexed(snap) != 5 {
+		t.Errorf("the old snapshot changed: %v, %d by index", got, indexed(snap))
+	}
+	now := l.View(gr).Snapshot(gr)
+	if len(names(now, "default")) != 9 || len(names(now, "other")) != 1 || now.Len() != 10 || indexed(now) != 4 {
+		t.Errorf("the new snapshot is wrong: %v %v, %d by index", names(now, "default"), names(now, "other"), indexed(now))
+	}
+}
+
+func TestAtomicGroupIsAllOrNothing(t *testing.T) {
+	l := Open(t)
+	l.Put(Key("configmaps/default/taken"), map[string]any{"metadata": map[string]any{}})
+	run := func(names ...string) []error {
+		g := statelog.NewGroup(len(names))
+		errs := make([]error, len(names))
+		var wg sync.WaitGroup
+		for i, name := range names {
+			wg.Go(func() {
+				_, errs[i] = l.Commit(statelog.WithGroup(t.Context(), g), statelog.Write{Key: Key("configmaps/default/" + name), Data: object(name, i)})
+				g.Leave(errs[i] != nil)
+			})
+		}
+		wg.Wait()
+		return errs
+	}
+	gr := Key("configmaps/default/a").GroupResource
+	for i, err := range run("a", "b", "taken", "c") {
+		if err == nil {
+			t.Errorf("write %d of a failing group succeeded", i)
+		}
+	}
+	if n := l.View(gr).Snapshot(gr).Len(); n != 1 {
+		t.Errorf("a failing group wrote %d objects", n-1)
+	}
+	for i, err := range run("a", "b", "c") {
+		if err != nil {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+}
+
+func TestFencedWritesStopWhenTheFenceIsTaken(t *testing.T) {
+	l := Open(t)
+	mine, err := l.AcquireFence(t.Context(), "planner", "me", 0)
+	if err != nil || mine.Holder != "me" {
+		t.Fatalf("got %+v, %v", mine, err)
+	}
+	ctx := statelog.WithFence(t.Context(), statelog.FenceEpoch{Name: "planner", Epoch: mine.Epoch})
+	if _, err := l.Commit(ctx, statelog.Write{Key: Key("configmaps/default/a"), Data: object("a", 1)}); err != nil {
+		t.Fatalf("a write under a valid fence: %v", err)
+	}
+	if lost, err := l.AcquireFence(t.Context(), "planner", "late", 0); err != nil || lost.Holder != "me" || lost.Epoch != mine.Epoch {
+		t.Fatalf("taking with an old epoch gave %+v, %v", lost, err)
+	}
+	if theirs, err := l.AcquireFence(t.Context(), "planner", "they", mine.Epoch); err != nil || theirs.Holder != "they" {
+		t.Fatalf("got %+v, %v", theirs, err)
+	}
+	if _, err := l.Commit(ctx, statelog.Write{Key: Key("configmaps/default/b"), Data: object("b", 1)}); !errors.Is(err, statelog.ErrFenced) {
+		t.Fatalf("a write under a lost fence: %v", err)
+	}
+}
+
+func TestAcknowledgedWritesSurviveTheServersRestart(t *testing.T) {
+	dir := t.TempDir()
+	srv := bustest.ServerIn(t, dir)
+	l := On(t, bustest.Connect(t, srv))
+	acked := map[string]uint64{}
+	for i := range 40 {
+		k := Key("configmaps/default/o" + strconv.Itoa(i%9))
+		acked[k.Name] = l.Put(k, map[string]any{"metadata": map[string]any{"name": k.Name}, "i": i})
+	}
+	srv.Shutdown()
+	again := On(t, bustest.Connect(t, bustest.ServerIn(t, dir)))
+	gr := proto.GroupResource{Resource: "configmaps"}
+	for name, rev := range acked {
+		if e := again.View(gr).Get(gr, "default", name); e == nil || e.Revision() != rev {
+			t.Errorf("%s was acknowledged at %d, after the restart it is %v", name, rev, e)
+		}
+	}
+	next := again.Put(Key("configmaps/default/next"), map[string]any{"metadata": map[string]any{}})
+	for name, rev := range acked {
+		if next <= rev {
+			t.Errorf("revision %d was given out again (%s has %d)", next, name, rev)
+		}
+	}
+}
+
+func TestBarrierSeesWritesOfAnotherGateway(t *testing.T) {
+	srv := bustest.Server(t)
+	a, b := On(t, bustest.Connect(t, srv)), On(t, bustest.Connect(t, srv))
+	k := Key("configmaps/default/a")
+	for i := range 200 {
+		rev := a.Put(k, map[string]any{"metadata": map[string]any{}, "i": i})
+		if _, err := b.Barrier(t.Context(), k.GroupResource); err != nil {
+			t.Fatal(err)
+		}
+		if e := b.View(k.GroupResource).Get(k.GroupResource, "default", "a"); e == nil || e.Revision() < rev {
+			t.Fatalf("a read behind the barrier missed revision %d: %v", rev, e)
+		}
+	}
+}
+
+func BenchmarkCommit(b *testing.B) {
+	for _, clients := range []int{1, 16, 128} {
+		b.Run(strconv.Itoa(clients), func(b *testing.B) {
+			l := Open(b)
+			var wg sync.WaitGroup
+			next := make(chan int)
+			for range clients {
+				wg.Go(func() {
+					for i := range next {
+						name := fmt.Sprintf("o%d", i)
+						if _, err := l.Commit(b.Context(), statelog.Write{Key: Key("configmaps/default/" + name), Data: object(name, i)}); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			for i := 0; b.Loop(); i++ {
+				next <- i
+			}
+			close(next)
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+		})
+	}
+}
