@@ -16,15 +16,14 @@ import (
 )
 
 // On one server every message is one fsync and an atomic batch costs about as
-// much as six of them, whatever it holds: few waiting writes go singly, many
-// together, one commit after the other so that writes gather meanwhile. A cluster
-// groups concurrent publishes by itself and wants many under way.
+// much as ten of them, whatever it holds: few waiting writes go singly, many
+// together. A cluster groups concurrent publishes by itself.
 const (
-	batchFrom      = 6
-	batchMost      = 500
-	clusterFlushes = 64
-	ackTimeout     = 10 * time.Second
-	busyRetries    = 40
+	batchFrom   = 10
+	batchMost   = 500
+	flushes     = 2 // commits under way at once
+	ackTimeout  = 10 * time.Second
+	busyRetries = 40
 )
 
 // committer commits the writes of one stream.
@@ -40,10 +39,6 @@ type committer struct {
 }
 
 func newCommitter(ctx context.Context, l *Log, view *View) *committer {
-	flushes := 1
-	if l.replicas > 1 {
-		flushes = clusterFlushes
-	}
 	c := &committer{log: l, view: view, wake: make(chan struct{}, 1), slot: make(chan struct{}, flushes), flying: map[string]bool{}}
 	go c.run(ctx)
 	return c

@@ -1,0 +1,289 @@
+// Package syncer brings the kernel to what the Services ask for. It is told of
+// objects (SetService, SetSlice), and its Run does one sync at a time: the rules
+// of the Services that changed, one iptables-restore, then the UDP flows and
+// health-check ports that follow from it.
+//
+// A change is written at once when nothing was written just before, else after
+// Options.MinInterval. Without changes nothing runs. After an error all is
+// written anew, with back-off, from what the kernel then holds.
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/services/proxy/internal/conntrack"
+	"kubus.dev/services/proxy/internal/health"
+	"kubus.dev/services/proxy/internal/iptables"
+	"kubus.dev/services/proxy/internal/rule"
+	"kubus.dev/services/proxy/internal/service"
+)
+
+// Kernel is what a Syncer needs of iptables.
+type Kernel interface {
+	Read(ctx context.Context, prefix string) (map[rule.Table]iptables.State, error)
+	Restore(ctx context.Context, input []byte) error
+}
+
+// Options of a Syncer. Logger and Kernel are required.
+type Options struct {
+	Node        string
+	Rules       rule.Options
+	MinInterval time.Duration // between two syncs under constant change
+	Kernel      Kernel
+	// Clean forgets UDP flows; nil leaves them.
+	Clean  func(conntrack.Frontends) (int, error)
+	Health *health.Server // nil: no health-check ports
+	Logger *zap.Logger
+	// Observe is told of each sync; nil is nobody.
+	Observe func(Result)
+}
+
+// Result describes one sync.
+type Result struct {
+	Services int           // looked at
+	Chains   int           // written or removed
+	Bytes    int           // of restore input; 0: nothing to do
+	Waited   time.Duration // from the first change in it to its start
+	Took     time.Duration
+	Err      error
+}
+
+// The back-off after a failed sync.
+const (
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+)
+
+// Syncer is safe for concurrent use.
+type Syncer struct {
+	opts Options
+	wake chan struct{} // holds one
+
+	mu    sync.Mutex // guards what follows
+	table *service.Table
+	since time.Time // of the oldest change not yet taken
+	state error     // of the last sync; errNotYet before the first
+
+	// Only Run touches these.
+	set *rule.Set // nil: the kernel's state is unknown
+	udp map[service.Name]conntrack.Frontends
+}
+
+// errNotYet is a Syncer's state before its first sync.
+var errNotYet = fmt.Errorf("the rules of Services are not written yet")
+
+// New gives a Syncer that knows nothing; Run starts it.
+func New(opts Options) *Syncer {
+	if opts.Observe == nil {
+		opts.Observe = func(Result) {}
+	}
+	return &Syncer{
+		opts: opts, wake: make(chan struct{}, 1), table: service.NewTable(),
+		state: errNotYet, udp: map[service.Name]conntrack.Frontends{},
+	}
+}
+
+// SetService tells of a Service; nil when it is gone.
+func (s *Syncer) SetService(name service.Name, obj *service.Service) {
+	s.change(func(t *service.Table) bool { return t.SetService(name, obj) })
+}
+
+// SetSlice tells of an EndpointSlice; nil when it is gone.
+func (s *Syncer) SetSlice(name service.Name, obj *service.Slice) {
+	s.change(func(t *service.Table) bool { return t.SetSlice(name, obj) })
+}
+
+func (s *Syncer) change(fn func(*service.Table) bool) {
+	s.mu.Lock()
+	changed := fn(s.table)
+	if changed && s.since.IsZero() {
+		s.since = time.Now()
+	}
+	s.mu.Unlock()
+	if changed {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// State is nil when the last sync succeeded.
+func (s *Syncer) State() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Pending tells whether a change waits to be written.
+func (s *Syncer) Pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table.Dirty()
+}
+
+// Run syncs until ctx ends; the first time at once. Call it when all objects
+// there are have been told, lest rules of a previous run be taken away. The
+// rules stay when it returns.
+func (s *Syncer) Run(ctx context.Context) error {
+	retry := firstRetry
+	for {
+		err := s.sync(ctx)
+		pause := s.opts.MinInterval
+		if err != nil && ctx.Err() == nil {
+			s.opts.Logger.Error("Services are not up to date; trying again", zap.Error(err), zap.Duration("duration", retry))
+			pause, retry = retry, min(2*retry, lastRetry)
+		} else {
+			retry = firstRetry
+		}
+		if !sleep(ctx, pause) {
+			return nil
+		}
+		if err != nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// work is what one sync takes from the table.
+type work struct {
+	since   time.Time
+	ports   map[service.Name][]service.Port
+	checks  map[uint16]health.Check
+	initial bool
+}
+
+func (s *Syncer) take(all bool) work {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := work{since: s.since, initial: all, ports: map[service.Name][]service.Port{}, checks: map[uint16]health.Check{}}
+	s.since = time.Time{}
+	names := s.table.TakeDirty()
+	if all {
+		names = append(names, s.table.Names()...)
+	}
+	for _, name := range names {
+		w.ports[name] = s.table.Ports(name, s.opts.Node)
+	}
+	for _, name := range s.table.HealthChecked() {
+		w.checks[s.table.Service(name).HealthCheckNodePort] = health.Check{
+			Service: name, Endpoints: s.table.LocalReady(name, s.opts.Node),
+		}
+	}
+	return w
+}
+
+func (s *Syncer) sync(ctx context.Context) error {
+	start := time.Now()
+	var hooks []rule.Hook
+	fresh := s.set == nil
+	if fresh {
+		var err error
+		if hooks, err = s.begin(ctx); err != nil {
+			s.finish(Result{Took: time.Since(start), Err: err})
+			return err
+		}
+	}
+	w := s.take(fresh)
+	result := Result{Services: len(w.ports)}
+	if !w.since.IsZero() {
+		result.Waited = start.Sub(w.since)
+	}
+	for name, ports := range w.ports {
+		s.set.Put(name, ports)
+	}
+	input, chains := s.set.Delta(hooks)
+	result.Chains, result.Bytes = chains, len(input)
+	if len(input) > 0 {
+		if err := s.opts.Kernel.Restore(ctx, input); err != nil {
+			s.set = nil // what was taken must be told again
+			result.Took, result.Err = time.Since(start), err
+			s.finish(result)
+			return err
+		}
+	}
+	s.set.Commit()
+	result.Took = time.Since(start)
+	s.forgetFlows(w)
+	if s.opts.Health != nil {
+		if err := s.opts.Health.Set(ctx, w.checks); err != nil {
+			s.opts.Logger.Warn("a health check port is not served", zap.Error(err))
+		}
+	}
+	s.finish(result)
+	return nil
+}
+
+func (s *Syncer) finish(r Result) {
+	s.mu.Lock()
+	s.state = r.Err
+	s.mu.Unlock()
+	s.opts.Observe(r)
+}
+
+// begin reads what an earlier run left and makes the set that replaces it.
+func (s *Syncer) begin(ctx context.Context) ([]rule.Hook, error) {
+	states, err := s.opts.Kernel.Read(ctx, s.opts.Rules.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("reading the rules there are: %w", err)
+	}
+	existing := map[rule.Table][]string{}
+	for table, state := range states {
+		existing[table] = state.Chains
+	}
+	s.set = rule.NewSet(s.opts.Rules, existing)
+	var missing []rule.Hook
+	for _, h := range s.opts.Rules.Hooks() {
+		if !states[h.Table].Has(h.Rule()) {
+			missing = append(missing, h)
+		}
+	}
+	return missing, nil
+}
+
+// forgetFlows removes UDP flows to endpoints that are gone, and, at the first
+// sync, those that an earlier run left.
+func (s *Syncer) forgetFlows(w work) {
+	if s.opts.Clean == nil {
+		return
+	}
+	check := conntrack.Frontends{}
+	for name, ports := range w.ports {
+		now := conntrack.Of(ports)
+		before := s.udp[name]
+		if len(now) == 0 {
+			delete(s.udp, name)
+		} else {
+			s.udp[name] = now
+		}
+		check.Changed(before, now, w.initial)
+	}
+	n, err := s.opts.Clean(check)
+	if err != nil {
+		s.opts.Logger.Warn("stale UDP flows may remain", zap.Error(err))
+	}
+	if n > 0 {
+		s.opts.Logger.Debug("stale UDP flows forgotten", zap.Int("flows", n))
+	}
+}

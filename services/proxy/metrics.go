@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kubus.dev/services/proxy/internal/syncer"
+)
+
+type metrics struct {
+	syncs    *prometheus.CounterVec
+	duration prometheus.Histogram
+	latency  prometheus.Histogram
+	chains   prometheus.Counter
+}
+
+// newMetrics registers the proxy's metrics; several proxies of one process share
+// them.
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	buckets := []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
+	m := &metrics{
+		syncs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kubus_proxy_syncs_total", Help: "Syncs of the rules, by result: written, unchanged, failed."}, []string{"result"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "kubus_proxy_sync_duration_seconds", Help: "Time to make and write the rules of what changed.", Buckets: buckets}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "kubus_proxy_programming_duration_seconds", Help: "Time from a change's arrival until it is in the kernel.", Buckets: buckets}),
+		chains: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kubus_proxy_chains_written_total", Help: "Chains written or removed."}),
+	}
+	var err error
+	m.syncs, err = register(registry, m.syncs, err)
+	m.duration, err = register(registry, m.duration, err)
+	m.latency, err = register(registry, m.latency, err)
+	m.chains, err = register(registry, m.chains, err)
+	return m, err
+}
+
+// register gives the collector, or the one that is there already.
+func register[C prometheus.Collector](registry prometheus.Registerer, c C, before error) (C, error) {
+	if registry == nil || before != nil {
+		return c, before
+	}
+	err := registry.Register(c)
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(err, &there) {
+		if existing, ok := there.ExistingCollector.(C); ok {
+			return existing, nil
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("registering metrics: %w", err)
+	}
+	return c, nil
+}
+
+func (m *metrics) observe(r syncer.Result) {
+	switch {
+	case r.Err != nil:
+		m.syncs.WithLabelValues("failed").Inc()
+		return
+	case r.Bytes == 0:
+		m.syncs.WithLabelValues("unchanged").Inc()
+		return
+	}
+	m.syncs.WithLabelValues("written").Inc()
+	m.duration.Observe(r.Took.Seconds())
+	m.latency.Observe((r.Waited + r.Took).Seconds())
+	m.chains.Add(float64(r.Chains))
+}
