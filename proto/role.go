@@ -26,6 +26,7 @@ const (
 	StatusUser    = saPrefix + "kubus-status"
 	CloudUser     = saPrefix + "cloud-provider"
 	EventsUser    = saPrefix + "kubus-events"
+	DNSUser       = saPrefix + "coredns" // keeps the Service and EndpointSlices of the cluster's DNS
 )
 
 // Controllers lists the users of services/controllers.
@@ -57,7 +58,7 @@ func Roles(node string) []Role {
 		{Name: "events", Identities: []string{EventsUser}, Publish: []string{"events.>", "heartbeat.leader.>", "$JS.API.STREAM.INFO.CHANGES", "$JS.API.STREAM.MSG.GET.CHANGES"},
 			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
 		{Name: "proxy", Subscribe: []string{}, Reads: []string{"STATE"}},
-		{Name: "dns", Subscribe: []string{}, Reads: []string{"STATE"}},
+		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: []string{"STATE"}},
 		{Name: "agent", Identities: []string{NodeUser(node)},
 			Publish:   []string{HeartbeatSubject(node), "report." + Token(node) + ".>"},
 			Subscribe: []string{NodeTunnelSubject(node)}},
