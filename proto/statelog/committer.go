@@ -16,14 +16,15 @@ import (
 )
 
 // On one server every message is one fsync and an atomic batch costs about as
-// much as ten of them, whatever it holds: few waiting writes go singly, many
-// together. A cluster groups concurrent publishes by itself.
+// much as six of them, whatever it holds: few waiting writes go singly, many
+// together, one commit after the other so that writes gather meanwhile. A cluster
+// groups concurrent publishes by itself and wants many under way.
 const (
-	batchFrom   = 10
-	batchMost   = 500
-	flushes     = 2 // commits under way at once
-	ackTimeout  = 10 * time.Second
-	busyRetries = 40
+	batchFrom      = 6
+	batchMost      = 500
+	clusterFlushes = 64
+	ackTimeout     = 10 * time.Second
+	busyRetries    = 40
 )
 
 // committer commits the writes of one stream.
@@ -39,6 +40,10 @@ type committer struct {
 }
 
 func newCommitter(ctx context.Context, l *Log, view *View) *committer {
+	flushes := 1
+	if l.replicas > 1 {
+		flushes = clusterFlushes
+	}
 	c := &committer{log: l, view: view, wake: make(chan struct{}, 1), slot: make(chan struct{}, flushes), flying: map[string]bool{}}
 	go c.run(ctx)
 	return c
