@@ -14,6 +14,14 @@ import (
 // told twice, but the last state never is missed. One call at a time. Follow
 // ends with ctx and gives its error.
 func Follow(ctx context.Context, v *View, gr proto.GroupResource, onChange func(proto.Key, *Entry), synced func()) error {
+	return follow(ctx, v, gr, func(k proto.Key, e *Entry, _ uint64) { onChange(k, e) }, synced)
+}
+
+// changeFunc is told of an object's next version, nil when it is gone, and of
+// the revision of the change.
+type changeFunc func(k proto.Key, e *Entry, revision uint64)
+
+func follow(ctx context.Context, v *View, gr proto.GroupResource, onChange changeFunc, synced func()) error {
 	if err := v.Ready(ctx); err != nil {
 		return err
 	}
@@ -31,7 +39,7 @@ func Follow(ctx context.Context, v *View, gr proto.GroupResource, onChange func(
 }
 
 // tell reports a snapshot and what is missing in it, and gives its revision.
-func tell(snap Snapshot, gr proto.GroupResource, known map[tombKey]struct{}, onChange func(proto.Key, *Entry)) uint64 {
+func tell(snap Snapshot, gr proto.GroupResource, known map[tombKey]struct{}, onChange changeFunc) uint64 {
 	gone := make(map[tombKey]struct{}, len(known))
 	for k := range known {
 		gone[k] = struct{}{}
@@ -40,17 +48,17 @@ func tell(snap Snapshot, gr proto.GroupResource, known map[tombKey]struct{}, onC
 		k := tombKey{e.key.Namespace, e.key.Name}
 		delete(gone, k)
 		known[k] = struct{}{}
-		onChange(e.key, e)
+		onChange(e.key, e, e.revision)
 		return true
 	})
 	for k := range gone {
 		delete(known, k)
-		onChange(proto.Key{GroupResource: gr, Namespace: k.namespace, Name: k.name}, nil)
+		onChange(proto.Key{GroupResource: gr, Namespace: k.namespace, Name: k.name}, nil, snap.Revision())
 	}
 	return snap.Revision()
 }
 
-func followChanges(ctx context.Context, v *View, gr proto.GroupResource, after uint64, known map[tombKey]struct{}, onChange func(proto.Key, *Entry)) error {
+func followChanges(ctx context.Context, v *View, gr proto.GroupResource, after uint64, known map[tombKey]struct{}, onChange changeFunc) error {
 	w, err := v.Watch(gr, after)
 	if err != nil {
 		return err
@@ -65,10 +73,10 @@ func followChanges(ctx context.Context, v *View, gr proto.GroupResource, after u
 			k := tombKey{ev.Entry.key.Namespace, ev.Entry.key.Name}
 			if ev.Type == Deleted {
 				delete(known, k)
-				onChange(ev.Entry.key, nil)
+				onChange(ev.Entry.key, nil, ev.Entry.revision)
 			} else {
 				known[k] = struct{}{}
-				onChange(ev.Entry.key, ev.Entry)
+				onChange(ev.Entry.key, ev.Entry, ev.Entry.revision)
 			}
 		}
 	}

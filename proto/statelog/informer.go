@@ -2,7 +2,6 @@ package statelog
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"kubus.dev/proto"
@@ -31,97 +30,42 @@ func NewInformer[T any](view *View, gr proto.GroupResource) *Informer[T] {
 // When the watch falls behind it compares and goes on. One call of onChange at a
 // time; it may be nil. Run ends with ctx.
 func (i *Informer[T]) Run(ctx context.Context, onChange func(old, new *T)) error {
-	if onChange == nil {
-		onChange = func(_, _ *T) {}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err := follow(ctx, i.view, i.gr, func(k proto.Key, e *Entry, revision uint64) {
+		if err := i.take(k, e, revision, onChange); err != nil {
+			cancel(err)
+		}
+	}, func() { close(i.synced) })
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
-	if err := i.view.Ready(ctx); err != nil {
-		return err
-	}
-	for {
-		if err := i.follow(ctx, onChange); !errors.Is(err, ErrExpired) {
+	return err
+}
+
+// take keeps the next version of an object and tells of it.
+func (i *Informer[T]) take(k proto.Key, e *Entry, revision uint64, onChange func(old, new *T)) error {
+	var obj *T
+	if e != nil {
+		var err error
+		if obj, err = Decode[T](e); err != nil {
 			return err
 		}
 	}
-}
-
-func (i *Informer[T]) follow(ctx context.Context, onChange func(old, new *T)) error {
-	snap := i.view.Snapshot(i.gr)
-	seen := make(map[tombKey]bool, snap.Len())
-	var failure error
-	snap.Ascend("", func(e *Entry) bool {
-		seen[tombKey{e.key.Namespace, e.key.Name}] = true
-		failure = errors.Join(failure, i.set(e, onChange))
-		return true
-	})
-	if failure != nil {
-		return failure
-	}
-	i.mu.RLock()
-	var gone []tombKey
-	for k := range i.objects {
-		if !seen[k] {
-			gone = append(gone, k)
-		}
-	}
-	i.mu.RUnlock()
-	for _, k := range gone {
-		i.remove(k, onChange)
-	}
-	i.progress(snap.Revision())
-	select {
-	case <-i.synced:
-	default:
-		close(i.synced)
-	}
-	w, err := i.view.Watch(i.gr, snap.Revision())
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for {
-		events, err := w.Next(ctx)
-		if err != nil {
-			return err
-		}
-		for _, ev := range events {
-			if ev.Type == Deleted {
-				i.remove(tombKey{ev.Entry.key.Namespace, ev.Entry.key.Name}, onChange)
-			} else if err := i.set(ev.Entry, onChange); err != nil {
-				return err
-			}
-			i.progress(ev.Entry.revision)
-		}
-	}
-}
-
-func (i *Informer[T]) set(e *Entry, onChange func(old, new *T)) error {
-	obj, err := Decode[T](e)
-	if err != nil {
-		return err
-	}
-	k := tombKey{e.key.Namespace, e.key.Name}
+	id := tombKey{k.Namespace, k.Name}
 	i.mu.Lock()
-	old := i.objects[k]
-	i.objects[k] = obj
-	i.mu.Unlock()
-	onChange(old, obj)
-	return nil
-}
-
-func (i *Informer[T]) remove(k tombKey, onChange func(old, new *T)) {
-	i.mu.Lock()
-	old := i.objects[k]
-	delete(i.objects, k)
-	i.mu.Unlock()
-	if old != nil {
-		onChange(old, nil)
+	old := i.objects[id]
+	if e == nil {
+		delete(i.objects, id)
+	} else {
+		i.objects[id] = obj
 	}
-}
-
-func (i *Informer[T]) progress(revision uint64) {
-	i.mu.Lock()
 	i.revision = max(i.revision, revision)
 	i.mu.Unlock()
+	if onChange != nil && (old != nil || obj != nil) {
+		onChange(old, obj)
+	}
+	return nil
 }
 
 // Synced is closed when the first pass over the view is done.

@@ -320,3 +320,39 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
+
+func TestInformerShowsWhatIsThereAndEveryChange(t *testing.T) {
+	l := Open(t)
+	gr := Key("configmaps/default/a").GroupResource
+	type configMap struct {
+		Metadata struct{ Name, ResourceVersion string }
+	}
+	l.Put(Key("configmaps/default/a"), map[string]any{"metadata": map[string]any{"name": "a"}})
+	i := statelog.NewInformer[configMap](l.View(gr), gr)
+	changes := make(chan string, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		_ = i.Run(ctx, func(old, obj *configMap) {
+			switch {
+			case old == nil:
+				changes <- "+" + obj.Metadata.Name
+			case obj == nil:
+				changes <- "-" + old.Metadata.Name
+			default:
+				changes <- "~" + obj.Metadata.Name
+			}
+		})
+	}()
+	<-i.Synced()
+	l.Put(Key("configmaps/default/a"), map[string]any{"metadata": map[string]any{"name": "a"}, "x": 1})
+	rev := l.Remove(Key("configmaps/default/a"))
+	for _, want := range []string{"+a", "~a", "-a"} {
+		if got := <-changes; got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	if i.Revision() != rev || len(i.List("")) != 0 {
+		t.Errorf("the informer is at %d with %d objects, want %d and none", i.Revision(), len(i.List("")), rev)
+	}
+}
