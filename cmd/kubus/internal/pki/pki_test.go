@@ -1,0 +1,68 @@
+package pki
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func contents(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		data, err := os.ReadFile(path)
+		out[path[len(dir)+1:]] = data
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func changed(a, b map[string][]byte) (names []string) {
+	for name := range b {
+		if !bytes.Equal(a[name], b[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func TestEnsureChangesOnlyWhatMustChange(t *testing.T) {
+	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost", "127.0.0.1"}, Roles: []string{"gateway"}, Now: now}
+	if err := Ensure(o); err != nil {
+		t.Fatal(err)
+	}
+	first := contents(t, o.Dir)
+	if err := Ensure(o); err != nil {
+		t.Fatal(err)
+	}
+	if got := changed(first, contents(t, o.Dir)); len(got) != 0 {
+		t.Errorf("a second call changed %v", got)
+	}
+	o.Names = append(o.Names, "192.0.2.1")
+	if err := Ensure(o); err != nil {
+		t.Fatal(err)
+	}
+	second := contents(t, o.Dir)
+	if got := changed(first, second); len(got) != 2 {
+		t.Errorf("a new name changed %v, want the serving certificate and its key", got)
+	}
+	o.Now = now.Add(leafLife - renewBefore + time.Hour)
+	if err := Ensure(o); err != nil {
+		t.Fatal(err)
+	}
+	if got := changed(second, contents(t, o.Dir)); len(got) != 6 {
+		t.Errorf("near the end of the certificates' life %v changed, want the three certificates and their keys", got)
+	}
+}
