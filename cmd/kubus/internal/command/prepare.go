@@ -1,0 +1,203 @@
+package command
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/cmd/kubus/internal/kubeconfig"
+	"kubus.dev/cmd/kubus/internal/pki"
+	"kubus.dev/cmd/kubus/internal/preflight"
+	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/cmd/kubus/internal/serve"
+	"kubus.dev/proto"
+	"kubus.dev/proto/store"
+)
+
+// network settles the addresses: ranges that nobody else on the host uses, the
+// node's address, and our own ports.
+func network(i *instance.Instance, f upFlags) error {
+	if i.Nodes > 0 {
+		if i.NodeIP == "" {
+			ip, err := nodeIP()
+			if err != nil {
+				return err
+			}
+			i.NodeIP = ip
+		}
+		used, err := instance.UsedRanges(i.ID)
+		if err != nil {
+			return err
+		}
+		if i.PodCIDR, err = instance.FreeRange(i.PodCIDR, f.changed("pod-cidr"), used); err != nil {
+			return fmt.Errorf("--pod-cidr: %w", err)
+		}
+		if i.ServiceCIDR, err = instance.FreeRange(i.ServiceCIDR, f.changed("service-cidr"), used); err != nil {
+			return fmt.Errorf("--service-cidr: %w", err)
+		}
+	} else if i.NodeIP == "" {
+		host, _, _ := net.SplitHostPort(i.Listen)
+		if i.NodeIP = host; host == "" || net.ParseIP(host).IsUnspecified() {
+			i.NodeIP = "127.0.0.1"
+		}
+	}
+	for _, purpose := range ports(i) {
+		if _, err := i.ChoosePort(purpose, instance.Taken); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ports lists the purposes for which the instance needs a port of its own.
+func ports(i *instance.Instance) []string {
+	var list []string
+	if i.Nodes > 0 {
+		list = append(list, "dns")
+	}
+	if i.Form == instance.AllInOne {
+		return append(list, serve.HealthPort)
+	}
+	if i.Store == "" {
+		list = append(list, "bus")
+	}
+	for _, s := range roster.For(i) {
+		list = append(list, roster.HealthPort(s.Name))
+	}
+	return list
+}
+
+// listening lists the addresses that must be free before a start.
+func listening(i *instance.Instance) []string {
+	addresses := append([]string{i.Listen}, extraListen(i)...)
+	for _, purpose := range ports(i) {
+		if purpose == "dns" {
+			addresses = append(addresses, net.JoinHostPort(i.NodeIP, strconv.Itoa(i.Ports["dns"])))
+		} else {
+			addresses = append(addresses, i.Address(purpose))
+		}
+	}
+	return addresses
+}
+
+// extraListen is where pods reach the API when --listen is an address that they
+// cannot: the node's own address, same port.
+func extraListen(i *instance.Instance) []string {
+	host, port, err := net.SplitHostPort(i.Listen)
+	if err != nil || i.Nodes == 0 || !net.ParseIP(host).IsLoopback() {
+		return nil
+	}
+	return []string{net.JoinHostPort(i.NodeIP, port)}
+}
+
+// server is the URL by which the operator reaches the API.
+func server(i *instance.Instance) string {
+	host, port, _ := net.SplitHostPort(i.Listen)
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "https://" + net.JoinHostPort(host, port)
+}
+
+// keys makes the instance's keys and certificates.
+func keys(i *instance.Instance) error {
+	host, _, _ := net.SplitHostPort(i.Listen)
+	names := []string{
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+		"localhost", i.NodeName, "127.0.0.1", i.ServiceIP(1), i.NodeIP,
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		names = append(names, host)
+	}
+	return pki.Ensure(pki.Options{Dir: i.Path("pki"), Names: names, Roles: roleNames(i), Now: time.Now()})
+}
+
+func roleNames(i *instance.Instance) []string {
+	names := []string{store.OperatorRole.Name}
+	for _, r := range proto.Roles(i.NodeName) {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// entry is what a kubeconfig needs to reach the instance.
+func entry(i *instance.Instance, name string) (kubeconfig.Entry, error) {
+	e := kubeconfig.Entry{Name: name, Server: server(i)}
+	for file, to := range map[string]*[]byte{"ca.crt": &e.CA, "admin.crt": &e.ClientCert, "admin.key": &e.Key} {
+		data, err := os.ReadFile(i.PKI(file))
+		if err != nil {
+			return e, fmt.Errorf("reading the administrator's keys: %w", err)
+		}
+		*to = data
+	}
+	return e, nil
+}
+
+// access writes the kubeconfig files. It gives the user's file and whether its
+// current context is this cluster.
+func access(i *instance.Instance, flag string) (file string, current bool, err error) {
+	own, err := entry(i, "kubus")
+	if err != nil {
+		return "", false, err
+	}
+	if err := os.Remove(i.AdminConfig()); err != nil && !os.IsNotExist(err) {
+		return "", false, err
+	}
+	if _, err := kubeconfig.Merge(i.AdminConfig(), own, -1, -1); err != nil {
+		return "", false, err
+	}
+	uid, gid := -1, -1
+	file = flag
+	if file == "" {
+		if file, uid, gid, err = kubeconfig.UserFile(os.Getenv); err != nil {
+			return "", false, fmt.Errorf("looking for the user's kubeconfig: %w", err)
+		}
+	} else if file, err = absolutePath(file); err != nil {
+		return "", false, err
+	}
+	if i.Context == "" {
+		if i.Context, err = contextName(file, i, own.CA); err != nil {
+			return "", false, err
+		}
+	}
+	own.Name = i.Context
+	if current, err = kubeconfig.Merge(file, own, uid, gid); err != nil {
+		return "", false, err
+	}
+	for _, known := range i.Kubeconfigs {
+		if known == file {
+			return file, current, nil
+		}
+	}
+	i.Kubeconfigs = append(i.Kubeconfigs, file)
+	return file, current, nil
+}
+
+// contextName is kubus, unless the file has another living cluster by that name.
+func contextName(file string, i *instance.Instance, ca []byte) (string, error) {
+	_, there, err := kubeconfig.Server(file, "kubus")
+	if err != nil {
+		return "", err
+	}
+	claims, err := instance.Claims(i.ID)
+	if err != nil {
+		return "", err
+	}
+	if len(there) == 0 || string(there) == string(ca) {
+		return "kubus", nil
+	}
+	for _, c := range claims {
+		other := instance.Instance{Dir: c.Dir}
+		if data, err := os.ReadFile(other.PKI("ca.crt")); err == nil && string(data) == string(there) {
+			return "kubus-" + i.ID, nil
+		}
+	}
+	return "kubus", nil // what it named is gone
+}
+
+func checkMachine(i *instance.Instance) error {
+	return preflight.Check(preflight.Options{DataDir: i.Dir, Node: i.Nodes > 0, Ports: listening(i)})
+}

@@ -1,0 +1,343 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kubus.dev/cmd/kubus-keeper/spec"
+	"kubus.dev/cmd/kubus/internal/admin"
+	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/cmd/kubus/internal/serve"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/store"
+	"kubus.dev/services/kit"
+)
+
+// Status is what `kubus status -o json` prints.
+type Status struct {
+	Healthy  bool            `json:"healthy"`
+	Version  string          `json:"version"`
+	DataDir  string          `json:"dataDir"`
+	Instance string          `json:"instance,omitempty"`
+	Form     string          `json:"form,omitempty"`
+	API      APIStatus       `json:"api"`
+	Services []ServiceStatus `json:"services"`
+	Nodes    []NodeStatus    `json:"nodes"`
+	Store    StoreStatus     `json:"store"`
+	Problems []string        `json:"problems,omitempty"`
+}
+
+// APIStatus tells of the API server.
+type APIStatus struct {
+	Server  string `json:"server,omitempty"`
+	Ready   bool   `json:"ready"`
+	Version string `json:"version,omitempty"`
+}
+
+// ServiceStatus tells of one process or service.
+type ServiceStatus struct {
+	Name     string    `json:"name"`
+	PID      int       `json:"pid"`
+	Healthy  bool      `json:"healthy"`
+	Since    time.Time `json:"since,omitzero"`
+	Restarts int       `json:"restarts"`
+	Message  string    `json:"message,omitempty"`
+}
+
+// NodeStatus tells of one node.
+type NodeStatus struct {
+	Name    string `json:"name"`
+	Ready   bool   `json:"ready"`
+	Version string `json:"version"`
+	PodCIDR string `json:"podCIDR"`
+	Message string `json:"message,omitempty"`
+}
+
+// StoreStatus tells of the state log's server.
+type StoreStatus struct {
+	URL     string         `json:"url"`
+	Healthy bool           `json:"healthy"`
+	Streams []serve.Stream `json:"streams,omitempty"`
+}
+
+func newStatus(s streams) *cobra.Command {
+	var dir, output string
+	cmd := &cobra.Command{
+		Use: "status", Short: "Tell how the cluster of this machine is", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := absolute(dir)
+			if err != nil {
+				return err
+			}
+			if output != "" && output != "json" {
+				return fmt.Errorf("-o %s: only json is known", output)
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+			defer cancel()
+			st, err := status(ctx, dir)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				enc := json.NewEncoder(s.out)
+				enc.SetIndent("", "  ")
+				err = enc.Encode(st)
+			} else {
+				err = st.print(s.out)
+			}
+			if err == nil && !st.Healthy {
+				err = &exitError{1}
+			}
+			return err
+		},
+	}
+	dataDirFlag(cmd, &dir)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json, or empty for text")
+	return cmd
+}
+
+func status(ctx context.Context, dir string) (*Status, error) {
+	st := &Status{Version: kit.Version, DataDir: dir, Services: []ServiceStatus{}, Nodes: []NodeStatus{}}
+	i, err := instance.Load(dir)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("the data directory is closed to this user, call it with sudo: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if i == nil {
+		st.problem("there is no cluster in %s: start one with `kubus up`", dir)
+		return st, nil
+	}
+	st.Instance, st.Form, st.API.Server = i.ID, i.Form, server(i)
+	pid, kept, err := instance.User(dir)
+	if err != nil {
+		return nil, err
+	}
+	if pid == 0 {
+		st.problem("the cluster is down: start it with `kubus up`")
+		return st, nil
+	}
+	st.processes(ctx, i, pid, kept)
+	st.api(ctx, i)
+	st.store(ctx, i)
+	st.Healthy = len(st.Problems) == 0
+	return st, nil
+}
+
+func (st *Status) problem(format string, args ...any) {
+	st.Problems = append(st.Problems, fmt.Sprintf(format, args...))
+}
+
+// processes asks every process that is kept, or the one in the foreground.
+func (st *Status) processes(ctx context.Context, i *instance.Instance, pid int, kept bool) {
+	if !kept {
+		st.ask(ctx, ServiceStatus{Name: "kubus", PID: pid}, i.Address(serve.HealthPort))
+		return
+	}
+	st.Services = append(st.Services, ServiceStatus{Name: "keeper", PID: pid, Healthy: true})
+	standby, _ := spec.ReadRecord(spec.RecordFile(i.RunDir(), spec.StandbyName))
+	if standby != nil {
+		st.Services = append(st.Services, serviceOf(spec.StandbyName, standby))
+	}
+	list, err := spec.Load(i.Path("keeper.json"))
+	if err != nil {
+		st.problem("%v", err)
+		return
+	}
+	for _, p := range list.Processes {
+		record, err := spec.ReadRecord(spec.RecordFile(i.RunDir(), p.Name))
+		if err != nil || record == nil || !record.Alive() {
+			st.Services = append(st.Services, ServiceStatus{Name: p.Name, Message: "not running"})
+			st.problem("%s is not running; see %s", p.Name, filepath.Join(i.LogDir(), p.Name+".log"))
+			continue
+		}
+		address := i.Address(serve.HealthPort)
+		if i.Form == instance.Services {
+			address = i.Address(roster.HealthPort(p.Name))
+		}
+		if p.Name == "nats-server" {
+			st.Services = append(st.Services, serviceOf(p.Name, record))
+			continue
+		}
+		st.ask(ctx, serviceOf(p.Name, record), address)
+	}
+}
+
+func serviceOf(name string, r *spec.Record) ServiceStatus {
+	return ServiceStatus{Name: name, PID: r.PID, Healthy: r.Alive(), Since: r.Since, Restarts: r.Restarts}
+}
+
+// ask adds what a process says of its own readiness.
+func (st *Status) ask(ctx context.Context, s ServiceStatus, address string) {
+	body, err := get(ctx, "http://"+address+"/readyz?verbose")
+	s.Healthy = err == nil
+	if err != nil {
+		s.Message = err.Error()
+		st.problem("%s: %v", s.Name, err)
+	}
+	st.Services = append(st.Services, s)
+	if err != nil {
+		return
+	}
+	_ = body
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(strings.Join(failing(string(body)), "; "))
+	}
+	return body, err
+}
+
+// failing gives the failed checks of a health answer.
+func failing(text string) []string {
+	var out []string
+	for line := range strings.Lines(text) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "[-]"); ok {
+			out = append(out, name)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, strings.TrimSpace(text))
+	}
+	return out
+}
+
+func (st *Status) api(ctx context.Context, i *instance.Instance) {
+	c, err := admin.New(st.API.Server, i.Path("pki"))
+	if err != nil {
+		st.problem("%v", err)
+		return
+	}
+	defer c.Close()
+	if _, err := c.Get(ctx, "/readyz"); err != nil {
+		st.problem("the API: %v", err)
+		return
+	}
+	st.API.Ready = true
+	if data, err := c.Get(ctx, "/version"); err == nil {
+		var v struct {
+			GitVersion string `json:"gitVersion"`
+		}
+		_ = json.Unmarshal(data, &v)
+		st.API.Version = v.GitVersion
+	}
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		st.problem("the nodes: %v", err)
+		return
+	}
+	for _, n := range nodes {
+		ready := n.Ready()
+		ns := NodeStatus{Name: n.Metadata.Name, Ready: ready.Status == "True", Version: n.Status.NodeInfo.KubeletVersion, PodCIDR: n.Spec.PodCIDR}
+		if !ns.Ready {
+			ns.Message = strings.Trim(ready.Reason+": "+ready.Message, ": ")
+			st.problem("node %s is not Ready: %s", ns.Name, ns.Message)
+		}
+		st.Nodes = append(st.Nodes, ns)
+	}
+	sort.Slice(st.Nodes, func(a, b int) bool { return st.Nodes[a].Name < st.Nodes[b].Name })
+}
+
+func (st *Status) store(ctx context.Context, i *instance.Instance) {
+	st.Store.URL = i.Store
+	var err error
+	if i.Form == instance.AllInOne {
+		if i.Store == "" {
+			st.Store.URL = "embedded"
+		}
+		var data []byte
+		if data, err = get(ctx, "http://"+i.Address(serve.HealthPort)+"/store"); err == nil {
+			err = json.Unmarshal(data, &st.Store.Streams)
+		}
+	} else {
+		st.Store.URL = roster.BusURL(i)
+		st.Store.Streams, err = askStore(ctx, i)
+	}
+	if err != nil {
+		st.problem("the store: %v", err)
+		return
+	}
+	st.Store.Healthy = true
+}
+
+func askStore(ctx context.Context, i *instance.Instance) ([]serve.Stream, error) {
+	o := bus.Options{URL: roster.BusURL(i), Name: store.OperatorRole.Name, NoWait: true,
+		NkeySeedFile: i.PKI("bus/" + store.OperatorRole.Name + ".nk"), CAFile: i.PKI("bus-ca.crt")}
+	if i.Store != "" {
+		o.NkeySeedFile, o.CAFile = i.StoreNkey, i.StoreCA
+	}
+	conn, err := bus.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Drain() }()
+	return serve.Streams(ctx, conn)
+}
+
+func (st *Status) print(w io.Writer) error {
+	word := map[bool]string{true: "ok", false: "not ok"}
+	fmt.Fprintf(w, "kubus %s in %s: %s\n", st.Version, st.DataDir, map[bool]string{true: "healthy", false: "not healthy"}[st.Healthy])
+	if st.Instance != "" {
+		fmt.Fprintf(w, "API %s %s %s\n", st.API.Server, st.API.Version, word[st.API.Ready])
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(st.Services) > 0 {
+		fmt.Fprintln(t, "\nPROCESS\tPID\tHEALTH\tRESTARTS\tUP FOR")
+		for _, s := range st.Services {
+			up := ""
+			if !s.Since.IsZero() {
+				up = time.Since(s.Since).Round(time.Second).String()
+			}
+			fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%s\n", s.Name, s.PID, word[s.Healthy], s.Restarts, up)
+		}
+	}
+	if len(st.Nodes) > 0 {
+		fmt.Fprintln(t, "\nNODE\tREADY\tVERSION\tPODS")
+		for _, n := range st.Nodes {
+			fmt.Fprintf(t, "%s\t%v\t%s\t%s\n", n.Name, n.Ready, n.Version, n.PodCIDR)
+		}
+	}
+	if len(st.Store.Streams) > 0 {
+		fmt.Fprintf(t, "\nSTREAM in %s\tMESSAGES\tBYTES\tREVISION\n", st.Store.URL)
+		for _, s := range st.Store.Streams {
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\n", s.Name, s.Messages, s.Bytes, s.LastSeq)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for n, p := range st.Problems {
+		if n == 0 {
+			fmt.Fprintln(w)
+		}
+		if _, err := fmt.Fprintln(w, "problem:", p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+// Package roster is the list of the services of an instance: what each is called,
+// whether it belongs to a node, how its configuration follows from the instance,
+// and the function that runs it. Both forms, one process and one process a service,
+// are made from this one list, so that nothing can work in one of them only.
+package roster
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+
+	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/proto/cluster"
+	"kubus.dev/services/kit"
+)
+
+// Service is one row.
+type Service struct {
+	Name string
+	// Node: it runs beside containers, not with --nodes 0.
+	Node bool
+	// Defaults gives a pointer to the service's configuration with its defaults.
+	Defaults func() any
+	// Configure fills such a configuration for an instance.
+	Configure func(cfg any, i *instance.Instance)
+	// Run runs the service until ctx ends. cfg is what Defaults gave.
+	Run func(ctx context.Context, cfg any, p *kit.Process, c *cluster.Client) error
+	// Options say how the service reaches the cluster when it is alone.
+	Options func(cfg any) cluster.Options
+}
+
+func row[C any](name string, node bool, defaults func() C,
+	configure func(*C, *instance.Instance),
+	run func(context.Context, C, *kit.Process, *cluster.Client) error,
+	options func(*C) cluster.Options,
+) Service {
+	return Service{
+		Name: name, Node: node,
+		Defaults: func() any {
+			c := defaults()
+			return &c
+		},
+		Configure: func(cfg any, i *instance.Instance) { configure(cfg.(*C), i) },
+		Run: func(ctx context.Context, cfg any, p *kit.Process, c *cluster.Client) error {
+			return run(ctx, *cfg.(*C), p, c)
+		},
+		Options: func(cfg any) cluster.Options { return options(cfg.(*C)) },
+	}
+}
+
+// For lists the services of an instance.
+func For(i *instance.Instance) []Service {
+	var out []Service
+	for _, s := range All() {
+		if !s.Node || i.Nodes > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Find gives the service of a name.
+func Find(name string) (Service, error) {
+	names := ""
+	for _, s := range All() {
+		if s.Name == name {
+			return s, nil
+		}
+		names += " " + s.Name
+	}
+	return Service{}, fmt.Errorf("there is no service %q; there are:%s", name, names)
+}
+
+// Names lists what the ports, keys and configurations are made for.
+func Names(services []Service) []string {
+	names := make([]string, len(services))
+	for n, s := range services {
+		names[n] = s.Name
+	}
+	return names
+}
+
+// common is the part of a configuration that all services share, for the form with
+// one process a service.
+func common(i *instance.Instance, name string) kit.Common {
+	c := kit.DefaultCommon()
+	c.Bus.URL = BusURL(i)
+	c.Bus.NkeySeedFile, c.Bus.CAFile = i.PKI("bus/"+name+".nk"), i.PKI("bus-ca.crt")
+	if i.Store != "" {
+		c.Bus.NkeySeedFile, c.Bus.CAFile = i.StoreNkey, i.StoreCA
+	}
+	c.Listen = i.Address(HealthPort(name))
+	return c
+}
+
+// BusURL is where the bus listens.
+func BusURL(i *instance.Instance) string {
+	if i.Store != "" {
+		return i.Store
+	}
+	return "tls://" + i.Address("bus")
+}
+
+// HealthPort is the purpose of the port on which a service tells its health.
+func HealthPort(name string) string { return "health-" + name }
+
+// ConfigFile is where a service's configuration is kept.
+func ConfigFile(i *instance.Instance, name string) string { return i.Path("config", name+".yaml") }
+
+// WriteConfigs writes each service's configuration.
+func WriteConfigs(i *instance.Instance, services []Service) error {
+	if err := os.MkdirAll(i.Path("config"), 0o700); err != nil {
+		return fmt.Errorf("writing the services' configuration: %w", err)
+	}
+	for _, s := range services {
+		cfg := s.Defaults()
+		s.Configure(cfg, i)
+		data, err := yaml.Marshal(cfg)
+		if err != nil {
+			return fmt.Errorf("writing the configuration of %s: %w", s.Name, err)
+		}
+		head := "# Written by kubus at each start; see services/" + s.Name + "/config.example.yaml.\n"
+		if err := instance.WriteFile(ConfigFile(i, s.Name), append([]byte(head), data...), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+// Package serve is the all-in-one process: the embedded store, one connection to
+// it, one view of each stream, and every service of the roster on top, each by the
+// same Run that its own main calls.
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/statelog"
+	"kubus.dev/proto/store"
+	"kubus.dev/services/kit"
+)
+
+// HealthPort is the purpose of the port on which the process tells its health.
+const HealthPort = "health"
+
+// Run serves an instance until ctx ends. The data directory must be locked.
+func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
+	conn, stop, err := connect(ctx, i, logger)
+	if err != nil {
+		return err
+	}
+	defer stop()
+
+	registry := prometheus.NewRegistry()
+	p := &kit.Process{Logger: logger, Metrics: registry, Health: kit.NewHealth(), Version: kit.Version}
+	group, ctx := errgroup.WithContext(ctx)
+	views, endViews := viewsOf(ctx, conn, logger)
+	defer endViews()
+	c := &cluster.Client{Bus: conn, Views: views, API: apiclient.New(apiclient.OverBus(conn), "")}
+
+	shutdown, err := listen(i.Address(HealthPort), p.Health, registry, conn)
+	if err != nil {
+		return err
+	}
+	defer shutdown()
+	for _, s := range roster.For(i) {
+		cfg := s.Defaults()
+		s.Configure(cfg, i)
+		group.Go(func() error {
+			err := s.Run(ctx, cfg, p.Named(s.Name), c)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				err = errors.New("it ended by itself")
+			}
+			return fmt.Errorf("%s: %w", s.Name, err)
+		})
+	}
+	group.Go(func() error { // what starting needed once goes back to the system
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+			debug.FreeOSMemory()
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// connect reaches the store, which it starts when it is ours.
+func connect(ctx context.Context, i *instance.Instance, logger *zap.Logger) (*bus.Conn, func(), error) {
+	o := bus.Options{Name: store.OperatorRole.Name, Logger: logger}
+	stop := func() {}
+	if i.Store != "" {
+		o.URL, o.NkeySeedFile, o.CAFile = i.Store, i.StoreNkey, i.StoreCA
+	} else {
+		s, err := store.Start(ctx, store.Options{Dir: i.Path("store"), Name: "kubus-" + i.ID, Logger: logger})
+		if err != nil {
+			return nil, nil, err
+		}
+		o.InProcess, stop = s, s.Shutdown
+	}
+	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	conn, err := bus.Connect(limited, o)
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return conn, func() {
+		_ = conn.Drain()
+		stop()
+	}, nil
+}
+
+// viewsOf opens the shared views; the returned function waits for their end.
+func viewsOf(ctx context.Context, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	views := statelog.OpenViews(ctx, conn, logger)
+	return views, func() {
+		cancel()
+		_ = views.Wait()
+	}
+}
+
+// listen serves health, metrics and the store's figures on loopback.
+func listen(address string, h *kit.Health, metrics prometheus.Gatherer, conn *bus.Conn) (func(), error) {
+	mux := http.NewServeMux()
+	mux.Handle("/", h.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
+		streams, err := Streams(r.Context(), conn)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(streams)
+	})
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("serving health: %w", err)
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() { // ends with Shutdown; waited for there
+		defer close(done)
+		_ = srv.Serve(l)
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(ctx)
+		<-done
+	}, nil
+}
+
+// Stream is the size of one stream of the store.
+type Stream struct {
+	Name     string `json:"name"`
+	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
+	LastSeq  uint64 `json:"lastSeq"`
+	Replicas int    `json:"replicas"`
+}
+
+// Streams asks the store for its streams.
+func Streams(ctx context.Context, conn *bus.Conn) ([]Stream, error) {
+	var out []Stream
+	for _, s := range proto.Streams() {
+		state, err := conn.StreamState(ctx, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Stream{s.Name, state.Messages, state.Bytes, state.LastSeq, state.Replicas})
+	}
+	return out, nil
+}
