@@ -1,0 +1,130 @@
+# Kubus: build, run, test. `make help` lists the targets.
+#
+# Binaries land in bin/. The heavy ones, which link Kubernetes' own packages, are
+# few (kubus, kubus-gateway, kubectl); everything is built two packages at a time
+# in one module graph (go.work), so that each package is compiled once.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= v1.37.2+kubus.1
+FORM    ?= allinone
+UPFLAGS ?=
+GO      ?= go
+JOBS    ?= 2
+
+# One setting of cgo for builds, tests and vet, so that they share the build cache.
+export GOFLAGS     := -buildvcs=false
+export CGO_ENABLED := 0
+BIN     := $(CURDIR)/bin
+TAGS    := -tags grpcnotrace
+K8S     := v1.37.2
+LDFLAGS := -s -w -X kubus.dev/services/kit.Version=$(VERSION) \
+  -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
+BUILD   := $(GO) build -p $(JOBS) -trimpath $(TAGS) -ldflags "$(LDFLAGS)"
+
+SERVICES := $(notdir $(patsubst %/,%,$(dir $(wildcard services/*/cmd/kubus-*/main.go gateway/cmd/kubus-*/main.go))))
+MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod test/go.mod bench/go.mod))
+
+##@ Use
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: deps build ## install what is missing, build, start a cluster (FORM=services: each service a process), wait until it is Ready
+	@$(BIN)/kubus up --detach --form $(FORM) $(UPFLAGS)
+
+.PHONY: down
+down: ## stop the cluster; PURGE=1 also removes its data and every change to the host
+	@$(BIN)/kubus down $(if $(PURGE),--purge --yes)
+
+.PHONY: status
+status: ## tell how the cluster is
+	@$(BIN)/kubus status
+
+##@ Build
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing
+	@.ci/deps
+
+.PHONY: build
+build: $(BIN)/runc $(BIN)/kubectl $(BIN)/nats-server ## build everything into bin/
+	@mkdir -p $(BIN)
+	@$(BUILD) -o $(BIN)/ ./cmd/kubus ./cmd/kubus-keeper \
+	  $(foreach s,$(SERVICES),$(firstword $(wildcard ./services/*/cmd/$(s) ./gateway/cmd/$(s))))
+
+$(BIN)/runc: services/agent/tools/runc/go.mod services/agent/tools/runc/build.sh
+	@mkdir -p $(BIN)
+	@services/agent/tools/runc/build.sh $@
+
+$(BIN)/kubectl: $(wildcard cmd/kubectl/*.go) cmd/kubectl/go.mod
+	@mkdir -p $(BIN)
+	@$(BUILD) -o $@ ./cmd/kubectl
+
+$(BIN)/nats-server: proto/store/go.mod
+	@mkdir -p $(BIN)
+	@$(BUILD) -o $@ github.com/nats-io/nats-server/v2
+
+.PHONY: images
+images: ## build the images of the examples and tests, serve them on 127.0.0.1:5000 (until Ctrl-C)
+	@$(BUILD) -o $(BIN)/kubus-test-registry ./test/registry
+	@$(BIN)/kubus-test-registry -listen 127.0.0.1:5000
+
+##@ Check
+
+.PHONY: ci
+ci: deps build lint test race e2e ## everything that CI runs
+
+.PHONY: test
+test: ## quick unit and integration tests
+	@failed=; for m in $(MODULES); do \
+	  CI=$(CI) $(GO) test -p $(JOBS) $(TAGS) -trimpath ./$$m/... || failed="$$failed $$m"; \
+	done; [ -z "$$failed" ] || { echo "failed in:$$failed"; exit 1; }
+
+.PHONY: race
+race: ## the race detector on the packages that share memory and link little
+	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/...
+
+.PHONY: e2e
+e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root)
+	@$(GO) test -C test -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)
+
+.PHONY: lint
+lint: verify-fmt verify-tidy vet staticcheck ## all linters
+
+.PHONY: verify-fmt
+verify-fmt: ## every Go file is formatted
+	@out=$$(gofmt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); [ -z "$$out" ] || { echo "not formatted (make fix-fmt):"; echo "$$out"; exit 1; }
+
+.PHONY: fix-fmt
+fix-fmt: ## format every Go file
+	@gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
+
+.PHONY: verify-tidy
+verify-tidy: ## every go.mod is tidy
+	@for m in $(MODULES); do GOWORK=off $(GO) -C $$m mod tidy -diff >/dev/null || { echo "$$m/go.mod is not tidy (make fix-tidy)"; exit 1; }; done
+
+.PHONY: fix-tidy
+fix-tidy: ## tidy every go.mod
+	@for m in $(MODULES); do GOWORK=off $(GO) -C $$m mod tidy; done
+
+.PHONY: vet
+vet: ## go vet
+	@for m in $(MODULES); do $(GO) vet -p $(JOBS) $(TAGS) -trimpath ./$$m/...; done
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck, without the checks that ask for comments of a set form
+	@$(GO) build -C test/tools -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@for m in $(MODULES); do $(BIN)/staticcheck -tags grpcnotrace ./$$m/...; done
+
+.PHONY: bench
+bench: build ## the figures of docs/performance.md
+	@$(MAKE) -C bench
+
+.PHONY: clean
+clean: ## remove what build made
+	@rm -rf $(BIN)
