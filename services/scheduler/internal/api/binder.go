@@ -1,0 +1,94 @@
+// Package api is the scheduler's edge towards the gateway: bindings for the
+// planner, conditions and events for the people.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/message"
+	"kubus.dev/services/scheduler/internal/planner"
+)
+
+// Binder commits bindings as bulks of POST pods/NAME/binding.
+type Binder struct {
+	client *apiclient.Client
+	fence  func() *message.Fence
+}
+
+// NewBinder makes a binder. fence gives the epoch under which we are the active
+// planner; nil commits unfenced.
+func NewBinder(client *apiclient.Client, fence func() *message.Fence) *Binder {
+	return &Binder{client, fence}
+}
+
+// Bind implements planner.Binder.
+func (b *Binder) Bind(ctx context.Context, bindings []planner.Binding) ([]planner.Verdict, error) {
+	requests := make([]apiclient.Request, len(bindings))
+	for i := range bindings {
+		requests[i] = bindingRequest(&bindings[i])
+	}
+	var options apiclient.BulkOptions
+	if b.fence != nil {
+		options.Fence = b.fence()
+	}
+	results, err := b.client.Bulk(ctx, options, requests)
+	if err != nil {
+		return nil, fmt.Errorf("binding pods: %w", err)
+	}
+	verdicts := make([]planner.Verdict, len(bindings))
+	for i := range results {
+		verdicts[i] = verdict(results[i].Err, bindings[i].Node)
+	}
+	return verdicts, nil
+}
+
+func bindingRequest(b *planner.Binding) apiclient.Request {
+	// Written by hand: the names are DNS labels and need no escaping, and this is
+	// the one body the scheduler sends by the thousand.
+	body := make([]byte, 0, 256)
+	body = append(body, `{"kind":"Binding","apiVersion":"v1","metadata":{"name":"`...)
+	body = append(append(body, b.Pod.Name...), `","namespace":"`...)
+	body = append(append(body, b.Pod.Namespace...), `","uid":"`...)
+	body = append(append(body, b.Pod.UID...), `"},"target":{"kind":"Node","name":"`...)
+	body = append(append(body, b.Node...), `"}}`...)
+	return apiclient.Request{Method: http.MethodPost, Path: podPath(b.Pod.Namespace, b.Pod.Name) + "/binding", Body: body}
+}
+
+func podPath(namespace, name string) string {
+	return "/api/v1/namespaces/" + namespace + "/pods/" + name
+}
+
+// verdict reads the answer to one binding.
+func verdict(err error, node string) planner.Verdict {
+	switch {
+	case err == nil:
+		return planner.Verdict{Outcome: planner.Bound}
+	case apierrors.IsConflict(err) && strings.Contains(err.Error(), fmt.Sprintf("already assigned to node %q", node)):
+		return planner.Verdict{Outcome: planner.Bound} // by an earlier try of ours
+	case apierrors.IsConflict(err) && !fenced(err), apierrors.IsNotFound(err), apierrors.IsGone(err):
+		return planner.Verdict{Outcome: planner.Gone}
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), fenced(err), apierrors.IsUnauthorized(err):
+		return planner.Verdict{Outcome: planner.Refused, Error: err.Error()}
+	}
+	return planner.Verdict{Outcome: planner.Unknown}
+}
+
+// fenced tells whether a newer planner has taken over.
+func fenced(err error) bool { return strings.Contains(err.Error(), "fence") }
+
+// conditionRequest sets the pod's PodScheduled condition to False.
+func conditionRequest(namespace, name, uid string, c corev1.PodCondition) (apiclient.Request, error) {
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": uid},
+		"status":   map[string]any{"conditions": []corev1.PodCondition{c}},
+	})
+	return apiclient.Request{Method: http.MethodPatch, Path: podPath(namespace, name) + "/status", Body: body, ContentType: apiclient.StrategicMergePatch}, err
+}

@@ -1,0 +1,160 @@
+package broker
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"kubus.dev/services/scheduler/internal/filter"
+	"kubus.dev/services/scheduler/internal/node"
+	"kubus.dev/services/scheduler/internal/plan"
+)
+
+// gains remembers which nodes gained room lately, so that a group that is parked
+// with an answer from an older picture is not left asleep.
+type gains struct {
+	nodes []gained
+	lost  plan.Revision // gains up to here may be missing from nodes
+}
+
+type gained struct {
+	node int32
+	at   plan.Revision
+}
+
+// remembered bounds the memory; who is older looks at every node.
+const remembered = 4096
+
+// gain wakes the parked groups for which the nodes have room now. Room is given
+// out once: what a woken pod will take is not offered to the next.
+func (b *Broker) gain(nodes []int32) {
+	if len(nodes) == 0 {
+		return
+	}
+	slices.Sort(nodes)
+	nodes = slices.Compact(nodes)
+	at := b.at()
+	for _, i := range nodes {
+		b.gains.nodes = append(b.gains.nodes, gained{i, at})
+	}
+	if extra := len(b.gains.nodes) - remembered; extra > 0 {
+		b.gains.lost = b.gains.nodes[extra-1].at
+		b.gains.nodes = slices.Delete(b.gains.nodes, 0, extra)
+	}
+	b.offer(b.gains.nodes[len(b.gains.nodes)-min(len(nodes), len(b.gains.nodes)):])
+}
+
+// release offers nodes whose room a worker had counted wrongly. Whatever the
+// parked groups have seen, it was not that.
+func (b *Broker) release(names []string) {
+	var nodes []gained
+	for _, name := range names {
+		if i, ok := b.mirror.Index(name); ok {
+			nodes = append(nodes, gained{i, always})
+		}
+	}
+	b.offer(nodes)
+}
+
+// always is newer than what anybody has seen.
+var always = plan.Revision{Pods: math.MaxUint64, Nodes: math.MaxUint64}
+
+// offer gives the nodes' room to parked groups that have not seen it yet, the
+// most important first.
+func (b *Broker) offer(nodes []gained) {
+	if len(nodes) == 0 {
+		return
+	}
+	parked := b.parkedGroups()
+	if len(parked) == 0 {
+		return
+	}
+	for _, e := range nodes {
+		if int(e.node) >= b.mirror.Slots() {
+			continue
+		}
+		room := *b.mirror.Node(e.node)
+		room.Ports = slices.Clone(room.Ports)
+		took := false
+		for _, g := range parked {
+			if g.tried.Covers(e.at) {
+				continue
+			}
+			if n := fill(g, &room); n > 0 {
+				b.wake(g, n)
+				took = true
+			}
+		}
+		if took && e.at != always {
+			b.offers = append(b.offers, e)
+		}
+	}
+}
+
+// reoffer runs when every woken pod is decided: what they left goes to others.
+// A group is never woken twice for one gain, since it has seen it by then.
+func (b *Broker) reoffer() {
+	for b.settled && b.woken == 0 {
+		b.settled = false
+		offers := b.offers
+		b.offers = nil
+		b.offer(offers)
+	}
+}
+
+// parkedGroups lists groups with parked pods by priority and age.
+func (b *Broker) parkedGroups() []*group {
+	var out []*group
+	for _, g := range b.groups {
+		if g.parked.live > 0 && len(g.shape.Missing) == 0 {
+			out = append(out, g)
+		}
+	}
+	slices.SortFunc(out, func(x, y *group) int {
+		return cmp.Or(cmp.Compare(y.shape.Priority, x.shape.Priority), cmp.Compare(x.arrival, y.arrival))
+	})
+	return out
+}
+
+// fill puts as many of the group's parked pods into room as fit and counts them.
+func fill(g *group, room *node.Node) int {
+	n := 0
+	if filter.Fit(g.shape, room) != filter.OK || filter.Static(g.shape, room) != filter.OK {
+		return 0
+	}
+	for n < g.parked.live && filter.Fit(g.shape, room) == filter.OK {
+		room.Take(g.shape)
+		n++
+	}
+	return n
+}
+
+// fitsSince counts how many of the group's parked pods fit into room that was
+// gained after the worker looked.
+func (b *Broker) fitsSince(g *group) int {
+	if len(g.shape.Missing) > 0 {
+		return 0
+	}
+	n := 0
+	count := func(i int32) {
+		if int(i) < b.mirror.Slots() && n < g.parked.live {
+			room := *b.mirror.Node(i)
+			room.Ports = slices.Clone(room.Ports)
+			n += fill(g, &room)
+		}
+	}
+	if !g.tried.Covers(b.gains.lost) {
+		for i := range b.mirror.Slots() {
+			count(int32(i))
+		}
+		return n
+	}
+	seen := map[int32]bool{}
+	for _, e := range b.gains.nodes {
+		if !g.tried.Covers(e.at) && !seen[e.node] {
+			seen[e.node] = true
+			count(e.node)
+		}
+	}
+	return n
+}

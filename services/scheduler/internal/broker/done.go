@@ -1,0 +1,165 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/services/scheduler/internal/plan"
+)
+
+// Done takes a worker's answer: parks what fits nowhere, unless something has
+// changed meanwhile that could let it in, and puts off what failed.
+func (b *Broker) Done(_ context.Context, o plan.Outcome) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o.Error != "" {
+		b.options.Logger.Info("pods are put off", zap.Int("pods", len(o.Retry)), zap.String("reason", o.Error))
+	}
+	b.finish(o.ID, &o)
+	b.release(o.Released)
+	b.reoffer()
+	b.dispatch()
+	return nil
+}
+
+// finish ends a lease. Without an outcome all its pods queue again.
+func (b *Broker) finish(id uint64, o *plan.Outcome) {
+	l := b.out[id]
+	if l == nil {
+		b.late(o)
+		return
+	}
+	l.timer.Stop()
+	delete(b.out, id)
+	failed, retry := map[string]bool{}, map[string]bool{}
+	if o != nil {
+		failed, retry = set(o.Failed), set(o.Retry)
+	}
+	for _, g := range l.groups {
+		b.settle(g, o, failed, retry)
+	}
+}
+
+// late takes an answer whose lease ran out before. Its pods were given to another,
+// who may have let go of them because the planner had them from this one.
+func (b *Broker) late(o *plan.Outcome) {
+	if o == nil {
+		return
+	}
+	for _, uid := range slices.Concat(o.Retry, o.Failed) {
+		if p := b.mirror.Pod(uid); p != nil {
+			b.track(p, false)
+		}
+	}
+}
+
+func set(list []string) map[string]bool {
+	m := make(map[string]bool, len(list))
+	for _, s := range list {
+		m[s] = true
+	}
+	return m
+}
+
+// settle sorts a group's taken pods by what became of them. Those that the
+// outcome does not name are placed: the log will say so, and they leave.
+func (b *Broker) settle(g *group, o *plan.Outcome, failed, retry map[string]bool) {
+	taken := g.taken.pods
+	g.taken, g.out = list{}, false
+	parked, again := false, false
+	for _, w := range taken {
+		switch {
+		case w == nil || w.left:
+		case o == nil || retry[w.uid]:
+			g.queued.add(w)
+			again = again || o != nil
+		case failed[w.uid]:
+			g.parked.add(w)
+			parked = true
+			b.decided(w)
+		default:
+			b.placed(w)
+		}
+	}
+	if again {
+		b.delay(g)
+	} else {
+		g.retries = 0
+	}
+	if parked {
+		b.park(g, o)
+	}
+	b.makeReady(g)
+	b.dropIfEmpty(g)
+}
+
+// placed lets go of a pod that the worker says is bound or gone. Should the log
+// disagree in the end, its next version of the pod lets it join again.
+func (b *Broker) placed(w *waiting) {
+	b.decided(w)
+	delete(b.pods, w.uid)
+}
+
+// delay puts a group off: 1 s, doubling to 10 s, as upstream's back-off.
+func (b *Broker) delay(g *group) {
+	wait := min(time.Second<<min(g.retries, 4), 10*time.Second)
+	g.retries++
+	g.putOff = time.AfterFunc(wait, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if g.putOff == nil {
+			return
+		}
+		g.putOff = nil
+		b.makeReady(g)
+		b.dispatch()
+	})
+}
+
+// park keeps the group's pods that fit nowhere until there is room. What was
+// gained behind the worker's back counts at once.
+func (b *Broker) park(g *group, o *plan.Outcome) {
+	g.tried = o.At
+	if b.options.Unschedulable != nil {
+		for _, w := range g.parked.pods {
+			if w == nil || w.left || w.told == o.Message {
+				continue
+			}
+			if p := b.mirror.Pod(w.uid); p != nil {
+				w.told = o.Message
+				b.options.Unschedulable(p, o.Message)
+			}
+		}
+	}
+	if n := b.fitsSince(g); n > 0 {
+		b.wake(g, n)
+	}
+}
+
+// wake queues the first n parked pods again.
+func (b *Broker) wake(g *group, n int) {
+	for _, w := range g.parked.take(n) {
+		g.queued.add(w)
+		if !w.woken {
+			w.woken = true
+			b.woken++
+		}
+	}
+	b.makeReady(g)
+}
+
+// decided ends the wait for a woken pod. When all are decided, room that was
+// offered to them and not used is offered to others: a pod that was deleted, or
+// placed elsewhere, must not keep a slot from those who sleep.
+func (b *Broker) decided(w *waiting) {
+	if !w.woken {
+		return
+	}
+	w.woken = false
+	if b.woken--; b.woken == 0 {
+		b.settled = true
+	}
+}

@@ -1,0 +1,172 @@
+// Package cluster is the scheduler's picture of the cluster: nodes with what is
+// taken on them, and the pods, bound, assumed and pending. Worker, planner and
+// broker each keep one, fed from the state log.
+//
+// Start with Mirror and its Apply. A Mirror promises: after Apply of all changes
+// up to a revision it shows exactly the cluster at that revision, plus what was
+// assumed and not yet confirmed or forgotten. It is not safe for concurrent use;
+// its owner has a lock.
+package cluster
+
+import (
+	"kubus.dev/services/scheduler/internal/feed"
+	"kubus.dev/services/scheduler/internal/node"
+	"kubus.dev/services/scheduler/internal/shape"
+)
+
+// Mirror is the picture. Nodes are named by their index, which stays the same as
+// long as the node or a pod on it exists.
+type Mirror struct {
+	nodes   []node.Node
+	free    []int32 // indices not in use
+	byName  map[string]int32
+	classes *node.Classes
+	present int
+
+	pods   map[string]*record // by UID
+	groups map[string]*group  // by owner UID
+
+	priorities []map[int32]int32 // by node: pods of each priority, made when first needed
+
+	log  []int32 // indices of changed nodes, in order
+	base uint64  // position of log[0]
+
+	PodRevision  uint64
+	NodeRevision uint64
+}
+
+// record is what is kept of a pod.
+type record struct {
+	pod     *shape.Pod
+	node    int32 // where it takes room; none when nowhere
+	assumed bool  // the log does not say so yet
+}
+
+const none int32 = -1
+
+// group counts where the pods of one owner run.
+type group struct {
+	pods   int32
+	byNode map[int32]int32
+}
+
+// New gives an empty mirror.
+func New() *Mirror {
+	return &Mirror{byName: map[string]int32{}, classes: node.NewClasses(), pods: map[string]*record{}, groups: map[string]*group{}}
+}
+
+// Node gives a node by index. The pointer is good until the next Apply.
+func (m *Mirror) Node(i int32) *node.Node { return &m.nodes[i] }
+
+// Index finds a node by name.
+func (m *Mirror) Index(name string) (int32, bool) {
+	i, ok := m.byName[name]
+	return i, ok
+}
+
+// Slots is one more than the highest index in use.
+func (m *Mirror) Slots() int { return len(m.nodes) }
+
+// Len is the number of nodes that exist.
+func (m *Mirror) Len() int { return m.present }
+
+// Pod gives a pod by UID, as last seen in the log, or nil.
+func (m *Mirror) Pod(uid string) *shape.Pod {
+	if r := m.pods[uid]; r != nil {
+		return r.pod
+	}
+	return nil
+}
+
+// Placed tells where a pod takes room, in the log or by assumption.
+func (m *Mirror) Placed(uid string) (node int32, ok bool) {
+	r := m.pods[uid]
+	if r == nil || r.node == none {
+		return none, false
+	}
+	return r.node, true
+}
+
+// Pods calls fn with every pod until it returns false.
+func (m *Mirror) Pods(fn func(*shape.Pod) bool) {
+	for _, r := range m.pods {
+		if !fn(r.pod) {
+			return
+		}
+	}
+}
+
+// OwnerPods is how many pods of an owner take room, and OnNode how many on one node.
+func (m *Mirror) OwnerPods(owner string) int32 {
+	if g := m.groups[owner]; g != nil {
+		return g.pods
+	}
+	return 0
+}
+
+// OnNode is how many pods of an owner take room on a node.
+func (m *Mirror) OnNode(owner string, i int32) int32 {
+	if g := m.groups[owner]; g != nil {
+		return g.byNode[i]
+	}
+	return 0
+}
+
+// Apply takes over a batch of the log.
+func (m *Mirror) Apply(b feed.Batch) {
+	if b.Reset {
+		m.reset(b)
+	}
+	for _, c := range b.Changes {
+		m.ApplyOne(c)
+	}
+	m.PodRevision, m.NodeRevision = max(m.PodRevision, b.PodRevision), max(m.NodeRevision, b.NodeRevision)
+	if m.classes.Len() > 2*len(m.nodes)+16 {
+		m.sweep()
+	}
+}
+
+// ApplyOne takes over one change, for owners that look between the changes of a
+// batch. They finish with Apply of the batch without its changes.
+func (m *Mirror) ApplyOne(c feed.Change) {
+	switch {
+	case c.Pod != nil && c.Gone:
+		m.dropPod(c.Pod.UID)
+	case c.Pod != nil:
+		m.setPod(c.Pod)
+	case c.Node != nil && c.Gone:
+		m.dropNode(c.Node.Name)
+	case c.Node != nil:
+		m.setNode(c.Node)
+	}
+}
+
+// reset drops what the batch does not hold.
+func (m *Mirror) reset(b feed.Batch) {
+	pods, nodes := map[string]bool{}, map[string]bool{}
+	for _, c := range b.Changes {
+		if c.Pod != nil {
+			pods[c.Pod.UID] = true
+		} else if c.Node != nil {
+			nodes[c.Node.Name] = true
+		}
+	}
+	for uid := range m.pods {
+		if !pods[uid] {
+			m.dropPod(uid)
+		}
+	}
+	for name := range m.byName {
+		if !nodes[name] {
+			m.dropNode(name)
+		}
+	}
+}
+
+func (m *Mirror) sweep() {
+	used := map[*node.Class]bool{}
+	for i := range m.nodes {
+		used[m.nodes[i].Class] = true
+	}
+	m.classes.Sweep(func(c *node.Class) bool { return used[c] })
+}

@@ -1,0 +1,129 @@
+// Package filter decides whether a pod may run on a node: the hard rules of
+// upstream's default filter plugins, in upstream's order and words. Workers,
+// planner and broker all call this code, so they cannot disagree for long.
+//
+// Start with Node, which applies every rule. Static and Fit are its two halves:
+// Static looks at labels, taints and names only, so its answer holds for a whole
+// node class unless the shape is PerNode; Fit looks at what is taken. All are
+// pure and safe for concurrent use on nodes that do not change meanwhile.
+package filter
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/scheduler/internal/node"
+	"kubus.dev/services/scheduler/internal/shape"
+)
+
+// Reason says why a node refuses a pod. The zero value is no refusal.
+type Reason uint8
+
+// The reasons in the order of upstream's plugins; the first that applies counts.
+const (
+	OK Reason = iota
+	Absent
+	Unschedulable
+	UntoleratedTaint
+	NodeSelector
+	HostPorts
+	Resources
+	reasons
+)
+
+var texts = [reasons]string{
+	OK:               "",
+	Absent:           "node(s) didn't match the requested node name",
+	Unschedulable:    "node(s) were unschedulable",
+	UntoleratedTaint: "node(s) had untolerated taint(s)",
+	NodeSelector:     "node(s) didn't match Pod's node affinity/selector",
+	HostPorts:        "node(s) didn't have free ports for the requested pod ports",
+	Resources:        "Insufficient resources",
+}
+
+// String is upstream's wording. Resources has a sentence for each resource
+// instead; see Insufficient.
+func (r Reason) String() string { return texts[r] }
+
+// Node applies every rule and gives the first reason against.
+func Node(s *shape.Shape, n *node.Node) Reason {
+	if r := Static(s, n); r != OK {
+		return r
+	}
+	return Fit(s, n)
+}
+
+// Static applies the rules that look at the node's class and, for PerNode
+// shapes, at its name and host name.
+func Static(s *shape.Shape, n *node.Node) Reason {
+	if !n.Present {
+		return Absent
+	}
+	if n.Class.Unschedulable && !s.Tolerates(&cordon) {
+		return Unschedulable
+	}
+	for i := range n.Class.Taints {
+		t := &n.Class.Taints[i]
+		if (t.Effect == corev1.TaintEffectNoSchedule || t.Effect == corev1.TaintEffectNoExecute) && !s.Tolerates(t) {
+			return UntoleratedTaint
+		}
+	}
+	if !s.MatchesNode(n.Self) {
+		return NodeSelector
+	}
+	return OK
+}
+
+var cordon = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+
+// Fit applies the rules that look at what is taken on the node: host ports and resources.
+func Fit(s *shape.Shape, n *node.Node) Reason {
+	for _, want := range s.Ports {
+		for _, taken := range n.Ports {
+			if want.Conflicts(taken) {
+				return HostPorts
+			}
+		}
+	}
+	if n.Pods+1 > n.AllowedPods || !room(&s.Requests, n) {
+		return Resources
+	}
+	return OK
+}
+
+// room asks, as upstream does, only for what is requested: a node that is over
+// its memory still takes a pod that asks for none.
+func room(want *shape.Resources, n *node.Node) bool {
+	if want.MilliCPU > 0 && want.MilliCPU > n.Allocatable.MilliCPU-n.Used.MilliCPU ||
+		want.Memory > 0 && want.Memory > n.Allocatable.Memory-n.Used.Memory ||
+		want.Ephemeral > 0 && want.Ephemeral > n.Allocatable.Ephemeral-n.Used.Ephemeral {
+		return false
+	}
+	for _, w := range want.Scalars {
+		if w.Value > 0 && w.Value > n.Allocatable.Scalar(w.Name)-n.Used.Scalar(w.Name) {
+			return false
+		}
+	}
+	return true
+}
+
+// Insufficient lists upstream's sentence for each thing the node lacks. Hopeless
+// says that even the empty node would lack it.
+func Insufficient(s *shape.Shape, n *node.Node) (texts []string, hopeless bool) {
+	if n.Pods+1 > n.AllowedPods {
+		texts = append(texts, "Too many pods")
+		hopeless = n.AllowedPods == 0
+	}
+	lack := func(name string, want, have, used int64) {
+		if want > 0 && want > have-used {
+			texts = append(texts, "Insufficient "+name)
+			hopeless = hopeless || want > have
+		}
+	}
+	lack("cpu", s.Requests.MilliCPU, n.Allocatable.MilliCPU, n.Used.MilliCPU)
+	lack("memory", s.Requests.Memory, n.Allocatable.Memory, n.Used.Memory)
+	lack("ephemeral-storage", s.Requests.Ephemeral, n.Allocatable.Ephemeral, n.Used.Ephemeral)
+	for _, w := range s.Requests.Scalars {
+		lack(w.Name, w.Value, n.Allocatable.Scalar(w.Name), n.Used.Scalar(w.Name))
+	}
+	return texts, hopeless
+}

@@ -1,0 +1,142 @@
+// Package node holds one node as the scheduler sees it: what it offers, what is
+// taken, and the class that says which pods its labels and taints let in.
+//
+// Start with Node and Class. A Class is immutable and shared by all nodes that
+// differ in nothing but name and host name label; a Node belongs to its cluster
+// mirror and is not safe for concurrent use.
+package node
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kubus.dev/services/scheduler/internal/shape"
+)
+
+// Class is what nodes have in common: labels without the host name, taints, cordon.
+type Class struct {
+	Sample        *corev1.Node // name and labels of one member, for selectors
+	Taints        []corev1.Taint
+	Unschedulable bool
+	Zone          string // "region:zone"; "" when the node has neither label
+}
+
+// Node is one node of the cluster. It exists without Present while pods name a
+// node that the API does not hold.
+type Node struct {
+	Name    string
+	Present bool
+	Class   *Class
+	Self    *corev1.Node // name and labels only
+
+	Allocatable shape.Resources
+	AllowedPods int64
+
+	// What the pods on the node take. Used never exceeds Allocatable by our doing;
+	// it can by a node's shrinking or by pods that were bound by others.
+	Used          shape.Resources
+	ScoreMilliCPU int64 // as Used, with upstream's defaults for pods that ask for nothing
+	ScoreMemory   int64
+	Pods          int64
+	Ports         []shape.Port
+}
+
+// Set takes over what an API object says of the node.
+func (n *Node) Set(obj *corev1.Node, classes *Classes) {
+	n.Present = true
+	n.Self = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: obj.Name, Labels: obj.Labels}}
+	n.Allocatable = shape.NewResources(obj.Status.Allocatable)
+	n.AllowedPods = obj.Status.Allocatable.Pods().Value()
+	n.Class = classes.of(obj)
+}
+
+// Unset keeps the node only for the pods that still name it.
+func (n *Node) Unset() {
+	*n = Node{Name: n.Name, Used: n.Used, ScoreMilliCPU: n.ScoreMilliCPU, ScoreMemory: n.ScoreMemory, Pods: n.Pods, Ports: n.Ports}
+}
+
+// Take puts a pod's requests onto the node.
+func (n *Node) Take(s *shape.Shape) {
+	n.count(s, 1)
+	if len(s.Ports) > 0 {
+		n.Ports = append(n.Ports, s.Ports...)
+	}
+}
+
+// Give is the inverse of Take.
+func (n *Node) Give(s *shape.Shape) {
+	n.count(s, -1)
+	for _, p := range s.Ports {
+		if i := slices.Index(n.Ports, p); i >= 0 {
+			n.Ports = slices.Delete(n.Ports, i, i+1)
+		}
+	}
+}
+
+func (n *Node) count(s *shape.Shape, sign int64) {
+	n.Used.Add(&s.Requests, sign)
+	n.ScoreMilliCPU += sign * s.ScoreMilliCPU
+	n.ScoreMemory += sign * s.ScoreMemory
+	n.Pods += sign
+}
+
+// Classes interns classes. The zero value is not ready; use NewClasses. Entries
+// of classes that no node has any more are dropped by Sweep.
+type Classes struct {
+	byKey map[string]*Class
+}
+
+// NewClasses gives an empty set.
+func NewClasses() *Classes { return &Classes{byKey: map[string]*Class{}} }
+
+// Len is the number of classes held.
+func (c *Classes) Len() int { return len(c.byKey) }
+
+// Sweep forgets the classes that keep does not claim.
+func (c *Classes) Sweep(keep func(*Class) bool) {
+	maps.DeleteFunc(c.byKey, func(_ string, class *Class) bool { return !keep(class) })
+}
+
+func (c *Classes) of(obj *corev1.Node) *Class {
+	key := classKey(obj)
+	class := c.byKey[key]
+	if class == nil {
+		class = &Class{
+			Sample:        &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: obj.Name, Labels: obj.Labels}},
+			Taints:        obj.Spec.Taints,
+			Unschedulable: obj.Spec.Unschedulable,
+			Zone:          zone(obj.Labels),
+		}
+		c.byKey[key] = class
+	}
+	return class
+}
+
+func classKey(obj *corev1.Node) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(obj.Labels)) {
+		if k != corev1.LabelHostname {
+			b.WriteString(k + "\x00" + obj.Labels[k] + "\x00")
+		}
+	}
+	b.WriteByte(1)
+	for _, t := range obj.Spec.Taints {
+		b.WriteString(t.Key + "\x00" + t.Value + "\x00" + string(t.Effect) + "\x00")
+	}
+	if obj.Spec.Unschedulable {
+		b.WriteByte(2)
+	}
+	return b.String()
+}
+
+func zone(labels map[string]string) string {
+	region, zone := labels[corev1.LabelTopologyRegion], labels[corev1.LabelTopologyZone]
+	if region == "" && zone == "" {
+		return ""
+	}
+	return region + ":" + zone
+}

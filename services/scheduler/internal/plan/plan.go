@@ -1,0 +1,83 @@
+// Package plan holds what the scheduler's roles say to each other: the broker
+// hands an Eval to a worker, the worker submits Plans to the planner, and answers
+// the broker with an Outcome. In one process they are passed as they are, between
+// processes as JSON over core request and reply; none of them is ever stored,
+// because all of them follow from the pending pods in the state log.
+package plan
+
+import "context"
+
+// MostPods bounds an Eval, and so a Plan and the bulk request made of it.
+const MostPods = 1000
+
+// Revision is how far somebody has read the log, for each resource.
+type Revision struct {
+	Pods  uint64 `json:"pods"`
+	Nodes uint64 `json:"nodes"`
+}
+
+// Covers tells whether r is at least as new as o.
+func (r Revision) Covers(o Revision) bool { return r.Pods >= o.Pods && r.Nodes >= o.Nodes }
+
+// Eval asks a worker to find nodes for pods of one shape, in their order.
+type Eval struct {
+	ID    uint64   `json:"id"`
+	Owner string   `json:"owner,omitempty"` // whose pods are to be spread; "" for none
+	Pods  []string `json:"pods"`            // UIDs
+	After Revision `json:"after"`           // the worker must have read at least this
+}
+
+// Outcome answers an Eval. Pods that it does not name are placed, or no longer pending.
+type Outcome struct {
+	ID uint64 `json:"id"`
+	// Failed pods fit on no node at At; Message says why, for all of them.
+	Failed  []string `json:"failed,omitempty"`
+	Message string   `json:"message,omitempty"`
+	At      Revision `json:"at"`
+	// Retry lists pods that could not be decided: rejected too often, or an error.
+	Retry []string `json:"retry,omitempty"`
+	Error string   `json:"error,omitempty"`
+	// Released names nodes on which the worker counted pods that were then refused:
+	// others may have been told "no room" because of them.
+	Released []string `json:"released,omitempty"`
+}
+
+// Plan proposes nodes for pods.
+type Plan struct {
+	Worker     string      `json:"worker"`
+	At         Revision    `json:"at"` // what the worker had read
+	Placements []Placement `json:"placements"`
+}
+
+// Placement proposes a node for one pod, and others to try when it is taken.
+type Placement struct {
+	UID    string   `json:"uid"`
+	Node   string   `json:"node"`
+	Others []string `json:"others,omitempty"`
+}
+
+// Result answers a Plan after the commit. Placements that it does not name are
+// bound as proposed.
+type Result struct {
+	Moved    []Placement `json:"moved,omitempty"`    // bound, but to this node
+	Rejected []string    `json:"rejected,omitempty"` // to be planned again, with what At shows
+	Refused  []string    `json:"refused,omitempty"`  // by the API; Error says why the last of them
+	Error    string      `json:"error,omitempty"`
+	Dropped  []string    `json:"dropped,omitempty"` // gone, bound by somebody else, or in hand already
+	At       Revision    `json:"at"`
+}
+
+// Queue is the broker as workers see it.
+type Queue interface {
+	// Take waits for work until ctx ends.
+	Take(ctx context.Context) (*Eval, error)
+	// Done answers an Eval, exactly once.
+	Done(ctx context.Context, o Outcome) error
+}
+
+// Applier is the planner as workers see it.
+type Applier interface {
+	// Apply verifies and commits. It returns when the outcome is known; an error
+	// says that nothing of it is.
+	Apply(ctx context.Context, p Plan) (Result, error)
+}

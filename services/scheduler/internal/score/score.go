@@ -1,0 +1,115 @@
+// Package score says how good a node is for a pod that fits: upstream's default
+// score plugins with upstream's weights, in finer steps so that fewer nodes tie.
+//
+// LeastAllocated and BalancedAllocation change with every pod and are computed
+// by Usage; node affinity and PreferNoSchedule taints depend on the node's class
+// only and come from Static; the spreading of a group's pods over nodes and
+// zones from Node and Zone. All are pure. Scores of different pods are not
+// comparable.
+package score
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/scheduler/internal/node"
+	"kubus.dev/services/scheduler/internal/shape"
+)
+
+// Unit is one point of upstream's 0 to 100 scale.
+const Unit = 64
+
+// Upstream's default weights of the plugins.
+const (
+	weightTaint    = 3
+	weightAffinity = 2
+	weightSpread   = 2
+)
+
+// Usage is LeastAllocated plus BalancedAllocation for s on top of what n holds,
+// 0 to 200 points.
+func Usage(s *shape.Shape, n *node.Node) int64 {
+	return leastAllocated(s, n) + balanced(s, n)
+}
+
+func leastAllocated(s *shape.Shape, n *node.Node) int64 {
+	var sum, resources int64
+	add := func(used, capacity int64) {
+		if capacity <= 0 {
+			return
+		}
+		resources++
+		if used < capacity {
+			sum += int64(float64(capacity-used) / float64(capacity) * (100 * Unit))
+		}
+	}
+	add(n.ScoreMilliCPU+s.ScoreMilliCPU, n.Allocatable.MilliCPU)
+	add(n.ScoreMemory+s.ScoreMemory, n.Allocatable.Memory)
+	if resources == 0 {
+		return 0
+	}
+	return sum / resources
+}
+
+// balanced is upstream's BalancedAllocation of 1.37: by how much the pod makes
+// the fractions of CPU and memory more alike. 75 is neutral.
+func balanced(s *shape.Shape, n *node.Node) int64 {
+	if n.Allocatable.MilliCPU <= 0 || n.Allocatable.Memory <= 0 {
+		return 75 * Unit
+	}
+	before := imbalance(n.Used.MilliCPU, n.Used.Memory, n)
+	after := imbalance(n.Used.MilliCPU+s.Requests.MilliCPU, n.Used.Memory+s.Requests.Memory, n)
+	return int64((75 + 50*(before-after)) * Unit)
+}
+
+func imbalance(cpu, memory int64, n *node.Node) float64 {
+	c := min(float64(cpu)/float64(n.Allocatable.MilliCPU), 1)
+	m := min(float64(memory)/float64(n.Allocatable.Memory), 1)
+	return max(c-m, m-c) / 2
+}
+
+// Static holds the raw, not yet normalized parts that depend on the class.
+type Static struct {
+	Affinity int64 // sum of the weights of matching preferred terms
+	Taints   int64 // PreferNoSchedule taints that are not tolerated
+}
+
+// OfClass computes the raw static parts of n for s.
+func OfClass(s *shape.Shape, n *node.Node) Static {
+	var raw Static
+	if s.Preferred != nil {
+		raw.Affinity = s.Preferred.Score(n.Self)
+	}
+	for i := range n.Class.Taints {
+		if t := &n.Class.Taints[i]; t.Effect == corev1.TaintEffectPreferNoSchedule && !s.Tolerates(t) {
+			raw.Taints++
+		}
+	}
+	return raw
+}
+
+// Points normalizes raw against the highest raw values among the nodes in
+// question, 0 to 500 points with the weights.
+func (raw Static) Points(most Static) int64 {
+	points := int64(weightTaint * 100 * Unit)
+	if most.Taints > 0 {
+		points -= weightTaint * 100 * Unit * raw.Taints / most.Taints
+	}
+	if most.Affinity > 0 {
+		points += weightAffinity * 100 * Unit * raw.Affinity / most.Affinity
+	}
+	return points
+}
+
+// Spread is what a node loses for each pod of the same group it already holds.
+// Upstream normalizes by the fullest node; a fixed price gives the same order
+// among nodes and can be kept up to date one node at a time.
+func Spread(pods int32) int64 { return -int64(pods) * weightSpread * 10 * Unit }
+
+// Zone is what a zone gives to each of its nodes: upstream's normalization of
+// the pods the group has in it, against the zones with most and fewest.
+func Zone(pods, fewest, most int64) int64 {
+	if most == 0 {
+		return weightSpread * 100 * Unit
+	}
+	return weightSpread * 100 * Unit * (most + fewest - pods) / most
+}

@@ -1,0 +1,148 @@
+package shape
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/scheduler/internal/skim"
+)
+
+// Pod is one version of a pod as the scheduler sees it. It is immutable and shared.
+type Pod struct {
+	Namespace string
+	Name      string
+	UID       string
+	// Owner is the UID of the controlling owner, "" without one.
+	Owner    string
+	Shape    *Shape
+	NodeName string // spec.nodeName, "" while pending
+	Created  time.Time
+	Deleting bool // has a deletion timestamp
+	Terminal bool // phase Succeeded or Failed: takes no room any more
+	Revision uint64
+	// Unscheduled is the PodScheduled=False condition the pod shows, if any.
+	Unscheduled Condition
+}
+
+// Condition is the part of a PodScheduled=False condition that matters here.
+type Condition struct {
+	Reason  string
+	Message string
+}
+
+// Pending tells whether the pod waits for a scheduler to choose its node.
+func (p *Pod) Pending() bool { return p.NodeName == "" && !p.Terminal && !p.Deleting }
+
+// Occupies tells whether the pod takes room on a node.
+func (p *Pod) Occupies() bool { return p.NodeName != "" && !p.Terminal }
+
+func (p *Pod) String() string { return p.Namespace + "/" + p.Name }
+
+// Parse reads a pod version from its JSON in the log.
+func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
+	p := &Pod{Revision: revision}
+	var spec []byte
+	err := skim.Object(data, func(key, value []byte) error {
+		switch string(key) {
+		case "metadata":
+			return p.metadata(value)
+		case "spec":
+			spec = value
+		case "status":
+			return p.status(value)
+		}
+		return nil
+	})
+	if err == nil {
+		p.Shape, p.NodeName, err = t.shape(spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading pod at revision %d: %w", revision, err)
+	}
+	return p, nil
+}
+
+func (p *Pod) metadata(data []byte) error {
+	return skim.Object(data, func(key, value []byte) error {
+		switch string(key) {
+		case "name":
+			p.Name = skim.String(value)
+		case "namespace":
+			p.Namespace = skim.String(value)
+		case "uid":
+			p.UID = skim.String(value)
+		case "deletionTimestamp":
+			p.Deleting = string(value) != "null"
+		case "creationTimestamp":
+			p.Created, _ = time.Parse(time.RFC3339, skim.String(value))
+		case "ownerReferences":
+			return skim.Array(value, p.owner)
+		}
+		return nil
+	})
+}
+
+func (p *Pod) owner(ref []byte) error {
+	var uid string
+	var controls bool
+	err := skim.Object(ref, func(key, value []byte) error {
+		switch string(key) {
+		case "uid":
+			uid = skim.String(value)
+		case "controller":
+			controls = skim.True(value)
+		}
+		return nil
+	})
+	if controls {
+		p.Owner = uid
+	}
+	return err
+}
+
+func (p *Pod) status(data []byte) error {
+	return skim.Object(data, func(key, value []byte) error {
+		switch string(key) {
+		case "phase":
+			phase := corev1.PodPhase(skim.String(value))
+			p.Terminal = phase == corev1.PodSucceeded || phase == corev1.PodFailed
+		case "conditions":
+			return skim.Array(value, p.condition)
+		}
+		return nil
+	})
+}
+
+func (p *Pod) condition(data []byte) error {
+	var kind, status []byte
+	var c Condition
+	err := skim.Object(data, func(key, value []byte) error {
+		switch string(key) {
+		case "type":
+			kind = value
+		case "status":
+			status = value
+		case "reason":
+			c.Reason = skim.String(value)
+		case "message":
+			c.Message = skim.String(value)
+		}
+		return nil
+	})
+	if string(kind) == `"PodScheduled"` && string(status) == `"False"` {
+		p.Unscheduled = c
+	}
+	return err
+}
+
+// decodeSpec decodes only the members of a pod's spec that make its shape.
+func decodeSpec(raw []byte) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(raw, &pod.Spec); err != nil {
+		return nil, err
+	}
+	return pod, nil
+}
