@@ -248,3 +248,21 @@ func (b *Broker) next() *plan.Eval {
 	b.out[id] = l
 	return e
 }
+
+// Counts is what waits.
+type Counts struct {
+	Waiting int // all pending pods known
+	Parked  int // of these, pods that fit on no node
+	Out     int // evaluations in workers' hands
+}
+
+// Counts is for metrics.
+func (b *Broker) Counts() Counts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := Counts{Waiting: len(b.pods), Out: len(b.out)}
+	for _, g := range b.groups {
+		c.Parked += g.parked.live
+	}
+	return c
+}

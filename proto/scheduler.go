@@ -1,0 +1,8 @@
+package proto
+
+// Subjects of the scheduler's roles, when these are processes of their own: core
+// request and reply, JSON (services/scheduler/internal/plan), never stored.
+// Workers ask the broker for work and answer it, and submit plans to the planner.
+func SchedulerTakeSubject() string { return "scheduler.broker.take" }
+func SchedulerDoneSubject() string { return "scheduler.broker.done" }
+func SchedulerPlanSubject() string { return "scheduler.planner.plan" }

@@ -1,0 +1,71 @@
+package simulation
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/scheduler/internal/feed"
+	"kubus.dev/services/scheduler/internal/shape"
+)
+
+// BenchmarkCore is the "core" mode of docs: broker, worker and planner with a log
+// in memory and no I/O. One operation is one pod, created to bound, and includes
+// the three mirrors that follow the log.
+func BenchmarkCore(b *testing.B) {
+	for _, c := range []struct {
+		name         string
+		nodes, group int
+	}{
+		{"100 nodes, groups of 2000", 100, 2000},
+		{"5000 nodes, groups of 1000", 5000, 1000},
+		{"5000 nodes, groups of 10", 5000, 10},
+		{"5000 nodes, single pods", 5000, 1},
+	} {
+		b.Run(c.name, func(b *testing.B) { core(b, c.nodes, c.group) })
+	}
+}
+
+func core(b *testing.B, nodes, size int) {
+	w := newWorld(b, 1)
+	var changes []feed.Change
+	for i := range nodes {
+		changes = append(changes, feed.Change{Node: aNode(fmt.Sprintf("n%d", i), 1<<40, func(n *corev1.Node) {
+			n.Status.Allocatable[corev1.ResourcePods] = *n.Status.Allocatable.Memory()
+		})})
+	}
+	w.change(changes...)
+	s := aShape(100)
+	pods := make([]*shape.Pod, b.N)
+	for i := range pods {
+		owner := fmt.Sprintf("rs%d", i/size)
+		if size == 1 {
+			owner = ""
+		}
+		pods[i] = aPod(fmt.Sprintf("p%d", i), owner, s)
+	}
+	b.ResetTimer()
+	began := time.Now()
+	for len(pods) > 0 {
+		n := min(1000, len(pods))
+		changes = changes[:0]
+		for _, p := range pods[:n] {
+			changes = append(changes, feed.Change{Pod: p})
+		}
+		pods = pods[n:]
+		w.change(append([]feed.Change(nil), changes...)...)
+		for w.broker.Counts().Waiting > 5000 {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+	for w.broker.Counts().Waiting > 0 || w.planner.Busy() {
+		time.Sleep(50 * time.Microsecond)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "pods/s")
+	if w.bound != b.N {
+		b.Errorf("bound %d of %d", w.bound, b.N)
+	}
+}
