@@ -1,0 +1,167 @@
+// Package account gives every namespace what its pods need to speak to the API: the
+// ServiceAccount "default" and the ConfigMap "kube-root-ca.crt".
+//
+// Both are there again at once when somebody deletes or changes them; namespaces
+// that are being deleted get neither.
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/statelog"
+	"kubus.dev/services/controllers/internal/mirror"
+	"kubus.dev/services/controllers/internal/queue"
+	"kubus.dev/services/controllers/internal/write"
+)
+
+const (
+	rootCA            = "kube-root-ca.crt"
+	rootCAKey         = "ca.crt"
+	rootCADescription = "kubernetes.io/description"
+	rootCAText        = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."
+)
+
+// Keeper keeps one object in every namespace.
+type Keeper struct {
+	world    *mirror.World
+	view     *statelog.View
+	gr       proto.GroupResource
+	name     string
+	build    func(namespace string, present *statelog.Entry) (any, error) // nil: right as it is
+	resource string
+	writer   *write.Client
+	logger   *zap.Logger
+	queue    *queue.Queue[string]
+}
+
+// NewDefault keeps the ServiceAccount "default".
+func NewDefault(world *mirror.World, view *statelog.View, writer *write.Client, logger *zap.Logger) *Keeper {
+	return newKeeper(world, view, mirror.ServiceAccountResource, "default", buildDefault, writer, logger)
+}
+
+// NewRootCA keeps the ConfigMap "kube-root-ca.crt" with the given PEM bundle.
+func NewRootCA(world *mirror.World, view *statelog.View, bundle string, writer *write.Client, logger *zap.Logger) *Keeper {
+	return newKeeper(world, view, mirror.ConfigMapResource, rootCA, func(namespace string, present *statelog.Entry) (any, error) {
+		return buildRootCA(namespace, present, bundle)
+	}, writer, logger)
+}
+
+func newKeeper(world *mirror.World, view *statelog.View, gr proto.GroupResource, name string, build func(string, *statelog.Entry) (any, error), writer *write.Client, logger *zap.Logger) *Keeper {
+	k := &Keeper{world, view, gr, name, build, gr.Resource, writer, logger, queue.New[string]()}
+	world.Namespaces.Handle(func(old, new *corev1.Namespace) {
+		if new != nil && (old == nil || old.UID != new.UID) {
+			k.queue.Add(new.Name)
+		}
+	})
+	return k
+}
+
+// Run reconciles until ctx ends.
+func (k *Keeper) Run(ctx context.Context, workers int) error {
+	done := make(chan error, 1)
+	go func() { done <- k.watch(ctx) }()
+	k.queue.Run(ctx, workers, k.logger, k.reconcile)
+	return <-done
+}
+
+// watch wakes the namespaces whose object changes.
+func (k *Keeper) watch(ctx context.Context) error {
+	for {
+		watch, err := k.view.Watch(k.gr, k.view.Snapshot(k.gr).Revision())
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", k.gr, err)
+		}
+		for _, ns := range k.world.Namespaces.List("") {
+			k.queue.Add(ns.Name)
+		}
+		for {
+			events, err := watch.Next(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, statelog.ErrExpired) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("watching %s: %w", k.gr, err)
+			}
+			for _, event := range events {
+				if key := event.Entry.Key(); key.Name == k.name {
+					k.queue.Add(key.Namespace)
+				}
+			}
+		}
+	}
+}
+
+func (k *Keeper) reconcile(ctx context.Context, namespace string) (time.Duration, error) {
+	ns := k.world.Namespaces.Get("", namespace)
+	if ns == nil || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+		return 0, nil
+	}
+	present := k.view.Snapshot(k.gr).Get(namespace, k.name)
+	object, err := k.build(namespace, present)
+	if err != nil || object == nil {
+		return 0, err
+	}
+	build, path := write.Create, write.Path("", "v1", namespace, k.resource)
+	if present != nil {
+		build, path = write.Update, write.Path("", "v1", namespace, k.resource, k.name)
+	}
+	request, err := build(path, object)
+	if err != nil {
+		return 0, err
+	}
+	body, err := k.writer.One(ctx, request)
+	switch {
+	case apierrors.IsAlreadyExists(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
+		return 0, nil // its own change wakes us
+	case err != nil:
+		return 0, fmt.Errorf("writing %s/%s: %w", namespace, k.name, err)
+	}
+	return 0, k.view.WaitFor(ctx, write.Revision(body))
+}
+
+func buildDefault(namespace string, present *statelog.Entry) (any, error) {
+	if present != nil {
+		return nil, nil
+	}
+	return &corev1.ServiceAccount{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "default"},
+	}, nil
+}
+
+func buildRootCA(namespace string, present *statelog.Entry, bundle string) (any, error) {
+	if present == nil {
+		return &corev1.ConfigMap{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: rootCA, Annotations: map[string]string{rootCADescription: rootCAText}},
+			Data:       map[string]string{rootCAKey: bundle},
+		}, nil
+	}
+	object, err := statelog.Decode[corev1.ConfigMap](present)
+	if err != nil {
+		return nil, err
+	}
+	right := len(object.Data) == 1 && object.Data[rootCAKey] == bundle && len(object.BinaryData) == 0
+	if right && object.Annotations[rootCADescription] != "" {
+		return nil, nil
+	}
+	object.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}
+	object.Data, object.BinaryData = map[string]string{rootCAKey: bundle}, nil
+	if object.Annotations == nil {
+		object.Annotations = map[string]string{}
+	}
+	object.Annotations[rootCADescription] = rootCAText
+	return object, nil
+}

@@ -1,0 +1,172 @@
+// Package event records Kubernetes Events about the objects the controllers work on.
+//
+// Recording never blocks and never fails a reconcile: events are queued (at most
+// 1,000, later ones are dropped), correlated as upstream's recorder does, and
+// written in bulk by Run.
+package event
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/services/controllers/internal/write"
+)
+
+const (
+	backlog  = 1000
+	attempts = 12
+	pause    = time.Second
+)
+
+// Object is what an event is about.
+type Object struct {
+	schema.GroupVersionKind
+	Meta metav1.Object
+}
+
+// Recorder collects events of one component.
+type Recorder struct {
+	component string
+	writer    *write.Client
+	logger    *zap.Logger
+	wake      chan struct{}
+
+	mu      sync.Mutex
+	pending []corev1.Event
+}
+
+// NewRecorder returns a recorder; nothing is written until Run.
+func NewRecorder(component string, writer *write.Client, logger *zap.Logger) *Recorder {
+	return &Recorder{component: component, writer: writer, logger: logger, wake: make(chan struct{}, 1)}
+}
+
+// Normal records an event of type Normal.
+func (r *Recorder) Normal(about Object, reason, format string, args ...any) {
+	r.record(about, corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...))
+}
+
+// Warning records an event of type Warning.
+func (r *Recorder) Warning(about Object, reason, format string, args ...any) {
+	r.record(about, corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...))
+}
+
+func (r *Recorder) record(about Object, eventType, reason, message string) {
+	if len(message) > 1024 { // the API refuses longer ones
+		message = message[:1024]
+	}
+	now := time.Now()
+	namespace := about.Meta.GetNamespace()
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	event := corev1.Event{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", about.Meta.GetName(), now.UnixNano())},
+		InvolvedObject: corev1.ObjectReference{
+			APIVersion: about.GroupVersion().String(), Kind: about.Kind,
+			Namespace: about.Meta.GetNamespace(), Name: about.Meta.GetName(), UID: about.Meta.GetUID(),
+			ResourceVersion: about.Meta.GetResourceVersion(),
+		},
+		Reason: reason, Message: message, Type: eventType, Count: 1,
+		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now),
+		Source: corev1.EventSource{Component: r.component}, ReportingController: r.component,
+	}
+	r.mu.Lock()
+	if len(r.pending) < backlog {
+		r.pending = append(r.pending, event)
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes what is recorded until ctx ends.
+func (r *Recorder) Run(ctx context.Context) error {
+	memory := newCorrelator()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		}
+		r.mu.Lock()
+		pending := r.pending
+		r.pending = nil
+		r.mu.Unlock()
+		r.flush(ctx, memory, pending)
+	}
+}
+
+func (r *Recorder) flush(ctx context.Context, memory *correlator, events []corev1.Event) {
+	var requests []apiclient.Request
+	var written []corev1.Event
+	for i := range events {
+		event, repeat, ok := memory.correlate(events[i], events[i].LastTimestamp.Time)
+		if !ok {
+			continue
+		}
+		request, err := requestFor(&event, repeat)
+		if err != nil {
+			r.logger.Error("encoding event", zap.Error(err))
+			continue
+		}
+		requests, written = append(requests, request), append(written, event)
+	}
+	for attempt := 1; len(requests) > 0; attempt++ {
+		results, err := r.writer.Do(ctx, requests...)
+		if err == nil {
+			r.repair(ctx, written, results)
+			return
+		}
+		if attempt == attempts {
+			r.logger.Warn("events lost", zap.Int("events", len(requests)), zap.Error(err))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// repair writes anew the events whose counts found no object any more.
+func (r *Recorder) repair(ctx context.Context, events []corev1.Event, results []apiclient.Result) {
+	var again []apiclient.Request
+	for i := range results {
+		if !apierrors.IsNotFound(results[i].Err) || events[i].Count == 1 {
+			continue
+		}
+		event := events[i]
+		event.Name = fmt.Sprintf("%s.%x", event.InvolvedObject.Name, event.LastTimestamp.UnixNano())
+		if request, err := requestFor(&event, false); err == nil {
+			again = append(again, request)
+		}
+	}
+	if len(again) == 0 {
+		return
+	}
+	if _, err := r.writer.Do(ctx, again...); err != nil {
+		r.logger.Warn("events lost", zap.Int("events", len(again)), zap.Error(err))
+	}
+}
+
+func requestFor(event *corev1.Event, repeat bool) (apiclient.Request, error) {
+	if !repeat {
+		return write.Create(write.Path("", "v1", event.Namespace, "events"), event)
+	}
+	return write.Merge(write.Path("", "v1", event.Namespace, "events", event.Name), map[string]any{
+		"count": event.Count, "lastTimestamp": event.LastTimestamp, "message": event.Message,
+	})
+}

@@ -1,0 +1,160 @@
+package leader
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto/message"
+)
+
+// world is the bus and the fence of a test.
+type world struct {
+	mu        sync.Mutex
+	listeners map[int]func([]byte)
+	next      int
+	fence     message.FenceState
+	epoch     uint64
+}
+
+func newWorld() *world { return &world{listeners: map[int]func([]byte){}} }
+
+func (w *world) Publish(_ string, data []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.listeners {
+		h(data)
+	}
+	return nil
+}
+
+func (w *world) Listen(_ string, h func([]byte)) (func(), error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	id := w.next
+	w.listeners[id] = h
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.listeners, id)
+	}, nil
+}
+
+func (w *world) AcquireFence(_ context.Context, name, holder string, epoch uint64) (*message.FenceState, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fence.Epoch == epoch {
+		w.epoch += 7
+		w.fence.Holder, w.fence.Epoch = holder, w.epoch
+	}
+	return &message.FenceState{Name: name, Holder: w.fence.Holder, Epoch: w.fence.Epoch}, nil
+}
+
+// instance runs one until stop; mute loses what it announces.
+type instance struct {
+	mu    sync.Mutex
+	leads bool
+	stop  func()
+}
+
+func (i *instance) leading() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.leads
+}
+
+func (i *instance) set(leads bool) {
+	i.mu.Lock()
+	i.leads = leads
+	i.mu.Unlock()
+}
+
+type mute struct{ *world }
+
+func (mute) Publish(string, []byte) error { return nil }
+
+func start(t *testing.T, name string, w *world, b Bus) *instance {
+	ctx, cancel := context.WithCancel(t.Context())
+	i := &instance{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := Run(ctx, Options{Name: "f", Instance: name, Fences: w, Bus: b, Logger: zap.NewNop()}, func(ctx context.Context, _ *message.Fence) error {
+			i.set(true)
+			defer i.set(false)
+			<-ctx.Done()
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	i.stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(i.stop)
+	return i
+}
+
+func TestTheFirstInstanceLeadsAtOnceAndTheSecondWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		a := start(t, "a", w, w)
+		synctest.Wait()
+		if !a.leading() {
+			t.Fatal("a does not lead")
+		}
+		b := start(t, "b", w, w)
+		time.Sleep(5 * time.Minute)
+		if !a.leading() || b.leading() {
+			t.Fatalf("after five minutes a leads %v, b leads %v, want a alone", a.leading(), b.leading())
+		}
+	})
+}
+
+func TestAStandbyTakesOverAfterTenSecondsOfSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		a := start(t, "a", w, w)
+		b := start(t, "b", w, w)
+		time.Sleep(time.Minute)
+		a.stop()
+		time.Sleep(Silence - Announce - time.Second)
+		if b.leading() {
+			t.Fatal("b leads too early")
+		}
+		time.Sleep(Announce + 2*time.Second)
+		if !b.leading() {
+			t.Fatal("b does not lead after the silence")
+		}
+	})
+}
+
+func TestARestartedInstanceTakesBackWhatNobodyElseTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		a := start(t, "a", w, w)
+		time.Sleep(time.Minute)
+		a.stop()
+		a = start(t, "a", w, w)
+		time.Sleep(Settle + time.Millisecond)
+		if !a.leading() {
+			t.Fatal("a does not lead after settling")
+		}
+	})
+}
+
+func TestALeaderTakenForDeadStepsDownWhenItHearsOfTheNewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		a := start(t, "a", w, mute{w})
+		b := start(t, "b", w, w)
+		time.Sleep(Silence + Announce + time.Second)
+		if a.leading() || !b.leading() {
+			t.Fatalf("a leads %v, b leads %v, want b alone", a.leading(), b.leading())
+		}
+	})
+}
