@@ -118,6 +118,15 @@ func ParseAPISubject(subject string) (identity, verb string, err error) {
 // HeartbeatSubject: core, never stored. See message.Heartbeat.
 func HeartbeatSubject(node string) string { return "heartbeat.node." + Token(node) }
 
+// HeartbeatNode gives the node that a heartbeat's subject pins.
+func HeartbeatNode(subject string) (string, error) {
+	token, ok := strings.CutPrefix(subject, "heartbeat.node.")
+	if !ok {
+		return "", fmt.Errorf("subject %q is no heartbeat", subject)
+	}
+	return Untoken(token)
+}
+
 // HeartbeatSubjects matches the heartbeats of all nodes.
 const HeartbeatSubjects = "heartbeat.node.*"
 

@@ -1,0 +1,55 @@
+package intake
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+)
+
+// mergePod is the status a pod should have given what its agent says. The agent
+// owns it but for what others write there: their conditions, the scheduler's
+// PodScheduled and nomination, claims. changed is false when nothing differs.
+func mergePod(present, reported corev1.PodStatus) (next corev1.PodStatus, changed bool) {
+	if terminal(present.Phase) && !terminal(reported.Phase) {
+		return present, false // a report from before the end
+	}
+	next = *reported.DeepCopy()
+	next.Conditions = mergePodConditions(present.Conditions, reported.Conditions)
+	next.NominatedNodeName = present.NominatedNodeName
+	if next.QOSClass == "" {
+		next.QOSClass = present.QOSClass
+	}
+	if next.StartTime == nil {
+		next.StartTime = present.StartTime
+	}
+	if next.ResourceClaimStatuses == nil {
+		next.ResourceClaimStatuses = present.ResourceClaimStatuses
+	}
+	if next.EphemeralContainerStatuses == nil {
+		next.EphemeralContainerStatuses = present.EphemeralContainerStatuses
+	}
+	return next, !equality.Semantic.DeepEqual(present, next)
+}
+
+func terminal(phase corev1.PodPhase) bool {
+	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
+}
+
+func mergePodConditions(present, reported []corev1.PodCondition) []corev1.PodCondition {
+	next := slices.Clone(present)
+	for _, condition := range reported {
+		i := slices.IndexFunc(next, func(c corev1.PodCondition) bool { return c.Type == condition.Type })
+		switch {
+		case i < 0:
+			next = append(next, condition)
+		case condition.Type == corev1.PodScheduled && next[i].Status == corev1.ConditionTrue: // the scheduler said so first
+		default:
+			if next[i].Status == condition.Status {
+				condition.LastTransitionTime = next[i].LastTransitionTime
+			}
+			next[i] = condition
+		}
+	}
+	return next
+}

@@ -1,0 +1,80 @@
+// Package status is the status intake: it writes what agents report of their pods
+// and nodes. README.md says how; Run is the whole of it.
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/message"
+	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/leader"
+	"kubus.dev/services/status/internal/intake"
+)
+
+// Fence is the name under which one instance at a time runs.
+const Fence = "status"
+
+// Config is what an operator writes; config.example.yaml explains each key.
+type Config struct {
+	kit.Common `yaml:",inline"`
+
+	LeaderElection bool   `yaml:"leaderElection"`
+	Instance       string `yaml:"instance"`
+}
+
+// Default is one of possibly several instances.
+func Default() Config { return Config{Common: kit.DefaultCommon(), LeaderElection: true} }
+
+// Validate fills in what an empty Instance means.
+func (c *Config) Validate() error {
+	if c.Instance != "" {
+		return nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("instance: %w", err)
+	}
+	c.Instance = name
+	return nil
+}
+
+// Reads lists what the service needs in its views.
+func Reads() []proto.GroupResource {
+	return []proto.GroupResource{{Resource: "pods"}, {Resource: "nodes"}}
+}
+
+// Run takes reports until ctx ends.
+func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	var ready atomic.Bool
+	p.Health.Ready("reports", func() error {
+		if !ready.Load() {
+			return errors.New("waiting for the views")
+		}
+		return nil
+	})
+	api := c.API.As(proto.StatusUser)
+	term := func(ctx context.Context, fence *message.Fence) error {
+		view := c.Views.Stream(proto.StateStream)
+		if err := view.Ready(ctx); err != nil {
+			return nil // ctx has ended
+		}
+		ready.Store(true)
+		return intake.New(c.Bus, view, api, fence, p.Logger).Run(ctx)
+	}
+	if !cfg.LeaderElection {
+		return term(ctx, nil)
+	}
+	ready.Store(true) // a standby does its work
+	return leader.Run(ctx, leader.Options{
+		Name: Fence, Instance: cfg.Instance, Fences: api, Bus: leader.OnBus(c.Bus), Logger: p.Logger,
+	}, term)
+}
