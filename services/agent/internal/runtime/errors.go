@@ -38,3 +38,17 @@ func (e *PullError) Error() string {
 
 // Unwrap gives the cause.
 func (e *PullError) Unwrap() error { return e.Err }
+
+// InvalidImageError says that an image reference could not be parsed; pulling it again cannot help.
+type InvalidImageError struct {
+	Ref string
+	Err error
+}
+
+// Error is the sentence for the pod's status, reason InvalidImageName.
+func (e *InvalidImageError) Error() string {
+	return "Failed to apply default image tag \"" + e.Ref + "\": " + e.Err.Error()
+}
+
+// Unwrap gives the cause.
+func (e *InvalidImageError) Unwrap() error { return e.Err }

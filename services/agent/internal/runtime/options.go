@@ -12,7 +12,7 @@ type Options struct {
 	Shim     string            // path of kubus-shim; "" looks beside our executable, then in PATH
 	Handlers map[string]string // other OCI runtimes by RuntimeClass handler
 
-	ServiceCIDR string   // traffic to it is not masqueraded before the service proxy has seen it
+	ClusterCIDR string   // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
 	MTU         int      // of the pod network; 0 takes the uplink's
 	LogMaxSize  int64    // bytes of one log file; 0 is 10 MiB
 	LogMaxFiles int      // files kept of one container's log; 0 is 5

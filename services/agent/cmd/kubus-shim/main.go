@@ -1,0 +1,29 @@
+// Command kubus-shim holds the containers of one pod; the agent starts it. See internal/shim.
+package main
+
+import (
+	"os"
+	"runtime/debug"
+
+	"kubus.dev/services/agent/internal/shim"
+)
+
+func main() {
+	debug.SetGCPercent(20)
+	debug.SetMemoryLimit(24 << 20)
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		shim.Init()
+	}
+	if len(os.Args) != 2 {
+		os.Stderr.WriteString("kubus-shim is started by the node agent, one for each pod\n")
+		os.Exit(2)
+	}
+	if err := os.Chdir(os.Args[1]); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+	if err := shim.Run(); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,286 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/errgroup"
+)
+
+// parallelLayers bounds the layers of one image that are fetched at once, as upstream's runtimes do.
+const parallelLayers = 3
+
+// Credential logs in to a registry; see authn.AuthConfig.
+type Credential = authn.AuthConfig
+
+// PullResult tells what a pull did.
+type PullResult struct {
+	Image     *Image
+	Endpoints []string // URLs that were asked, without duplicates, also when the pull failed
+}
+
+// Pull fetches a reference for this machine's platform. Credentials are tried in order, then none.
+func (s *Store) Pull(ctx context.Context, ref Reference, creds []Credential, progress func(string)) (PullResult, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	client := newTransport(s.opts.Insecure)
+	defer client.base.CloseIdleConnections()
+	result := PullResult{}
+	var err error
+	for _, auth := range authenticators(creds) {
+		result.Image, err = s.pull(ctx, ref, auth, client, progress)
+		if err == nil || !unauthorized(err) {
+			break
+		}
+	}
+	result.Endpoints = client.endpoints()
+	return result, err
+}
+
+func authenticators(creds []Credential) []authn.Authenticator {
+	var list []authn.Authenticator
+	for _, c := range creds {
+		list = append(list, authn.FromConfig(c))
+	}
+	return append(list, authn.Anonymous)
+}
+
+func unauthorized(err error) bool {
+	var t *transport.Error
+	return errors.As(err, &t) && (t.StatusCode == http.StatusUnauthorized || t.StatusCode == http.StatusForbidden)
+}
+
+func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticator, client *client, progress func(string)) (*Image, error) {
+	opts := []remote.Option{
+		remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(client), remote.WithUserAgent("kubus"),
+		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
+		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
+	}
+	target := ref.ref
+	if slices.Contains(s.opts.Insecure, target.Context().RegistryStr()) {
+		insecure, err := name.ParseReference(target.Name(), name.Insecure, name.WeakValidation)
+		if err != nil {
+			return nil, err
+		}
+		target = insecure
+	}
+	desc, err := remote.Get(target, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("failed to resolve reference %q: %w", ref, resolveError(ref, err))
+	}
+	remoteImage, err := desc.Image()
+	if err != nil {
+		return nil, fmt.Errorf("no image for linux/%s in %q: %w", runtime.GOARCH, ref, err)
+	}
+	config, err := remoteImage.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("failed to fetch the config of %q: %w", ref, err)
+	}
+	if config.OS != "" && config.OS != "linux" || config.Architecture != "" && config.Architecture != runtime.GOARCH {
+		return nil, fmt.Errorf("no match for platform in manifest: the image is for %s/%s, this node is linux/%s",
+			config.OS, config.Architecture, runtime.GOARCH)
+	}
+	id, err := remoteImage.ConfigName()
+	if err != nil {
+		return nil, err
+	}
+	layers, err := remoteImage.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the layers of %q: %w", ref, err)
+	}
+	if len(layers) != len(config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("the manifest of %q has %d layers and its config %d", ref, len(layers), len(config.RootFS.DiffIDs))
+	}
+	img := &Image{ID: id.String(), Config: config.Config}
+	for _, diff := range config.RootFS.DiffIDs {
+		img.Layers = append(img.Layers, layerName(diff))
+	}
+	defer s.pin(img.Layers)()
+	if err := s.fetchLayers(ctx, layers, config.RootFS.DiffIDs, progress); err != nil {
+		return nil, err
+	}
+	if err := s.describe(img, ref, desc.Digest.String()); err != nil {
+		return nil, err
+	}
+	if err := s.add(img); err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// layerName is a layer's folder: short, since overlayfs takes all of them in one page.
+func layerName(diff v1.Hash) string { return diff.Hex[:32] }
+
+func (s *Store) fetchLayers(ctx context.Context, layers []v1.Layer, diffs []v1.Hash, progress func(string)) error {
+	fetched := false
+	var mu sync.Mutex
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelLayers)
+	for i, layer := range layers {
+		group.Go(func() error {
+			return s.once(gctx, layerName(diffs[i]), func() error {
+				mu.Lock()
+				fetched = true
+				mu.Unlock()
+				progress(fmt.Sprintf("layer %d of %d: fetching", i+1, len(layers)))
+				if err := s.fetchLayer(gctx, layer, diffs[i]); err != nil {
+					return fmt.Errorf("failed to extract layer %s: %w", diffs[i], err)
+				}
+				return nil
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if !fetched {
+		return nil
+	}
+	names := make([]string, len(diffs))
+	for i, d := range diffs {
+		names[i] = layerName(d)
+	}
+	if err := s.inherit(names); err != nil {
+		return err
+	}
+	return s.syncLayers()
+}
+
+// fetchLayer streams a layer into a temporary folder and renames it when both digests were right.
+func (s *Store) fetchLayer(ctx context.Context, layer v1.Layer, diff v1.Hash) error {
+	body, err := layer.Compressed() // verifies digest and size at its end
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	stop := context.AfterFunc(ctx, func() { body.Close() })
+	defer stop()
+	temp, err := os.MkdirTemp(s.layersDir(), layerName(diff)+".")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	info, err := unpackBlob(body, temp+"/fs", diff, s.opts.MaxLayerBytes)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return err
+	}
+	data, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(temp+"/layer.json", data, 0o600); err != nil {
+		return err
+	}
+	final := s.layersDir() + "/" + layerName(diff)
+	if err := os.RemoveAll(final); err != nil { // without layer.json it is no layer
+		return err
+	}
+	return os.Rename(temp, final)
+}
+
+// describe fills in size and names.
+func (s *Store) describe(img *Image, ref Reference, digest string) error {
+	for _, l := range img.Layers {
+		info, err := s.readLayer(l)
+		if err != nil {
+			return err
+		}
+		img.Size += info.Size
+	}
+	if ref.Digest() == "" {
+		img.Tags = []string{ref.String()}
+	} else {
+		img.Tags = []string{}
+	}
+	img.Digests = []string{ref.Repository() + "@" + digest}
+	return nil
+}
+
+func (s *Store) readLayer(layer string) (*layerInfo, error) {
+	data, err := os.ReadFile(s.layerInfo(layer))
+	if err != nil {
+		return nil, err
+	}
+	info := &layerInfo{}
+	return info, json.Unmarshal(data, info)
+}
+
+// resolveError says "not found" as containerd does, which users look for.
+func resolveError(ref Reference, err error) error {
+	var t *transport.Error
+	if !errors.As(err, &t) {
+		return err
+	}
+	switch t.StatusCode {
+	case http.StatusNotFound:
+		return fmt.Errorf("%s: not found", ref)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("pull access denied, repository does not exist or may require authorization: %w", err)
+	}
+	return err
+}
+
+// client is a transport that notes what it asked and refuses plain HTTP to registries that have not been allowed.
+type client struct {
+	base     *http.Transport
+	insecure []string
+
+	mu    sync.Mutex
+	asked []string
+}
+
+func newTransport(insecure []string) *client {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout = 60 * time.Second
+	base.MaxIdleConnsPerHost = parallelLayers
+	return &client{base: base, insecure: insecure}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
+	if strings.Contains(req.URL.Path, "/manifests/") || strings.HasSuffix(req.URL.Path, "/v2/") {
+		c.note(req.URL.Scheme + "://" + req.URL.Host + req.URL.Path)
+	}
+	if req.URL.Scheme == "http" && !loopback(req.URL.Hostname()) && !slices.Contains(c.insecure, req.URL.Host) {
+		return nil, fmt.Errorf("refusing plain HTTP to %s: it is not on loopback and not configured as insecure", req.URL.Host)
+	}
+	return c.base.RoundTrip(req)
+}
+
+func (c *client) note(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.asked, url) {
+		c.asked = append(c.asked, url)
+	}
+}
+
+func (c *client) endpoints() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.asked)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,310 @@
+// Package image pulls images from OCI registries, unpacks their layers and keeps them on disk.
+//
+// Start with Open and Store.Pull; Store.Lowers gives an image's layers as overlayfs wants them.
+//
+// Promises: a layer is unpacked under a temporary name and renamed only when both of its digests were right, so
+// what is in the store is whole; a pull that fails leaves nothing but whole layers, which Remove or the next Open
+// collects. The same layer is fetched once at a time, whoever asks. All methods may be called concurrently.
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotFound: the store has no such image.
+var ErrNotFound = errors.New("image not found")
+
+// Image is an image in the store.
+type Image struct {
+	ID      string   `json:"id"` // digest of the config
+	Tags    []string `json:"tags,omitempty"`
+	Digests []string `json:"digests,omitempty"`
+	Layers  []string `json:"layers"` // folders below layers/, lowest first
+	Size    int64    `json:"size"`   // unpacked bytes
+	// Config is what the image says about its processes.
+	Config v1.Config `json:"config"`
+}
+
+// Options of a Store.
+type Options struct {
+	Dir      string   // images/ and layers/ go below it
+	Insecure []string // registries in plain HTTP, beside those on loopback
+	// MaxLayerBytes bounds an unpacked layer; 0 is 64 GiB.
+	MaxLayerBytes int64
+	Logger        *zap.Logger
+}
+
+// Store keeps images.
+type Store struct {
+	opts Options
+
+	mu     sync.Mutex
+	images map[string]*Image        // by id
+	busy   map[string]chan struct{} // layers being fetched
+	pins   map[string]int           // layers that a running pull needs
+}
+
+// Open reads the index and removes what no image needs.
+func Open(opts Options) (*Store, error) {
+	s := &Store{opts: opts, images: map[string]*Image{}, busy: map[string]chan struct{}{}, pins: map[string]int{}}
+	if s.opts.MaxLayerBytes == 0 {
+		s.opts.MaxLayerBytes = 64 << 30
+	}
+	for _, dir := range []string{s.imagesDir(), s.layersDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("opening image store: %w", err)
+		}
+	}
+	data, err := os.ReadFile(s.indexPath())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading image index: %w", err)
+	}
+	var list []*Image
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &list); err != nil {
+			return nil, fmt.Errorf("reading image index %s: %w", s.indexPath(), err)
+		}
+	}
+	for _, img := range list {
+		if s.complete(img) {
+			s.images[img.ID] = img
+		} else {
+			s.opts.Logger.Warn("image lacks layers and is dropped", zap.String("image", img.ID))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s, s.collect()
+}
+
+func (s *Store) imagesDir() string           { return filepath.Join(s.opts.Dir, "images") }
+func (s *Store) layersDir() string           { return filepath.Join(s.opts.Dir, "layers") }
+func (s *Store) indexPath() string           { return filepath.Join(s.imagesDir(), "index.json") }
+func (s *Store) layerFS(layer string) string { return filepath.Join(s.layersDir(), layer, "fs") }
+func (s *Store) layerInfo(layer string) string {
+	return filepath.Join(s.layersDir(), layer, "layer.json")
+}
+
+func (s *Store) complete(img *Image) bool {
+	for _, l := range img.Layers {
+		if _, err := os.Stat(s.layerInfo(l)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Resolve finds an image by reference, by id or by an unambiguous beginning of an id.
+func (s *Store) Resolve(ref string) (*Image, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resolve(ref)
+}
+
+func (s *Store) resolve(ref string) (*Image, bool) {
+	if img, ok := s.images[ref]; ok {
+		return img, true
+	}
+	if r, err := ParseReference(ref); err == nil {
+		for _, img := range s.images {
+			if slices.Contains(img.Tags, r.String()) || slices.Contains(img.Digests, r.String()) {
+				return img, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// List gives all images ordered by id. They are shared: do not modify them.
+func (s *Store) List() []*Image {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.images), func(a, b *Image) int { return strings.Compare(a.ID, b.ID) })
+}
+
+// Lowers lists the folders of an image's layers, uppermost first as overlayfs wants them.
+func (s *Store) Lowers(img *Image) []string {
+	dirs := make([]string, 0, len(img.Layers))
+	for _, l := range slices.Backward(img.Layers) {
+		dirs = append(dirs, s.layerFS(l))
+	}
+	return dirs
+}
+
+// Remove takes a reference away from an image, or all with its id; an image without any goes, with the layers
+// that no other image needs.
+func (s *Store) Remove(ref string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	img, ok := s.resolve(ref)
+	if !ok {
+		return ErrNotFound
+	}
+	next := *img
+	next.Tags, next.Digests = nil, nil
+	if ref != img.ID {
+		r, err := ParseReference(ref)
+		if err != nil {
+			return err
+		}
+		without := func(list []string) []string {
+			return slices.DeleteFunc(slices.Clone(list), func(t string) bool { return t == r.String() })
+		}
+		next.Tags, next.Digests = without(img.Tags), without(img.Digests)
+	}
+	if len(next.Tags) == 0 {
+		delete(s.images, img.ID)
+	} else {
+		s.images[img.ID] = &next
+	}
+	if err := s.save(); err != nil {
+		return err
+	}
+	return s.collect()
+}
+
+// add records a pulled image; a tag belongs to one image only.
+func (s *Store) add(img *Image) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, other := range s.images {
+		if id == img.ID {
+			img.Tags = merge(other.Tags, img.Tags)
+			img.Digests = merge(other.Digests, img.Digests)
+			continue
+		}
+		kept := slices.DeleteFunc(slices.Clone(other.Tags), func(t string) bool { return slices.Contains(img.Tags, t) })
+		if len(kept) != len(other.Tags) {
+			next := *other
+			next.Tags = kept
+			s.images[id] = &next
+		}
+	}
+	s.images[img.ID] = img
+	return s.save()
+}
+
+func merge(a, b []string) []string {
+	all := append(slices.Clone(a), b...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// save writes the index durably, after the layers it names.
+func (s *Store) save() error {
+	list := slices.SortedFunc(maps.Values(s.images), func(a, b *Image) int { return strings.Compare(a.ID, b.ID) })
+	data, err := json.MarshalIndent(list, "", " ")
+	if err != nil {
+		return err
+	}
+	temp := s.indexPath() + ".new"
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing image index: %w", err)
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(temp, s.indexPath())
+	}
+	if err != nil {
+		return fmt.Errorf("writing image index: %w", err)
+	}
+	return nil
+}
+
+// collect removes layers that neither an image nor a running pull needs. Call it under mu.
+func (s *Store) collect() error {
+	needed := map[string]bool{}
+	for _, img := range s.images {
+		for _, l := range img.Layers {
+			needed[l] = true
+		}
+	}
+	entries, err := os.ReadDir(s.layersDir())
+	if err != nil {
+		return fmt.Errorf("collecting layers: %w", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		layer, _, temporary := strings.Cut(name, ".")
+		if needed[name] || s.pins[layer] > 0 {
+			continue
+		}
+		_ = temporary
+		if err := os.RemoveAll(filepath.Join(s.layersDir(), name)); err != nil {
+			return fmt.Errorf("collecting layers: %w", err)
+		}
+	}
+	return nil
+}
+
+// pin keeps layers from being collected until the returned function is called.
+func (s *Store) pin(layers []string) (unpin func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range layers {
+		s.pins[l]++
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, l := range layers {
+			if s.pins[l]--; s.pins[l] <= 0 {
+				delete(s.pins, l)
+			}
+		}
+	}
+}
+
+// once runs fetch for a layer that is not there, one caller at a time; the others wait and look again.
+func (s *Store) once(ctx context.Context, layer string, fetch func() error) error {
+	for {
+		s.mu.Lock()
+		wait, fetching := s.busy[layer]
+		if !fetching {
+			if _, err := os.Stat(s.layerInfo(layer)); err == nil {
+				s.mu.Unlock()
+				return nil
+			}
+			done := make(chan struct{})
+			s.busy[layer] = done
+			s.mu.Unlock()
+			err := fetch()
+			s.mu.Lock()
+			delete(s.busy, layer)
+			s.mu.Unlock()
+			close(done)
+			return err
+		}
+		s.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// syncLayers makes unpacked layers durable before the index names them.
+func (s *Store) syncLayers() error {
+	fd, err := unix.Open(s.layersDir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Syncfs(fd)
+}

@@ -1,0 +1,95 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountOverlay makes a container's root file system from read-only layers, uppermost first, and a writable one
+// below upper. "volatile" leaves out the syncs that only a remount after a crash would need: there is none.
+func mountOverlay(lowers []string, upper, target string) error {
+	for _, dir := range []string{filepath.Join(upper, "fs"), filepath.Join(upper, "work"), target} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if len(lowers) == 0 {
+		empty := filepath.Join(upper, "empty") // an image without layers
+		if err := os.MkdirAll(empty, 0o755); err != nil {
+			return err
+		}
+		lowers = []string{empty}
+	}
+	upperDir, work := filepath.Join(upper, "fs"), filepath.Join(upper, "work")
+	options := "lowerdir=" + strings.Join(lowers, ":") + ",upperdir=" + upperDir + ",workdir=" + work
+	var err error
+	if len(options) < os.Getpagesize()-64 {
+		err = unix.Mount("overlay", target, "overlay", 0, options+",volatile")
+		if errors.Is(err, unix.EINVAL) {
+			err = unix.Mount("overlay", target, "overlay", 0, options)
+		}
+	} else {
+		err = mountLongOverlay(lowers, upperDir, work, target)
+	}
+	if err != nil {
+		return fmt.Errorf("mounting overlayfs over %d layers: %w", len(lowers), err)
+	}
+	return nil
+}
+
+// mountLongOverlay adds layers one by one, which Linux 6.5 and newer can.
+func mountLongOverlay(lowers []string, upper, work, target string) error {
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fs)
+	for _, l := range lowers {
+		if err := unix.FsconfigSetString(fs, "lowerdir+", l); err != nil {
+			return err
+		}
+	}
+	if err := unix.FsconfigSetString(fs, "upperdir", upper); err != nil {
+		return err
+	}
+	if err := unix.FsconfigSetString(fs, "workdir", work); err != nil {
+		return err
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return err
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(mount)
+	return unix.MoveMount(mount, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// unmountAll takes away every mount at a path; a path that is none is fine.
+func unmountAll(path string) error {
+	for {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT):
+			return nil
+		default:
+			return fmt.Errorf("unmounting %s: %w", path, err)
+		}
+	}
+}
+
+// writeFileAtomic replaces a file in one step.
+func writeFileAtomic(path string, data []byte) error {
+	temp := path + ".new"
+	if err := os.WriteFile(temp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}

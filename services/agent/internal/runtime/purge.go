@@ -1,0 +1,98 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/cgroup"
+	"kubus.dev/services/agent/internal/network"
+)
+
+// Purge removes every trace of an instance from the machine: shims, containers, mounts, cgroups, namespaces, links,
+// rules and the agent's files. No agent may run with these folders. Errors do not stop it; it may be called again.
+func Purge(ctx context.Context, opts Options) error {
+	if opts.Instance == "" || !filepath.IsAbs(opts.DataDir) {
+		return errors.New("purge needs an instance and an absolute data folder")
+	}
+	if opts.RunDir == "" {
+		opts.RunDir = filepath.Join("/run/kubus", opts.Instance)
+	}
+	lock, err := lockDir(opts.RunDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if lock != nil {
+		defer lock.Close()
+	}
+	killShims(opts.podsDir())
+	dirs := cgroup.Dirs(opts.cgroupRoot())
+	cgroup.Kill(dirs)
+	errs := cgroup.Remove(dirs, 5*time.Second)
+	errs = errors.Join(errs, network.Purge(ctx, opts.Instance, opts.nsDir()))
+	errs = errors.Join(errs, unmountBelow(opts.RunDir), unmountBelow(opts.agentDir()))
+	if errs != nil {
+		return fmt.Errorf("purging %s: %w", opts.Instance, errs) // files under a mount are not ours to delete
+	}
+	return errors.Join(os.RemoveAll(opts.RunDir), os.RemoveAll(opts.agentDir()))
+}
+
+// killShims kills the shims of an instance, also those whose pid was never written down.
+func killShims(podsDir string) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscan(e.Name(), &pid); err != nil || pid <= 1 {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.HasPrefix(string(cmdline), "kubus-shim\x00"+podsDir+"/") {
+			killTree(pid)
+		}
+	}
+}
+
+// killTree kills a shim and the inits of process namespaces that it started.
+func killTree(pid int) {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for _, f := range strings.Fields(string(children)) {
+		var child int
+		if _, err := fmt.Sscan(f, &child); err == nil && isShimInit(child) {
+			_ = unix.Kill(child, unix.SIGKILL)
+		}
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+}
+
+// unmountBelow takes away every mount in a folder, the deepest first.
+func unmountBelow(dir string) error {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var targets []string
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		if len(f) < 5 {
+			continue
+		}
+		target := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4])
+		if strings.HasPrefix(target, dir+"/") {
+			targets = append(targets, target)
+		}
+	}
+	var errs error
+	for i := len(targets) - 1; i >= 0; i-- {
+		errs = errors.Join(errs, unmountAll(targets[i]))
+	}
+	return errs
+}
