@@ -137,6 +137,8 @@ require (
 	k8s.io/kubelet v0.37.2 // indirect
 	k8s.io/streaming v0.37.2 // indirect
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd // indirect
+	kubus.dev/proto/bustest v0.0.0
+	kubus.dev/proto/store v0.0.0
 	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.36.0 // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
@@ -210,3 +212,7 @@ replace k8s.io/sample-controller => k8s.io/sample-controller v0.37.2
 replace k8s.io/streaming => k8s.io/streaming v0.37.2
 
 replace kubus.dev/proto => ../proto
+
+replace kubus.dev/proto/bustest => ../proto/bustest
+
+replace kubus.dev/proto/store => ../proto/store

@@ -1,0 +1,80 @@
+package read
+
+import (
+	"container/list"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/fields"
+
+	"kubus.dev/proto/statelog"
+)
+
+// cache keeps what was derived from entries, the least recently used going first
+// when the budget is spent. Entries never change, so nothing in it is ever stale.
+type cache struct {
+	budget int
+
+	mu    sync.Mutex
+	used  int
+	order *list.List // front: most recently used
+	items map[cacheKey]*list.Element
+}
+
+type cacheKey struct {
+	entry *statelog.Entry
+	form  form
+}
+
+type cacheItem struct {
+	key    cacheKey
+	bytes  []byte
+	entry  *statelog.Entry // for formOpened
+	fields fields.Set      // for formFields
+	size   int
+}
+
+// itemOverhead is what an item costs beside its bytes.
+const itemOverhead = 200
+
+func newCache(budget int) *cache {
+	return &cache{budget: budget, order: list.New(), items: map[cacheKey]*list.Element{}}
+}
+
+// get gives the derived form of an entry, made by derive when it is not there.
+// Two callers may derive the same at the same time; one result stays.
+func (c *cache) get(entry *statelog.Entry, f form, derive func() (cacheItem, error)) (cacheItem, error) {
+	key := cacheKey{entry, f}
+	c.mu.Lock()
+	if el, ok := c.items[key]; ok {
+		c.order.MoveToFront(el)
+		item := *el.Value.(*cacheItem)
+		c.mu.Unlock()
+		return item, nil
+	}
+	c.mu.Unlock()
+	item, err := derive()
+	if err != nil {
+		return cacheItem{}, err
+	}
+	item.key = key
+	item.size = len(item.bytes) + itemOverhead
+	if item.entry != nil {
+		item.size += len(item.entry.Data())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.items[key]; ok {
+		return *el.Value.(*cacheItem), nil
+	}
+	// The entry itself stays in memory with the item, superseded or not.
+	item.size += len(entry.Data())
+	c.items[key] = c.order.PushFront(&item)
+	c.used += item.size
+	for c.used > c.budget && c.order.Len() > 1 {
+		last := c.order.Back()
+		old := c.order.Remove(last).(*cacheItem)
+		delete(c.items, old.key)
+		c.used -= old.size
+	}
+	return item, nil
+}

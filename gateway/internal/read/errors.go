@@ -1,0 +1,65 @@
+package read
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/storage"
+
+	"kubus.dev/proto/statelog"
+)
+
+// The texts are upstream's (k8s.io/apiserver/pkg/storage/etcd3/errors.go): clients
+// and the conformance tests know them.
+const (
+	listExpired          = "The resourceVersion for the provided list is too old."
+	inconsistentContinue = "The provided continue parameter is too old " +
+		"to display a consistent list result. You can start a new list without " +
+		"the continue parameter, or use the continue token in this response to " +
+		"retrieve the remainder of the results. Continuing with the provided " +
+		"token results in an inconsistent list - objects that were created, " +
+		"modified, or deleted between the time the first chunk was returned " +
+		"and now may show up in the list."
+)
+
+func notAcceptable(message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable, Message: message,
+	}}
+}
+
+func watchExpired(asked, oldest uint64) error {
+	return apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", asked, oldest))
+}
+
+func tooLarge(asked, current uint64) error {
+	return storage.NewTooLargeResourceVersionError(asked, current, 1)
+}
+
+// unavailable turns an error of the state log into what a client can act on.
+func unavailable(err error) error {
+	var status apierrors.APIStatus
+	switch {
+	case err == nil, errors.As(err, &status):
+		return err
+	case errors.Is(err, statelog.ErrUnavailable):
+		return apierrors.NewServiceUnavailable("the state log is unavailable: the read cannot be shown to be current")
+	}
+	return apierrors.NewTimeoutError("the state log did not answer in time: the read cannot be shown to be current", 1)
+}
+
+// parseRevision reads a resourceVersion as upstream's versioner does.
+func parseRevision(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	revision, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: resourceVersion: Invalid value: %q: %s", text, err))
+	}
+	return revision, nil
+}

@@ -1,0 +1,347 @@
+package read
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/storage"
+
+	"kubus.dev/proto/statelog"
+)
+
+func (c *collection) list(w http.ResponseWriter, req *http.Request, info *request.RequestInfo) error {
+	watching := info.Verb == "watch"
+	s, err := negotiate(req, watching)
+	if err != nil {
+		return err
+	}
+	options, err := c.listOptions(req, info)
+	if err != nil {
+		return err
+	}
+	if options.Watch {
+		if !watching {
+			if s, err = negotiate(req, true); err != nil {
+				return err
+			}
+		}
+		return c.watch(w, req, s, info.Namespace, options)
+	}
+	p, err := c.page(req.Context(), info.Namespace, options)
+	if err != nil {
+		return err
+	}
+	return c.respondList(w, req, s, p)
+}
+
+// page is what one list request answers with: entries of one point in time.
+type page struct {
+	revision  uint64
+	entries   []*statelog.Entry
+	size      int // of the entries' stored bytes
+	next      string
+	remaining *int64
+}
+
+// page selects the entries, as the request's resourceVersion, limit and continue ask.
+func (c *collection) page(ctx context.Context, ns string, options *internalversion.ListOptions) (*page, error) {
+	sel := c.selector(ns, options)
+	snapshot, after, err := c.pointInTime(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	p := &page{revision: snapshot.Revision()}
+	limit := int(options.Limit)
+	if options.ResourceVersion == "0" && options.Continue == "" {
+		limit = 0 // as upstream: served from memory, whole
+	}
+	if err := c.fill(p, sel, snapshot, after, limit); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// position is a place in the order of namespace and name.
+type position struct{ ns, name string }
+
+// pointInTime gives the snapshot to list, and behind which object to begin.
+func (c *collection) pointInTime(ctx context.Context, options *internalversion.ListOptions) (statelog.Snapshot, position, error) {
+	none := statelog.Snapshot{}
+	if options.Continue != "" {
+		return c.continued(ctx, options)
+	}
+	revision, err := parseRevision(options.ResourceVersion)
+	if err != nil {
+		return none, position{}, err
+	}
+	exact := options.ResourceVersionMatch == metav1.ResourceVersionMatchExact ||
+		options.ResourceVersionMatch == "" && options.Limit > 0 && revision > 0
+	switch {
+	case options.ResourceVersion == "":
+		err = c.current(ctx)
+	case revision > 0:
+		err = c.atLeast(ctx, revision)
+	}
+	if err != nil {
+		return none, position{}, err
+	}
+	if exact {
+		s, err := c.exact(revision)
+		return s, position{}, err
+	}
+	return c.view.Snapshot(c.gr), position{}, nil
+}
+
+// exact gives the collection as it was at a revision, if it is still known.
+func (c *collection) exact(revision uint64) (statelog.Snapshot, error) {
+	if s, ok := c.pages.at(c.gr, revision); ok {
+		return s, nil
+	}
+	now := c.view.Snapshot(c.gr)
+	if now.Revision() == revision {
+		return now, nil
+	}
+	return now, apierrors.NewResourceExpired(listExpired)
+}
+
+// continued reads a continue token. Its key is namespace/name of the last object
+// given, ended by a zero byte, as upstream's.
+func (c *collection) continued(ctx context.Context, options *internalversion.ListOptions) (statelog.Snapshot, position, error) {
+	none := statelog.Snapshot{}
+	key, revision, err := storage.DecodeContinue(options.Continue, "/")
+	if err != nil {
+		return none, position{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
+	}
+	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
+		return none, position{}, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	after := c.position(strings.TrimSuffix(strings.TrimPrefix(key, "/"), "\x00"))
+	if revision < 0 {
+		if err := c.current(ctx); err != nil {
+			return none, position{}, err
+		}
+		return c.view.Snapshot(c.gr), after, nil
+	}
+	s, ok := c.pages.at(c.gr, uint64(revision))
+	if !ok {
+		expired := apierrors.NewResourceExpired(inconsistentContinue)
+		expired.ErrStatus.ListMeta.Continue, err = storage.EncodeContinue("/"+c.key(after)+"\x00", "/", -1)
+		if err != nil {
+			return none, position{}, apierrors.NewInternalError(err)
+		}
+		return none, position{}, expired
+	}
+	return s, after, nil
+}
+
+func (c *collection) position(key string) position {
+	if !c.kind.Namespaced {
+		return position{name: key}
+	}
+	ns, name, _ := strings.Cut(key, "/")
+	return position{ns, name}
+}
+
+func (c *collection) key(p position) string {
+	if !c.kind.Namespaced {
+		return p.name
+	}
+	return p.ns + "/" + p.name
+}
+
+// fill takes the selected entries behind after, at most limit of them (0: all).
+func (c *collection) fill(p *page, sel *selector, snapshot statelog.Snapshot, after position, limit int) error {
+	var err error
+	var more int64
+	take := func(e *statelog.Entry) bool {
+		if limit > 0 && len(p.entries) == limit {
+			more++
+			return sel.all() // what remains is counted only when it can be told
+		}
+		if !sel.matches(e) {
+			return true
+		}
+		if e, err = c.opened(e); err != nil {
+			return false
+		}
+		p.entries = append(p.entries, e)
+		p.size += len(e.Data())
+		return true
+	}
+	switch {
+	case sel.name != "" && (sel.ns != "" || !c.kind.Namespaced):
+		if e := snapshot.Get(sel.ns, sel.name); e != nil {
+			take(e)
+		}
+	case sel.index != "" && limit == 0 && after == (position{}):
+		for _, e := range c.indexed(sel, snapshot) {
+			if !take(e) {
+				break
+			}
+		}
+	default:
+		snapshot.AscendAfter(sel.ns, after.ns, after.name, take)
+	}
+	if err != nil || more == 0 {
+		return err
+	}
+	last := p.entries[len(p.entries)-1].Key()
+	p.next, err = storage.EncodeContinue("/"+c.key(position{last.Namespace, last.Name})+"\x00", "/", int64(p.revision))
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	if sel.all() {
+		p.remaining = &more
+	}
+	c.pages.keep(c.gr, snapshot)
+	return nil
+}
+
+// indexed gives the snapshot's entries that the index has under the selector's
+// value. The index may be newer than the snapshot: it is trusted only if nothing
+// was written meanwhile, else the snapshot itself is searched.
+func (c *collection) indexed(sel *selector, snapshot statelog.Snapshot) []*statelog.Entry {
+	var out []*statelog.Entry
+	snapshot.ByIndex(sel.index, sel.value, func(e *statelog.Entry) bool {
+		out = append(out, e)
+		return true
+	})
+	if c.view.Revision() == snapshot.Revision() {
+		return out
+	}
+	out = out[:0]
+	snapshot.Ascend(sel.ns, func(e *statelog.Entry) bool {
+		out = append(out, e)
+		return true
+	})
+	return out
+}
+
+func (c *collection) respondList(w http.ResponseWriter, req *http.Request, s shape, p *page) error {
+	if s.transform == asPartial {
+		if err := partialKindFits(req, true); err != nil {
+			return err
+		}
+	}
+	produce, err := c.producer(req, s, p)
+	if err != nil {
+		return err
+	}
+	whole := s.format == formatYAML || s.pretty || p.size < chunk
+	if whole {
+		body, err := produce(nil, func(b []byte) []byte { return b })
+		if err != nil {
+			return err
+		}
+		return respond(w, req, s, body)
+	}
+	if req.Method == http.MethodHead {
+		w.Header().Set("Content-Type", s.mediaType)
+		return nil
+	}
+	// From the first byte on, an error can only cut the answer short.
+	if err := stream(w, req, s, p.size, produce); err != nil {
+		c.o.Logger.Debug("a list was cut short", errorField(err))
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+type producer func(buf []byte, emit func([]byte) []byte) ([]byte, error)
+
+// producer writes the page in the shape asked for.
+func (c *collection) producer(req *http.Request, s shape, p *page) (producer, error) {
+	switch {
+	case s.transform == asTable:
+		t, err := c.newTable(req, s)
+		if err != nil {
+			return nil, err
+		}
+		return func(buf []byte, emit func([]byte) []byte) ([]byte, error) { return t.list(req.Context(), buf, p, emit) }, nil
+	case s.format == formatProtobuf && s.transform == asPartial:
+		return c.protobufList(p, s.meta.WithKind("PartialObjectMetadataList"), c.enc.partialProtobuf), nil
+	case s.format == formatProtobuf:
+		return c.protobufList(p, c.kind.ServedListKind(c.gv), c.enc.protobuf), nil
+	case s.transform == asPartial:
+		return jsonList(p, s.meta.WithKind("PartialObjectMetadataList"), func(dst []byte, e *statelog.Entry) ([]byte, error) {
+			return partialJSON(dst, e, s.meta), nil
+		}), nil
+	}
+	return jsonList(p, c.kind.ServedListKind(c.gv), c.enc.appendItem), nil
+}
+
+func jsonList(p *page, gvk schema.GroupVersionKind, item func([]byte, *statelog.Entry) ([]byte, error)) producer {
+	return func(buf []byte, emit func([]byte) []byte) ([]byte, error) {
+		buf = fmt.Appendf(buf, `{"kind":%q,"apiVersion":%q,"metadata":`, gvk.Kind, gvk.GroupVersion().String())
+		buf = p.appendMeta(buf)
+		buf = append(buf, `,"items":[`...)
+		var err error
+		for i, e := range p.entries {
+			if i > 0 {
+				buf = append(buf, ',')
+			}
+			if buf, err = item(buf, e); err != nil {
+				return buf, apierrors.NewInternalError(err)
+			}
+			buf = emit(buf)
+		}
+		return append(buf, "]}\n"...), nil
+	}
+}
+
+// appendMeta appends the list's metadata.
+func (p *page) appendMeta(dst []byte) []byte {
+	dst = append(dst, `{"resourceVersion":"`...)
+	dst = strconv.AppendUint(dst, p.revision, 10)
+	dst = append(dst, '"')
+	if p.next != "" {
+		dst = append(dst, `,"continue":"`...)
+		dst = append(dst, p.next...)
+		dst = append(dst, '"')
+	}
+	if p.remaining != nil {
+		dst = append(dst, `,"remainingItemCount":`...)
+		dst = strconv.AppendInt(dst, *p.remaining, 10)
+	}
+	return append(dst, '}')
+}
+
+// protobufList writes a list message: all of Kubernetes' list types are ListMeta
+// as field 1 and items as field 2.
+func (c *collection) protobufList(p *page, gvk schema.GroupVersionKind, item func(*statelog.Entry) ([]byte, error)) producer {
+	return func(buf []byte, emit func([]byte) []byte) ([]byte, error) {
+		meta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(p.revision, 10), Continue: p.next, RemainingItemCount: p.remaining}
+		head, err := meta.Marshal()
+		if err != nil {
+			return buf, apierrors.NewInternalError(err)
+		}
+		// The envelope begins with the message's length, so the items come first.
+		items := make([][]byte, len(p.entries))
+		size := 1 + varintLen(len(head)) + len(head)
+		for i, e := range p.entries {
+			if items[i], err = item(e); err != nil {
+				return buf, apierrors.NewInternalError(err)
+			}
+			size += 1 + varintLen(len(items[i])) + len(items[i])
+		}
+		buf = appendEnvelope(buf, gvk, size)
+		buf = append(buf, 1<<3|2)
+		buf = binary.AppendUvarint(buf, uint64(len(head)))
+		buf = append(buf, head...)
+		for _, it := range items {
+			buf = append(buf, 2<<3|2)
+			buf = binary.AppendUvarint(buf, uint64(len(it)))
+			buf = emit(append(buf, it...))
+		}
+		return appendEnvelopeEnd(buf), nil
+	}
+}

@@ -1,0 +1,113 @@
+package read
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversionscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1beta1/validation"
+
+	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/proto/statelog"
+)
+
+// table renders entries as kubectl's columns, by upstream's printers. Rows hold
+// ages, so they are made anew each time.
+type table struct {
+	c       *collection
+	s       shape
+	options *metav1.TableOptions
+}
+
+func (c *collection) newTable(req *http.Request, s shape) (*table, error) {
+	options := &metav1.TableOptions{}
+	if req.URL.RawQuery != "" {
+		if err := metainternalversionscheme.ParameterCodec.DecodeParameters(req.URL.Query(), metav1.SchemeGroupVersion, options); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+	}
+	switch errs := validation.ValidateTableOptions(options); len(errs) {
+	case 0:
+	case 1:
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: %v", errs[0].Error()))
+	default:
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: %v", errs))
+	}
+	return &table{c: c, s: s, options: options}, nil
+}
+
+// object renders one entry as a whole Table document.
+func (t *table) object(ctx context.Context, e *statelog.Entry) ([]byte, error) {
+	return t.document(ctx, nil, fmt.Appendf(nil, `{"resourceVersion":"%d"}`, e.Revision()), []*statelog.Entry{e}, func(b []byte) []byte { return b })
+}
+
+func (t *table) list(ctx context.Context, buf []byte, p *page, emit func([]byte) []byte) ([]byte, error) {
+	return t.document(ctx, buf, p.appendMeta(nil), p.entries, emit)
+}
+
+func (t *table) document(ctx context.Context, buf, meta []byte, entries []*statelog.Entry, emit func([]byte) []byte) ([]byte, error) {
+	buf = fmt.Appendf(buf, `{"kind":"Table","apiVersion":%q,"metadata":`, t.s.meta.String())
+	buf = append(buf, meta...)
+	buf = append(buf, `,"columnDefinitions":`...)
+	var columns []metav1.TableColumnDefinition
+	if !t.options.NoHeaders {
+		empty, err := resource.Tables{}.ConvertToTable(ctx, t.c.kind.NewList(), t.options)
+		if err != nil {
+			return buf, apierrors.NewInternalError(err)
+		}
+		columns = empty.ColumnDefinitions
+	}
+	encoded, err := json.Marshal(columns)
+	if err != nil {
+		return buf, apierrors.NewInternalError(err)
+	}
+	buf = append(buf, encoded...)
+	buf = append(buf, `,"rows":[`...)
+	for i, e := range entries {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		if buf, err = t.row(ctx, buf, e); err != nil {
+			return buf, apierrors.NewInternalError(err)
+		}
+		buf = emit(buf)
+	}
+	return append(buf, "]}\n"...), nil
+}
+
+// row appends one entry's row.
+func (t *table) row(ctx context.Context, buf []byte, e *statelog.Entry) ([]byte, error) {
+	obj, err := t.c.enc.internal(e)
+	if err != nil {
+		return buf, err
+	}
+	made, err := resource.Tables{}.ConvertToTable(ctx, obj, &metav1.TableOptions{NoHeaders: true})
+	if err != nil {
+		return buf, fmt.Errorf("printing %s: %w", e.Key(), err)
+	}
+	if len(made.Rows) != 1 {
+		return buf, fmt.Errorf("printing %s: got %d rows", e.Key(), len(made.Rows))
+	}
+	row := made.Rows[0]
+	row.Object.Object, row.Object.Raw = nil, []byte("null")
+	switch t.options.IncludeObject {
+	case metav1.IncludeObject:
+		if row.Object.Raw, err = t.c.enc.appendJSON(nil, e); err != nil {
+			return buf, err
+		}
+	case metav1.IncludeMetadata, "":
+		row.Object.Raw = partialJSON(nil, e, t.s.meta)
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(row); err != nil {
+		return buf, fmt.Errorf("printing %s: %w", e.Key(), err)
+	}
+	return append(buf, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...), nil
+}

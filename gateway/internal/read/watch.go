@@ -1,0 +1,238 @@
+package read
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto/statelog"
+)
+
+func errorField(err error) zap.Field { return zap.Error(err) }
+
+// writeLimit is how long a watcher may take for one write before it is cut off.
+const writeLimit = 30 * time.Second
+
+// watchBatch is how many bytes are gathered before they are written.
+const watchBatch = 128 << 10
+
+// watcher is one watch request.
+type watcher struct {
+	c     *collection
+	sel   *selector
+	frame *framer
+
+	w         http.ResponseWriter
+	rc        *http.ResponseController
+	buf       []byte
+	bookmarks bool
+}
+
+// watch serves a watch until its time is over, the client leaves, or it falls
+// behind the window. Its only state is its place in the window: between writes
+// it holds no buffer.
+func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns string, options *internalversion.ListOptions) error {
+	f, err := c.newFramer(req, s)
+	if err != nil {
+		return err
+	}
+	wr := &watcher{c: c, sel: c.selector(ns, options), frame: f, w: w, rc: http.NewResponseController(w), bookmarks: options.AllowWatchBookmarks}
+	timeout := time.Duration(float64(c.o.WatchTimeout) * (1 + rand.Float64()))
+	if options.TimeoutSeconds != nil && *options.TimeoutSeconds > 0 {
+		timeout = time.Duration(*options.TimeoutSeconds) * time.Second
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), timeout)
+	defer cancel()
+
+	begin, initial, err := c.watchStart(ctx, options)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", f.contentType)
+	w.WriteHeader(http.StatusOK)
+	if err := wr.rc.Flush(); err != nil {
+		return nil // the client left
+	}
+	if initial != nil {
+		if !wr.sendInitial(*initial, options) {
+			return nil
+		}
+		begin = initial.Revision()
+	}
+	wr.follow(ctx, begin)
+	return nil
+}
+
+// watchStart gives the revision to watch from, and the snapshot to send before,
+// if the options ask for one.
+func (c *collection) watchStart(ctx context.Context, options *internalversion.ListOptions) (uint64, *statelog.Snapshot, error) {
+	revision, err := parseRevision(options.ResourceVersion)
+	if err != nil {
+		return 0, nil, err
+	}
+	initial := options.SendInitialEvents != nil && *options.SendInitialEvents
+	switch {
+	case revision > 0 && !initial:
+		return revision, nil, nil
+	case revision > 0:
+		err = c.atLeast(ctx, revision)
+	case options.ResourceVersion == "":
+		err = c.current(ctx)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	snapshot := c.view.Snapshot(c.gr)
+	if initial {
+		return 0, &snapshot, nil
+	}
+	return snapshot.Revision(), nil, nil
+}
+
+// sendInitial sends what is there as ADDED events, then the bookmark that ends them.
+func (wr *watcher) sendInitial(snapshot statelog.Snapshot, options *internalversion.ListOptions) bool {
+	ok := true
+	p := &page{}
+	if err := wr.c.fill(p, wr.sel, snapshot, position{}, 0); err != nil {
+		wr.fail(err)
+		return false
+	}
+	for _, e := range p.entries {
+		if ok = wr.add(statelog.Added, e); !ok {
+			return false
+		}
+	}
+	if options.AllowWatchBookmarks && options.ResourceVersionMatch != "" {
+		wr.buf, ok = wr.frame.bookmark(wr.buf, snapshot.Revision(), true)
+	}
+	return ok && wr.flush()
+}
+
+// follow sends the changes behind a revision.
+func (wr *watcher) follow(ctx context.Context, after uint64) {
+	events, err := wr.c.view.Watch(wr.c.gr, after)
+	if err != nil {
+		wr.fail(watchExpired(after, wr.c.view.Revision()))
+		return
+	}
+	defer events.Stop()
+	var bookmark <-chan time.Time
+	if wr.bookmarks {
+		// Spread over the last quarter, so that watches that began together do not wake together.
+		timer := time.NewTicker(wr.c.o.Bookmarks - time.Duration(rand.Int64N(int64(wr.c.o.Bookmarks)/4+1)))
+		defer timer.Stop()
+		bookmark = timer.C
+	}
+	sent := after
+	due := false
+	for {
+		progress := events.Progress()
+		batch, changed, err := events.Poll()
+		if err != nil {
+			wr.fail(watchExpired(sent, wr.c.view.Revision()))
+			return
+		}
+		if len(batch) > 0 {
+			for i := range batch {
+				if batch[i].Entry.Revision() > after && !wr.event(&batch[i]) {
+					return
+				}
+			}
+			sent = batch[len(batch)-1].Entry.Revision()
+			if !wr.flush() {
+				return
+			}
+			continue
+		}
+		if due && progress > 0 {
+			due = false
+			var ok bool
+			if wr.buf, ok = wr.frame.bookmark(wr.buf, max(progress, sent), false); !ok || !wr.flush() {
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-bookmark:
+			due = true
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// event adds a change as the selector sees it: an object that begins to match is
+// ADDED, one that ceases to is DELETED with its last matching state.
+func (wr *watcher) event(ev *statelog.Event) bool {
+	isIn := ev.Type != statelog.Deleted && wr.sel.matches(ev.Entry)
+	wasIn := ev.Prev != nil && wr.sel.matches(ev.Prev)
+	switch {
+	case isIn && wasIn:
+		return wr.add(statelog.Modified, ev.Entry)
+	case isIn:
+		return wr.add(statelog.Added, ev.Entry)
+	case !wasIn:
+		return true
+	case ev.Type == statelog.Deleted && wr.sel.matches(ev.Entry):
+		return wr.add(statelog.Deleted, ev.Entry)
+	}
+	last := statelog.NewEntry(ev.Prev.Key(), ev.Entry.Revision(), ev.Prev.Data(), true)
+	return wr.add(statelog.Deleted, last)
+}
+
+func (wr *watcher) add(t statelog.EventType, e *statelog.Entry) bool {
+	e, err := wr.c.opened(e)
+	if err == nil {
+		if wr.buf == nil {
+			wr.buf = (*chunks.Get().(*[]byte))[:0]
+		}
+		wr.buf, err = wr.frame.event(wr.buf, t, e)
+	}
+	if err != nil {
+		wr.fail(apierrors.NewInternalError(err))
+		return false
+	}
+	return len(wr.buf) < watchBatch || wr.flush()
+}
+
+// flush writes what was gathered and gives the buffer back.
+func (wr *watcher) flush() bool {
+	if wr.buf == nil {
+		return true
+	}
+	buf := wr.buf
+	wr.buf = nil
+	defer func() {
+		if cap(buf) <= 2*watchBatch {
+			buf = buf[:0]
+			chunks.Put(&buf)
+		}
+	}()
+	if len(buf) == 0 {
+		return true
+	}
+	// Not every writer has a deadline: the bus has its own flow control.
+	_ = wr.rc.SetWriteDeadline(time.Now().Add(writeLimit))
+	if _, err := wr.w.Write(buf); err != nil {
+		return false
+	}
+	if err := wr.rc.Flush(); err != nil {
+		return false
+	}
+	_ = wr.rc.SetWriteDeadline(time.Time{})
+	return true
+}
+
+// fail ends the watch with an ERROR event.
+func (wr *watcher) fail(err error) {
+	var ok bool
+	if wr.buf, ok = wr.frame.failure(wr.buf, err); ok {
+		wr.flush()
+	}
+}
