@@ -1,0 +1,249 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/statelog"
+)
+
+// key names the object in the request's namespace.
+func (s *Store) key(ctx context.Context, name string) (proto.Key, error) {
+	if !s.kind.Namespaced {
+		return s.kind.Key("", name), nil
+	}
+	namespace, ok := request.NamespaceFrom(ctx)
+	if !ok || namespace == "" {
+		return proto.Key{}, apierrors.NewBadRequest("Namespace parameter required.")
+	}
+	return s.kind.Key(namespace, name), nil
+}
+
+// current is what the process's view shows; nil when there is no such object.
+func (s *Store) current(key proto.Key) *statelog.Entry {
+	return s.backend.Log.View(key.GroupResource).Get(key.GroupResource, key.Namespace, key.Name)
+}
+
+// latest is current as of now on every gateway.
+func (s *Store) latest(ctx context.Context, key proto.Key) (*statelog.Entry, error) {
+	if _, err := s.backend.Log.Barrier(ctx, key.GroupResource); err != nil {
+		return nil, err
+	}
+	return s.current(key), nil
+}
+
+// decode gives an entry's object with its resourceVersion.
+func (s *Store) decode(e *statelog.Entry) (runtime.Object, error) {
+	if !s.kind.Sealed || s.backend.Sealer == nil {
+		return s.kind.Decode(e.JSON())
+	}
+	document, err := s.document(e)
+	if err != nil {
+		return nil, err
+	}
+	obj, err := s.kind.Decode(document)
+	if err != nil {
+		return nil, err
+	}
+	return obj, setRevision(obj, e.Revision())
+}
+
+// document is the canonical form that an entry was made of.
+func (s *Store) document(e *statelog.Entry) ([]byte, error) {
+	if !s.kind.Sealed || s.backend.Sealer == nil {
+		return e.Data(), nil
+	}
+	return s.backend.Sealer.Open(e.Key(), e.Data())
+}
+
+// stored is what the log keeps of a document.
+func (s *Store) stored(key proto.Key, document []byte) ([]byte, error) {
+	if !s.kind.Sealed || s.backend.Sealer == nil {
+		return document, nil
+	}
+	return s.backend.Sealer.Seal(key, document)
+}
+
+func setRevision(obj runtime.Object, revision uint64) error {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("setting the resourceVersion: %w", err)
+	}
+	accessor.SetResourceVersion(strconv.FormatUint(revision, 10))
+	return nil
+}
+
+// change is one compare-and-set with its retries.
+type change struct {
+	key           proto.Key
+	preconditions *metav1.Preconditions
+	// orCreate calls apply with a nil entry when there is no object, rather than
+	// failing with NotFound.
+	orCreate bool
+	dryRun   bool
+	// apply makes the new object of the existing one, which is its own; entry is
+	// what existing was decoded of. It runs again when another write came first.
+	apply func(existing runtime.Object, entry *statelog.Entry) (runtime.Object, error)
+}
+
+// write carries out a change and gives the object as written.
+func (s *Store) write(ctx context.Context, c change) (runtime.Object, error) {
+	entry, fresh := s.current(c.key), false
+	for {
+		obj, same, err := s.attempt(ctx, c, entry)
+		next, done, err := s.settle(ctx, c.key, entry, fresh, same, err)
+		if done {
+			return obj, err
+		}
+		entry, fresh = next, true
+	}
+}
+
+// settle decides whether an attempt on entry was the last one, and gives the
+// version for the next. What failed, or found nothing to do, on a version that
+// may be old is believed only when a barrier shows that it was not.
+func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry, fresh, same bool, err error) (next *statelog.Entry, done bool, _ error) {
+	var conflict *statelog.ConflictError
+	switch {
+	case errors.As(err, &conflict) && conflict.Key == key:
+		return conflict.Current, ctx.Err() != nil, ctx.Err()
+	case fresh, err == nil && !same, errors.Is(err, errDeleteNow), errors.Is(err, errEmptied):
+		return nil, true, err
+	}
+	latest, barrierErr := s.latest(ctx, key)
+	if barrierErr != nil {
+		return nil, true, errors.Join(err, barrierErr)
+	}
+	return latest, latest == entry, err
+}
+
+// attempt tries a change on one version. same says that it would change nothing.
+func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_ runtime.Object, same bool, _ error) {
+	existing := s.kind.New()
+	var expect uint64
+	if entry != nil {
+		decoded, err := s.decode(entry)
+		if err != nil {
+			return nil, false, apierrors.NewInternalError(err)
+		}
+		existing, expect = decoded, entry.Revision()
+	} else if !c.orCreate {
+		return nil, false, apierrors.NewNotFound(s.kind.GroupResource(), c.key.Name)
+	}
+	if err := s.checkPreconditions(c, existing); err != nil {
+		return nil, false, err
+	}
+	obj, err := c.apply(existing, entry)
+	if err != nil || c.dryRun {
+		return obj, false, err
+	}
+	document, err := s.kind.Encode(obj)
+	if err != nil {
+		return nil, false, apierrors.NewInternalError(err)
+	}
+	if entry != nil {
+		before, err := s.document(entry)
+		if err != nil {
+			return nil, false, apierrors.NewInternalError(err)
+		}
+		if bytes.Equal(before, document) {
+			return obj, true, setRevision(obj, entry.Revision())
+		}
+	}
+	data, err := s.stored(c.key, document)
+	if err != nil {
+		return nil, false, apierrors.NewInternalError(err)
+	}
+	revision, err := s.backend.Log.Commit(ctx, statelog.Write{Key: c.key, Expect: expect, Data: data, TTL: s.kind.TTL})
+	if err != nil {
+		return nil, false, err
+	}
+	return obj, false, setRevision(obj, revision)
+}
+
+func (s *Store) checkPreconditions(c change, existing runtime.Object) error {
+	if c.preconditions == nil {
+		return nil
+	}
+	accessor, err := meta.Accessor(existing)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	if uid := c.preconditions.UID; uid != nil && *uid != accessor.GetUID() {
+		return s.preconditionFailed(c.key, "UID", string(*uid), string(accessor.GetUID()))
+	}
+	if rv := c.preconditions.ResourceVersion; rv != nil && *rv != accessor.GetResourceVersion() {
+		return s.preconditionFailed(c.key, "ResourceVersion", *rv, accessor.GetResourceVersion())
+	}
+	return nil
+}
+
+// preconditionFailed says it as upstream's storage does.
+func (s *Store) preconditionFailed(key proto.Key, what, want, got string) error {
+	return apierrors.NewConflict(s.kind.GroupResource(), key.Name,
+		fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", what, want, what, got))
+}
+
+// remove deletes the object at whatever version it has, if preconditions and
+// validate agree. It gives the final state, which apply may still change, under
+// the revision of the deletion.
+func (s *Store) remove(ctx context.Context, c change, validate func(context.Context, runtime.Object) error) (runtime.Object, error) {
+	entry, fresh := s.current(c.key), false
+	for {
+		obj, err := s.attemptRemove(ctx, c, entry, validate)
+		next, done, err := s.settle(ctx, c.key, entry, fresh, false, err)
+		if done {
+			return obj, err
+		}
+		entry, fresh = next, true
+	}
+}
+
+func (s *Store) attemptRemove(ctx context.Context, c change, entry *statelog.Entry, validate func(context.Context, runtime.Object) error) (runtime.Object, error) {
+	if entry == nil {
+		return nil, apierrors.NewNotFound(s.kind.GroupResource(), c.key.Name)
+	}
+	obj, err := s.decode(entry)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if err := s.checkPreconditions(c, obj); err != nil {
+		return nil, err
+	}
+	if validate != nil {
+		if err := validate(ctx, obj); err != nil {
+			return nil, err
+		}
+	}
+	data := entry.Data()
+	if c.apply != nil {
+		if obj, err = c.apply(obj, entry); err != nil {
+			return nil, err
+		}
+		document, err := s.kind.Encode(obj)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		if data, err = s.stored(c.key, document); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+	}
+	if c.dryRun {
+		return obj, nil
+	}
+	revision, err := s.backend.Log.Commit(ctx, statelog.Write{Key: c.key, Expect: entry.Revision(), Data: data, Delete: true})
+	if err != nil {
+		return nil, err
+	}
+	return obj, setRevision(obj, revision)
+}

@@ -1,0 +1,135 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"kubus.dev/proto/statelog"
+)
+
+// deleteWorkers is how many objects a deletecollection has under way: enough to
+// share commits.
+const deleteWorkers = 32
+
+// DeleteCollection deletes what matches, not atomically, and gives the list of it.
+func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *metainternal.ListOptions) (runtime.Object, error) {
+	if _, err := s.backend.Log.Barrier(ctx, s.kind.GR()); err != nil {
+		return nil, apiError(err, s.kind.GroupResource(), "")
+	}
+	out, err := s.List(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(deleteWorkers)
+	err = meta.EachListItem(out, func(obj runtime.Object) error {
+		accessor, err := meta.Accessor(obj)
+		if err != nil {
+			return err
+		}
+		itemCtx := groupCtx
+		if s.kind.Namespaced {
+			itemCtx = request.WithNamespace(groupCtx, accessor.GetNamespace())
+		}
+		name := accessor.GetName()
+		group.Go(func() error {
+			_, _, err := s.Delete(itemCtx, name, validate, options.DeepCopy())
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return err
+		})
+		return nil
+	})
+	if err := errors.Join(err, group.Wait()); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// List gives the objects of the view that match, decoded; for deletecollection
+// and for deciding, not for serving reads. Limit is honoured, Continue is not.
+func (s *Store) List(ctx context.Context, options *metainternal.ListOptions) (runtime.Object, error) {
+	match, err := s.matcher(options)
+	if err != nil {
+		return nil, err
+	}
+	snapshot := s.backend.Log.View(s.kind.GR()).Snapshot(s.kind.GR())
+	namespace := ""
+	if s.kind.Namespaced {
+		namespace = request.NamespaceValue(ctx)
+	}
+	var items []runtime.Object
+	snapshot.Ascend(namespace, func(e *statelog.Entry) bool {
+		if options != nil && options.Limit > 0 && int64(len(items)) == options.Limit {
+			return false
+		}
+		var obj runtime.Object
+		if obj, err = s.decode(e); err != nil {
+			err = apierrors.NewInternalError(err)
+			return false
+		}
+		var ok bool
+		if ok, err = match(obj); ok {
+			items = append(items, obj)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := s.kind.NewList()
+	if err := meta.SetList(out, items); err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return out, nil
+}
+
+func (s *Store) matcher(options *metainternal.ListOptions) (func(runtime.Object) (bool, error), error) {
+	label, byField := labels.Everything(), fields.Everything()
+	if options != nil && options.LabelSelector != nil {
+		label = options.LabelSelector
+	}
+	if options != nil && options.FieldSelector != nil {
+		byField = options.FieldSelector
+	}
+	return func(obj runtime.Object) (bool, error) {
+		have, fieldSet, err := s.attrs(obj)
+		if err != nil {
+			return false, err
+		}
+		return label.Matches(have) && byField.Matches(fieldSet), nil
+	}, nil
+}
+
+func (s *Store) attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
+	if s.kind.Attrs != nil {
+		return s.kind.Attrs(obj)
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, nil, err
+	}
+	set := fields.Set{"metadata.name": accessor.GetName()}
+	if s.kind.Namespaced {
+		set["metadata.namespace"] = accessor.GetNamespace()
+	}
+	return accessor.GetLabels(), set, nil
+}
+
+// Watch is not served here.
+func (s *Store) Watch(context.Context, *metainternal.ListOptions) (watch.Interface, error) {
+	return nil, apierrors.NewMethodNotSupported(s.kind.GroupResource(), "watch")
+}

@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/registry/rest"
+	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
+	clusterrole "k8s.io/kubernetes/pkg/registry/rbac/clusterrole/policybased"
+	clusterrolebinding "k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding/policybased"
+	role "k8s.io/kubernetes/pkg/registry/rbac/role/policybased"
+	rolebinding "k8s.io/kubernetes/pkg/registry/rbac/rolebinding/policybased"
+	rbacvalidation "k8s.io/kubernetes/pkg/registry/rbac/validation"
+
+	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/proto"
+)
+
+// Options are what some kinds need beyond the log.
+type Options struct {
+	// Authorizer and Rules are asked before somebody grants rights. Nil: no
+	// roles or bindings can be written but by system:masters.
+	Authorizer authorizer.UnconditionalAuthorizer
+	Rules      rbacvalidation.AuthorizationRuleResolver
+	// Hooks by collection.
+	Hooks map[proto.GroupResource]Hooks
+}
+
+// Set holds the storage of all kinds and of their subresources.
+type Set struct {
+	stores map[*resource.Kind]*Store
+	main   map[*resource.Kind]rest.StandardStorage
+	sub    map[*resource.Kind]map[string]rest.Storage
+}
+
+// NewSet makes the storage of everything in the table.
+func NewSet(backend *Backend, options Options) *Set {
+	set := &Set{stores: map[*resource.Kind]*Store{}, main: map[*resource.Kind]rest.StandardStorage{}, sub: map[*resource.Kind]map[string]rest.Storage{}}
+	for _, kind := range resource.Table() {
+		hooks := options.Hooks[kind.GR()]
+		if kind.GVK.Kind == "Namespace" {
+			hooks.DeleteDuringUpdate = keepUnfinalized
+		}
+		store := NewStore(kind, backend, hooks)
+		set.stores[kind] = store
+		set.main[kind] = guarded(store, options)
+		set.sub[kind] = subresources(store)
+	}
+	return set
+}
+
+// Store is a kind's plain storage, without the checks that guard grants.
+func (s *Set) Store(kind *resource.Kind) *Store { return s.stores[kind] }
+
+// Main is the storage of a kind's main resource.
+func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.main[kind] }
+
+// Subresource is a rest.Patcher, rest.Updater or rest.NamedCreater; nil where the
+// subresource is served by somebody else.
+func (s *Set) Subresource(kind *resource.Kind, name string) rest.Storage { return s.sub[kind][name] }
+
+// guarded adds what a kind checks outside its strategies.
+func guarded(store *Store, o Options) rest.StandardStorage {
+	switch store.kind.GVK.Kind {
+	case "Namespace":
+		return namespaces{store}
+	case "PriorityClass":
+		return priorityClasses{store}
+	case "ClusterRole":
+		return clusterrole.NewStorage(store, o.Authorizer, o.Rules)
+	case "Role":
+		return role.NewStorage(store, o.Authorizer, o.Rules)
+	case "ClusterRoleBinding":
+		return clusterrolebinding.NewStorage(store, o.Authorizer, o.Rules)
+	case "RoleBinding":
+		return rolebinding.NewStorage(store, o.Authorizer, o.Rules)
+	}
+	return store
+}
+
+func subresources(store *Store) map[string]rest.Storage {
+	out := map[string]rest.Storage{}
+	for _, sub := range store.kind.Subresources {
+		switch {
+		case sub.Update != nil:
+			out[sub.Name] = part{store.With(sub.Update)}
+		case sub.Scale:
+			out[sub.Name] = scale{store}
+		case sub.Name == "binding":
+			out[sub.Name] = binding{store}
+		case sub.Name == "eviction":
+			out[sub.Name] = eviction{store}
+		}
+	}
+	return out
+}
+
+// priorityClasses keeps the two system classes.
+type priorityClasses struct{ *Store }
+
+func (p priorityClasses) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	for _, system := range schedulingv1.SystemPriorityClassNames() {
+		if name == system {
+			return nil, false, apierrors.NewForbidden(p.kind.GroupResource(), name, errors.New("this is a system priority class and cannot be deleted"))
+		}
+	}
+	return p.Store.Delete(ctx, name, validate, options)
+}
