@@ -34,12 +34,12 @@ type Options struct {
 type Set struct {
 	stores map[*resource.Kind]*Store
 	main   map[*resource.Kind]rest.StandardStorage
-	sub    map[*resource.Kind]map[string]rest.Storage
+	sub    map[*resource.Kind]map[string]any
 }
 
 // NewSet makes the storage of everything in the table.
 func NewSet(backend *Backend, options Options) *Set {
-	set := &Set{stores: map[*resource.Kind]*Store{}, main: map[*resource.Kind]rest.StandardStorage{}, sub: map[*resource.Kind]map[string]rest.Storage{}}
+	set := &Set{stores: map[*resource.Kind]*Store{}, main: map[*resource.Kind]rest.StandardStorage{}, sub: map[*resource.Kind]map[string]any{}}
 	for _, kind := range resource.Table() {
 		hooks := options.Hooks[kind.GR()]
 		if kind.GVK.Kind == "Namespace" {
@@ -61,7 +61,7 @@ func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.main[kin
 
 // Subresource is a rest.Patcher, rest.Updater or rest.NamedCreater; nil where the
 // subresource is served by somebody else.
-func (s *Set) Subresource(kind *resource.Kind, name string) rest.Storage { return s.sub[kind][name] }
+func (s *Set) Subresource(kind *resource.Kind, name string) any { return s.sub[kind][name] }
 
 // guarded adds what a kind checks outside its strategies.
 func guarded(store *Store, o Options) rest.StandardStorage {
@@ -82,8 +82,8 @@ func guarded(store *Store, o Options) rest.StandardStorage {
 	return store
 }
 
-func subresources(store *Store) map[string]rest.Storage {
-	out := map[string]rest.Storage{}
+func subresources(store *Store) map[string]any {
+	out := map[string]any{}
 	for _, sub := range store.kind.Subresources {
 		switch {
 		case sub.Update != nil:

@@ -1,0 +1,177 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/filters"
+	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"kubus.dev/gateway/internal/resource"
+)
+
+// requestTimeout is upstream's --request-timeout.
+const requestTimeout = 60 * time.Second
+
+// Options are the parts of the chain.
+type Options struct {
+	Authenticator authenticator.Request
+	Authorizer    authorizer.UnconditionalAuthorizer
+	// Impersonate changes the user where headers ask for it; nil does not.
+	Impersonate func(http.Handler) http.Handler
+	// Next serves what was let through.
+	Next   http.Handler
+	Logger *zap.Logger
+}
+
+// Chain serves requests through the filters.
+type Chain struct {
+	o        Options
+	resolver *request.RequestInfoFactory
+	known    http.Handler // from impersonation on: the user is in the context
+}
+
+// New makes the chain.
+func New(o Options) *Chain {
+	c := &Chain{o: o, resolver: &request.RequestInfoFactory{
+		APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
+	}}
+	c.known = c.authorize(o.Next)
+	if o.Impersonate != nil {
+		c.known = o.Impersonate(c.known)
+	}
+	return c
+}
+
+// ServeHTTP serves a request of somebody who has to say who it is.
+func (c *Chain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.serve(w, r, func(w http.ResponseWriter, r *http.Request) {
+		resp, ok, err := c.o.Authenticator.AuthenticateRequest(r)
+		if err != nil || !ok {
+			c.unauthorized(w, r, err)
+			return
+		}
+		r.Header.Del("Authorization")
+		c.known.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), resp.User)))
+	})
+}
+
+// ServeAs serves a request of a user whom the transport has authenticated.
+func (c *Chain) ServeAs(u user.Info, w http.ResponseWriter, r *http.Request) {
+	c.serve(w, r, func(w http.ResponseWriter, r *http.Request) {
+		c.known.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), u)))
+	})
+}
+
+func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	defer c.recovered(w, r)
+	info, err := c.resolver.NewRequestInfo(r)
+	if err != nil {
+		responsewriters.InternalError(w, r, fmt.Errorf("failed to create RequestInfo: %w", err))
+		return
+	}
+	w.Header().Set("Cache-Control", "no-cache, private")
+	ctx := request.WithRequestInfo(r.Context(), info)
+	ctx = request.WithReceivedTimestamp(ctx, time.Now())
+	if !LongRunning(r, info) {
+		timeout, err := timeoutOf(r)
+		if err != nil {
+			c.refuse(w, r.WithContext(ctx), apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	filters.WithAuditInit(filters.WithWarningRecorder(next)).ServeHTTP(w, r.WithContext(ctx))
+}
+
+// LongRunning tells requests that last as long as their client likes.
+func LongRunning(_ *http.Request, info *request.RequestInfo) bool {
+	switch info.Verb {
+	case "watch", "proxy":
+		return true
+	}
+	switch info.Subresource {
+	case "exec", "attach", "portforward", "proxy", "log":
+		return true
+	}
+	return !info.IsResourceRequest && strings.HasPrefix(info.Path, "/debug/pprof/")
+}
+
+// timeoutOf is the time that the request asks for, at most requestTimeout.
+func timeoutOf(r *http.Request) (time.Duration, error) {
+	if !strings.Contains(r.URL.RawQuery, "timeout=") {
+		return requestTimeout, nil
+	}
+	text := r.URL.Query().Get("timeout")
+	if text == "" {
+		return requestTimeout, nil
+	}
+	timeout, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("invalid timeout specified in the request URL - time: invalid duration %q", text)
+	}
+	if timeout <= 0 || timeout > requestTimeout {
+		return requestTimeout, nil
+	}
+	return timeout, nil
+}
+
+func (c *Chain) recovered(w http.ResponseWriter, r *http.Request) {
+	switch reason := recover(); reason {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(reason)
+	default:
+		c.o.Logger.Error("request panicked", zap.String("method", r.Method), zap.String("path", r.URL.Path),
+			zap.Any("reason", reason), zap.ByteString("stack", debug.Stack()))
+		http.Error(w, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)
+	}
+}
+
+func (c *Chain) unauthorized(w http.ResponseWriter, r *http.Request, err error) {
+	if err != nil {
+		c.o.Logger.Warn("request not authenticated", zap.String("path", r.URL.Path), zap.Error(err))
+	}
+	c.refuse(w, r, apierrors.NewUnauthorized("Unauthorized"))
+}
+
+func (c *Chain) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	gv := schema.GroupVersion{Version: "v1"}
+	if info, ok := request.RequestInfoFrom(r.Context()); ok && info.APIVersion != "" {
+		gv = schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
+	}
+	responsewriters.ErrorNegotiated(err, resource.Codecs, gv, w, r)
+}
+
+func (c *Chain) authorize(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		attributes, err := filters.GetAuthorizerAttributes(r.Context())
+		if err != nil {
+			responsewriters.InternalError(w, r, err)
+			return
+		}
+		decision, reason, err := c.o.Authorizer.Authorize(r.Context(), attributes)
+		switch {
+		case decision == authorizer.DecisionAllow:
+			next.ServeHTTP(w, r)
+		case err != nil:
+			responsewriters.InternalError(w, r, err)
+		default:
+			responsewriters.Forbidden(attributes, w, r, reason, resource.Codecs)
+		}
+	})
+}

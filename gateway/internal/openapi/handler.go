@@ -1,0 +1,183 @@
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha512"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/munnerz/goautoneg"
+)
+
+//go:embed documents
+var documents embed.FS
+
+// read gives an embedded document, unpacked.
+func read(name string) ([]byte, error) {
+	f, err := documents.Open("documents/" + name)
+	if err != nil {
+		return nil, fmt.Errorf("embedded document: %w", err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("embedded document %s: %w", name, err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		return nil, fmt.Errorf("embedded document %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// Media types of the protobuf forms, as clients ask for them and as answered.
+const (
+	v2ProtoAsked  = "com.github.proto-openapi.spec.v2@v1.0+protobuf"
+	v2ProtoSent   = "com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	jsonType      = "application/json"
+	v3Prefix      = "/openapi/v3/"
+	v3DirDocument = "documents/v3"
+)
+
+// Handler serves /openapi/v2, /openapi/v3 and what is below it.
+func Handler(notFound http.HandlerFunc) http.Handler {
+	index := sync.OnceValue(v3Index)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := strings.TrimSuffix(r.URL.Path, "/"); {
+		case path == "/openapi/v2":
+			serveV2(w, r)
+		case path == "/openapi/v3":
+			data := index()
+			serve(w, r, document{contentType: jsonType, etag: etagOf(data), plain: data})
+		case strings.HasPrefix(path, v3Prefix):
+			serveV3(w, r, path[len(v3Prefix):], notFound)
+		default:
+			notFound(w, r)
+		}
+	})
+}
+
+func serveV2(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Accept")
+	for _, accept := range accepted(r) {
+		switch {
+		case accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*"):
+			servePacked(w, r, "v2.json.gz", jsonType)
+			return
+		case accept.Type == "application" && (accept.SubType == v2ProtoAsked || accept.SubType == v2ProtoSent):
+			servePacked(w, r, "v2.pb.gz", "application/"+v2ProtoSent)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusNotAcceptable)
+}
+
+func serveV3(w http.ResponseWriter, r *http.Request, path string, notFound http.HandlerFunc) {
+	name := "v3/" + strings.ReplaceAll(path, "/", "__") + ".json.gz"
+	if _, err := fs.Stat(documents, "documents/"+name); err != nil {
+		notFound(w, r)
+		return
+	}
+	for _, accept := range accepted(r) {
+		if accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*") {
+			servePacked(w, r, name, jsonType)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusNotAcceptable)
+}
+
+func accepted(r *http.Request) []goautoneg.Accept {
+	header := r.Header.Get("Accept")
+	if header == "" {
+		header = "*/*"
+	}
+	return goautoneg.ParseAccept(header)
+}
+
+// document is what is sent; one of plain and packed is set.
+type document struct {
+	contentType string
+	etag        string
+	plain       []byte
+	packed      []byte // gzip
+}
+
+func servePacked(w http.ResponseWriter, r *http.Request, name, contentType string) {
+	packed, err := documents.ReadFile("documents/" + name)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	serve(w, r, document{contentType: contentType, etag: etagOf(packed), packed: packed})
+}
+
+func etagOf(data []byte) string { return fmt.Sprintf("%X", sha512.Sum512(data)) }
+
+func serve(w http.ResponseWriter, r *http.Request, d document) {
+	h := w.Header()
+	h.Set("ETag", fmt.Sprintf("%q", d.etag))
+	h.Set("Content-Type", d.contentType)
+	h.Add("Vary", "Accept-Encoding")
+	h.Set("Cache-Control", "no-cache, private")
+	// A URL with the hash in it names this very version for ever.
+	if hash := r.URL.Query().Get("hash"); hash == d.etag {
+		h.Set("Cache-Control", "public, immutable")
+	}
+	if r.Header.Get("If-None-Match") == fmt.Sprintf("%q", d.etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	body := d.plain
+	var err error
+	if d.packed != nil && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		body = d.packed
+	} else if d.packed != nil {
+		var z *gzip.Reader
+		if z, err = gzip.NewReader(bytes.NewReader(d.packed)); err == nil {
+			body, err = io.ReadAll(z)
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that left has no use for it
+	}
+}
+
+// v3Index is the document of /openapi/v3: where each group version's is.
+func v3Index() []byte {
+	type entry struct {
+		ServerRelativeURL string `json:"serverRelativeURL"`
+	}
+	paths := map[string]entry{}
+	files, err := fs.ReadDir(documents, v3DirDocument)
+	if err != nil {
+		panic("the embedded documents are missing: " + err.Error())
+	}
+	for _, f := range files {
+		packed, err := documents.ReadFile(v3DirDocument + "/" + f.Name())
+		if err != nil {
+			panic("the embedded documents are missing: " + err.Error())
+		}
+		path := strings.ReplaceAll(strings.TrimSuffix(f.Name(), ".json.gz"), "__", "/")
+		u := url.URL{Path: v3Prefix + path, RawQuery: url.Values{"hash": {etagOf(packed)}}.Encode()}
+		paths[path] = entry{u.String()}
+	}
+	data, err := json.Marshal(map[string]any{"paths": paths})
+	if err != nil {
+		panic("the OpenAPI index cannot be encoded: " + err.Error())
+	}
+	return data
+}
