@@ -1,0 +1,155 @@
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/gateway/internal/storage"
+)
+
+// Options describe the cluster.
+type Options struct {
+	Storage *storage.Set
+	API     APIService
+	// ClientCA is the PEM bundle that client certificates are checked against.
+	ClientCA []byte
+	User     user.Info // who the writes are by
+	Logger   *zap.Logger
+}
+
+// Run makes what is missing.
+func Run(ctx context.Context, o Options) error {
+	b := &boot{o: o}
+	rbac, err := policies()
+	if err != nil {
+		return err
+	}
+	// Namespaces first: the rest lives in them.
+	for _, step := range [][]runtime.Object{namespaces(), append(append(rbac, priorities()...), b.authentication()...), o.API.objects()} {
+		if err := b.ensureAll(ctx, step); err != nil {
+			return err
+		}
+	}
+	if n := b.written.Load(); n > 0 {
+		o.Logger.Info("made the cluster's basic objects", zap.Int64("objects", n))
+	}
+	return nil
+}
+
+type boot struct {
+	o       Options
+	written atomic.Int64
+}
+
+func (b *boot) ensureAll(ctx context.Context, objects []runtime.Object) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, obj := range objects {
+		group.Go(func() error { return b.ensure(ctx, obj) })
+	}
+	return group.Wait()
+}
+
+// ensure creates the object, or corrects one that is there. obj is of a versioned
+// type with its kind set.
+func (b *boot) ensure(ctx context.Context, obj runtime.Object) error {
+	gvk := obj.GetObjectKind().GroupVersionKind()
+	kind := kindOf(gvk.Kind)
+	if kind == nil {
+		return fmt.Errorf("bootstrap: %v is not served", gvk)
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	ctx = b.context(ctx, kind, accessor)
+	store := b.o.Storage.Store(kind)
+	live, err := store.Get(ctx, accessor.GetName(), &metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		err = b.create(ctx, store, kind, obj)
+	case err == nil:
+		err = b.correct(ctx, store, live, obj)
+	}
+	if err != nil {
+		return fmt.Errorf("bootstrap: %s %s/%s: %w", gvk.Kind, accessor.GetNamespace(), accessor.GetName(), err)
+	}
+	return nil
+}
+
+func (b *boot) create(ctx context.Context, store *storage.Store, kind *resource.Kind, obj runtime.Object) error {
+	internal, err := internalOf(kind, obj)
+	if err != nil {
+		return err
+	}
+	_, err = store.Create(ctx, internal, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil // another gateway was faster
+	}
+	if err == nil {
+		b.written.Add(1)
+	}
+	return err
+}
+
+// correct brings back what a live object must have and has lost.
+func (b *boot) correct(ctx context.Context, store *storage.Store, live, obj runtime.Object) error {
+	fixed, changed, err := corrected(live, obj)
+	if err != nil || !changed {
+		return err
+	}
+	accessor, err := meta.Accessor(live)
+	if err != nil {
+		return err
+	}
+	_, _, err = store.Update(ctx, accessor.GetName(), rest.DefaultUpdatedObjectInfo(fixed),
+		rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
+	if apierrors.IsConflict(err) {
+		return nil // somebody is at it; the next start looks again
+	}
+	if err == nil {
+		b.written.Add(1)
+	}
+	return err
+}
+
+// context is that of a request which would make the object.
+func (b *boot) context(ctx context.Context, kind *resource.Kind, accessor metav1.Object) context.Context {
+	ctx = request.WithUser(ctx, b.o.User)
+	ctx = request.WithNamespace(ctx, accessor.GetNamespace())
+	return request.WithRequestInfo(ctx, &request.RequestInfo{
+		IsResourceRequest: true, Verb: "create", APIGroup: kind.GVR.Group, APIVersion: kind.GVR.Version,
+		Resource: kind.GVR.Resource, Namespace: accessor.GetNamespace(), Name: accessor.GetName(),
+	})
+}
+
+func kindOf(name string) *resource.Kind {
+	for _, kind := range resource.Table() {
+		if kind.GVK.Kind == name {
+			return kind
+		}
+	}
+	return nil
+}
+
+// internalOf defaults and converts a versioned object.
+func internalOf(kind *resource.Kind, obj runtime.Object) (runtime.Object, error) {
+	obj = obj.DeepCopyObject()
+	resource.Scheme.Default(obj)
+	internal := kind.New()
+	if err := resource.Scheme.Convert(obj, internal, nil); err != nil {
+		return nil, fmt.Errorf("converting %s: %w", kind.GVK.Kind, err)
+	}
+	return internal, nil
+}

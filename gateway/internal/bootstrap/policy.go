@@ -1,0 +1,149 @@
+package bootstrap
+
+import (
+	"fmt"
+	"sort"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	rbac "k8s.io/kubernetes/pkg/apis/rbac/v1"
+	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+
+	"kubus.dev/proto"
+)
+
+// policies are upstream's roles and bindings and those of our own services.
+func policies() ([]runtime.Object, error) {
+	roles := append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...)
+	bindings := append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...)
+	for _, s := range services() {
+		roles = append(roles, s.role())
+		bindings = append(bindings, s.binding())
+	}
+	if err := aggregate(roles); err != nil {
+		return nil, err
+	}
+	var out []runtime.Object
+	for i := range roles {
+		roles[i].TypeMeta = typed("ClusterRole", rbacv1.SchemeGroupVersion)
+		out = append(out, &roles[i])
+	}
+	for i := range bindings {
+		bindings[i].TypeMeta = typed("ClusterRoleBinding", rbacv1.SchemeGroupVersion)
+		out = append(out, &bindings[i])
+	}
+	return append(out, namespaced()...), nil
+}
+
+// namespaced gives upstream's roles and bindings inside namespaces, sorted.
+func namespaced() []runtime.Object {
+	var out []runtime.Object
+	for _, namespace := range sortedKeys(bootstrappolicy.NamespaceRoles()) {
+		for _, role := range bootstrappolicy.NamespaceRoles()[namespace] {
+			role.TypeMeta, role.Namespace = typed("Role", rbacv1.SchemeGroupVersion), namespace
+			out = append(out, &role)
+		}
+	}
+	for _, namespace := range sortedKeys(bootstrappolicy.NamespaceRoleBindings()) {
+		for _, binding := range bootstrappolicy.NamespaceRoleBindings()[namespace] {
+			binding.TypeMeta, binding.Namespace = typed("RoleBinding", rbacv1.SchemeGroupVersion), namespace
+			out = append(out, &binding)
+		}
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// aggregate fills the rules of roles that are the sum of others (admin, edit,
+// view), which upstream leaves to a controller. edit is a part of admin, so the
+// small ones come first.
+func aggregate(roles []rbacv1.ClusterRole) error {
+	for _, name := range []string{"view", "edit", "admin"} {
+		for i := range roles {
+			if roles[i].Name != name || roles[i].AggregationRule == nil {
+				continue
+			}
+			rules, err := sum(roles, roles[i].AggregationRule, name)
+			if err != nil {
+				return err
+			}
+			roles[i].Rules = rules
+		}
+	}
+	return nil
+}
+
+func sum(roles []rbacv1.ClusterRole, rule *rbacv1.AggregationRule, self string) ([]rbacv1.PolicyRule, error) {
+	var out []rbacv1.PolicyRule
+	for i := range rule.ClusterRoleSelectors {
+		selector, err := metav1.LabelSelectorAsSelector(&rule.ClusterRoleSelectors[i])
+		if err != nil {
+			return nil, fmt.Errorf("bootstrap: aggregating %s: %w", self, err)
+		}
+		for _, role := range roles {
+			if role.Name != self && selector.Matches(labels.Set(role.Labels)) {
+				out = append(out, role.Rules...)
+			}
+		}
+	}
+	return out, nil
+}
+
+// service is one of ours, with the rights that it needs.
+type service struct {
+	name  string // of the role and binding
+	user  string
+	rules []rbacv1.PolicyRule
+}
+
+func services() []service {
+	events := rbac.NewRule("create", "patch", "update").Groups("", "events.k8s.io").Resources("events").RuleOrDie()
+	return []service{
+		{"system:kubus:status", proto.StatusUser, []rbacv1.PolicyRule{
+			rbac.NewRule("get", "list", "watch", "delete").Groups("").Resources("pods").RuleOrDie(),
+			rbac.NewRule("patch", "update").Groups("").Resources("pods/status", "nodes/status").RuleOrDie(),
+			rbac.NewRule("create", "get", "list", "watch", "patch", "update").Groups("").Resources("nodes").RuleOrDie(),
+			events,
+		}},
+		{"system:kubus:cloud", proto.CloudUser, []rbacv1.PolicyRule{
+			rbac.NewRule("get", "list", "watch", "patch", "update").Groups("").Resources("nodes", "services").RuleOrDie(),
+			rbac.NewRule("patch", "update").Groups("").Resources("nodes/status", "services/status").RuleOrDie(),
+			events,
+		}},
+		{"system:kubus:events", proto.EventsUser, []rbacv1.PolicyRule{
+			rbac.NewRule("get", "list", "watch").Groups("").Resources("namespaces").RuleOrDie(),
+		}},
+		{"system:kubus:dns", proto.DNSUser, []rbacv1.PolicyRule{
+			rbac.NewRule("get", "list", "watch", "create", "patch", "update", "delete").Groups("").Resources("endpoints", "services").RuleOrDie(),
+			rbac.NewRule("get", "list", "watch", "create", "patch", "update", "delete").Groups("discovery.k8s.io").Resources("endpointslices").RuleOrDie(),
+			events,
+		}},
+	}
+}
+
+var defaultLabels = map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}
+
+func (s service) meta() metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: s.name, Labels: defaultLabels, Annotations: map[string]string{rbacv1.AutoUpdateAnnotationKey: "true"}}
+}
+
+func (s service) role() rbacv1.ClusterRole {
+	return rbacv1.ClusterRole{ObjectMeta: s.meta(), Rules: s.rules}
+}
+
+func (s service) binding() rbacv1.ClusterRoleBinding {
+	return rbacv1.ClusterRoleBinding{ObjectMeta: s.meta(),
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: s.user}},
+	}
+}
