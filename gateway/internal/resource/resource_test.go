@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"kubus.dev/gateway/internal/resource"
@@ -69,5 +70,15 @@ func TestEventsAreOneCollectionUnderTwoGroups(t *testing.T) {
 	b := resource.Find(schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"})
 	if a == nil || a != b {
 		t.Errorf("got %v and %v", a, b)
+	}
+}
+
+func TestEveryKindHasColumns(t *testing.T) {
+	for _, k := range resource.Table() {
+		for _, obj := range []runtime.Object{k.New(), k.NewList()} {
+			if _, err := (resource.Tables{}).ConvertToTable(t.Context(), obj, nil); err != nil {
+				t.Errorf("%T: %v", obj, err)
+			}
+		}
 	}
 }

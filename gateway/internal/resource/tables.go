@@ -6,6 +6,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/registry/rest"
+	rbacapi "k8s.io/kubernetes/pkg/apis/rbac"
 	"k8s.io/kubernetes/pkg/printers"
 	printersinternal "k8s.io/kubernetes/pkg/printers/internalversion"
 	printersstorage "k8s.io/kubernetes/pkg/printers/storage"
@@ -21,5 +23,11 @@ type Tables struct{}
 
 // ConvertToTable renders obj, an object or list of the internal version.
 func (Tables) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	switch obj.(type) {
+	case *rbacapi.ClusterRole, *rbacapi.ClusterRoleList:
+		return rest.NewDefaultTableConvertor(rbacapi.Resource("clusterroles")).ConvertToTable(ctx, obj, options)
+	case *rbacapi.Role, *rbacapi.RoleList:
+		return rest.NewDefaultTableConvertor(rbacapi.Resource("roles")).ConvertToTable(ctx, obj, options)
+	}
 	return generator().ConvertToTable(ctx, obj, options)
 }

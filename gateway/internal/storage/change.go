@@ -115,9 +115,9 @@ func (s *Store) write(ctx context.Context, c change) (runtime.Object, error) {
 func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry, fresh, same bool, err error) (next *statelog.Entry, done bool, _ error) {
 	var conflict *statelog.ConflictError
 	switch {
-	case errors.As(err, &conflict) && conflict.Key == key:
+	case errors.As(err, &conflict) && conflict.Key == key && !withoutRetry(ctx):
 		return conflict.Current, ctx.Err() != nil, ctx.Err()
-	case fresh, err == nil && !same, errors.Is(err, errDeleteNow), errors.Is(err, errEmptied):
+	case fresh, withoutRetry(ctx) && isWriteError(err), err == nil && !same, errors.Is(err, errDeleteNow), errors.Is(err, errEmptied):
 		return nil, true, err
 	}
 	latest, barrierErr := s.latest(ctx, key)
@@ -125,6 +125,23 @@ func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry
 		return nil, true, errors.Join(err, barrierErr)
 	}
 	return latest, latest == entry, err
+}
+
+type withoutRetryKey struct{}
+
+// WithoutRetry makes a lost race an error at once: for the members of an atomic
+// group, each of which may commit only once.
+func WithoutRetry(ctx context.Context) context.Context {
+	return context.WithValue(ctx, withoutRetryKey{}, true)
+}
+
+func withoutRetry(ctx context.Context) bool { return ctx.Value(withoutRetryKey{}) != nil }
+
+// isWriteError says that err came of a commit, not of deciding what to commit.
+func isWriteError(err error) bool {
+	var conflict *statelog.ConflictError
+	return errors.As(err, &conflict) || errors.Is(err, statelog.ErrAborted) || errors.Is(err, statelog.ErrFenced) ||
+		errors.Is(err, statelog.ErrUnavailable) || errors.Is(err, statelog.ErrTooLarge)
 }
 
 // attempt tries a change on one version. same says that it would change nothing.

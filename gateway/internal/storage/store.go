@@ -109,7 +109,7 @@ func (s *Store) Create(ctx context.Context, obj runtime.Object, validate rest.Va
 	var out runtime.Object
 	for range nameAttempts {
 		out, err = s.create(ctx, obj.DeepCopyObject(), validate, options)
-		if err == nil || !apierrors.IsAlreadyExists(err) {
+		if err == nil || !apierrors.IsAlreadyExists(err) || withoutRetry(ctx) {
 			break
 		}
 	}
