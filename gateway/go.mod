@@ -27,6 +27,9 @@ require (
 	k8s.io/endpointslice v0.0.0
 	k8s.io/kubernetes v1.37.2
 	kubus.dev/proto v0.0.0
+	kubus.dev/proto/bustest v0.0.0
+	kubus.dev/proto/store v0.0.0 // indirect
+	kubus.dev/services/kit v0.0.0
 	sigs.k8s.io/yaml v1.6.0
 )
 
@@ -212,6 +215,8 @@ replace k8s.io/sample-controller => k8s.io/sample-controller v0.37.2
 replace k8s.io/streaming => k8s.io/streaming v0.37.2
 
 replace kubus.dev/proto => ../proto
+
+replace kubus.dev/services/kit => ../services/kit
 
 replace kubus.dev/proto/bustest => ../proto/bustest
 

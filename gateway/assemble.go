@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"kubus.dev/gateway/internal/admission"
+	"kubus.dev/gateway/internal/api"
+	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/openapi"
+	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/services/kit"
+)
+
+// parts are what assemble made.
+type parts struct {
+	chain    *chain.Chain
+	storage  *storage.Set
+	clientCA []byte
+}
+
+// assemble puts the layers together.
+func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
+	edges, err := g.edges(p)
+	if err != nil {
+		return nil, err
+	}
+	set := storage.NewSet(&storage.Backend{Log: g.state, Sealer: edges.sealer}, storage.Options{
+		Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
+	})
+	resources := api.New(api.Options{
+		Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
+	})
+	routes := g.routes(p, resources)
+	for pattern, h := range edges.routes {
+		routes.Handle(pattern, h)
+	}
+	return &parts{storage: set, clientCA: edges.clientCA, chain: chain.New(chain.Options{
+		Authenticator: edges.authenticator, Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log,
+	})}, nil
+}
+
+// routes is everything behind the chain.
+func (g *Gateway) routes(p *kit.Process, resources http.Handler) *chi.Mux {
+	r := chi.NewRouter()
+	documents := discovery.New(g.cfg.API.Listen, api.NotFound)
+	// A path that names a resource is the table's; the rest is discovery.
+	r.Handle("/api/*", resourcesOr(resources, documents))
+	r.Handle("/apis/*", resourcesOr(resources, documents))
+	r.Handle("/api", documents)
+	r.Handle("/apis", documents)
+	r.Get("/version", discovery.Version(p.Version))
+	r.Get("/version/", discovery.Version(p.Version))
+	docs := openapi.Handler(http.NotFound)
+	r.Handle("/openapi/*", docs)
+	health := p.Health.Handler()
+	for _, path := range []string{"/livez", "/livez/{check}", "/readyz", "/readyz/{check}", "/healthz", "/healthz/{check}"} {
+		r.Get(path, health.ServeHTTP)
+	}
+	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
+		r.Get("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}).ServeHTTP)
+	}
+	r.Get("/", paths)
+	return r
+}
+
+// paths is what / lists, as upstream does.
+func paths(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprint(w, `{"paths":["/api","/api/v1","/apis","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/readyz","/version"]}`)
+}
+
+// resourcesOr sends requests on resources to one handler and the others to another.
+func resourcesOr(resources, others http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if info, ok := request.RequestInfoFrom(r.Context()); ok && info.IsResourceRequest {
+			resources.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	}
+}

@@ -1,0 +1,162 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"kubus.dev/gateway/internal/bootstrap"
+	"kubus.dev/services/kit"
+)
+
+// Config is what an operator writes.
+type Config struct {
+	kit.Common `yaml:",inline"`
+
+	API API `yaml:"api"`
+	// Replicas of the state streams: 1, or 3 on a cluster of NATS servers.
+	Replicas int `yaml:"replicas"`
+	// ServiceCIDR is where Services get their addresses from.
+	ServiceCIDR string `yaml:"serviceCIDR"`
+	// NodePorts is the range of node ports, first-last.
+	NodePorts string `yaml:"nodePorts"`
+	// SealKeyFile holds the key that keeps Secrets unreadable in the state log.
+	SealKeyFile string `yaml:"sealKeyFile"`
+
+	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
+}
+
+// API says how HTTPS is served.
+type API struct {
+	Listen       string `yaml:"listen"`
+	CertFile     string `yaml:"certFile"`
+	KeyFile      string `yaml:"keyFile"`
+	ClientCAFile string `yaml:"clientCAFile"` // of client certificates
+	// Advertise is the address, host:port, at which pods reach this gateway; the
+	// endpoint of the kubernetes Service. Empty: no endpoint is written.
+	Advertise string `yaml:"advertise"`
+}
+
+// ServiceAccount says how tokens are made.
+type ServiceAccount struct {
+	KeyFile string `yaml:"keyFile"` // private key, PEM
+	Issuer  string `yaml:"issuer"`
+}
+
+// Default serves on this machine only.
+func Default() Config {
+	return Config{
+		Common:         kit.DefaultCommon(),
+		API:            API{Listen: "127.0.0.1:6443"},
+		Replicas:       1,
+		ServiceCIDR:    "10.96.0.0/16",
+		NodePorts:      "30000-32767",
+		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local"},
+	}
+}
+
+// Validate reports everything that is wrong at once, with its path.
+func (c Config) Validate() error {
+	var errs []error
+	need := func(path, value string) {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s: must be set", path))
+		}
+	}
+	need("api.certFile", c.API.CertFile)
+	need("api.keyFile", c.API.KeyFile)
+	need("api.clientCAFile", c.API.ClientCAFile)
+	need("sealKeyFile", c.SealKeyFile)
+	need("serviceAccount.keyFile", c.ServiceAccount.KeyFile)
+	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
+	if _, _, err := net.SplitHostPort(c.API.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("api.listen: %w", err))
+	}
+	if prefix, err := netip.ParsePrefix(c.ServiceCIDR); err != nil {
+		errs = append(errs, fmt.Errorf("serviceCIDR: %w", err))
+	} else if !prefix.Addr().Is4() || prefix.Bits() > 30 {
+		errs = append(errs, fmt.Errorf("serviceCIDR: %s is no IPv4 range of at least four addresses", c.ServiceCIDR))
+	}
+	if _, _, err := c.nodePorts(); err != nil {
+		errs = append(errs, fmt.Errorf("nodePorts: %w", err))
+	}
+	if c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5 {
+		errs = append(errs, fmt.Errorf("replicas: %d is none of 1, 3, 5", c.Replicas))
+	}
+	if _, _, err := c.advertised(); err != nil {
+		errs = append(errs, fmt.Errorf("api.advertise: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// nodePorts gives the first and last port of the range.
+func (c Config) nodePorts() (first, last int, err error) {
+	if n, err := fmt.Sscanf(c.NodePorts, "%d-%d", &first, &last); n != 2 || err != nil || first < 1 || last > 65535 || first > last {
+		return 0, 0, fmt.Errorf("%q is no range of ports such as 30000-32767", c.NodePorts)
+	}
+	return first, last, nil
+}
+
+func (c Config) advertised() (address string, port int32, err error) {
+	if c.API.Advertise == "" {
+		return "", 0, nil
+	}
+	host, text, err := net.SplitHostPort(c.API.Advertise)
+	if err != nil {
+		return "", 0, err
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || !addr.Is4() {
+		return "", 0, fmt.Errorf("%q is no IPv4 address", host)
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	return addr.String(), int32(number), err
+}
+
+// apiService is the kubernetes Service: the first address of the range. The
+// configuration is valid.
+func (c Config) apiService() bootstrap.APIService {
+	s := bootstrap.APIService{Port: 6443}
+	if prefix, err := netip.ParsePrefix(c.ServiceCIDR); err == nil {
+		s.ClusterIP = prefix.Masked().Addr().Next().String()
+	}
+	if address, port, err := c.advertised(); err == nil && address != "" {
+		// A loopback address means nothing inside a pod.
+		if !netip.MustParseAddr(address).IsLoopback() {
+			s.Address, s.Port = address, port
+		}
+	}
+	return s
+}
+
+func (c Config) tls() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(c.API.CertFile, c.API.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the serving certificate: %w", err)
+	}
+	pool, _, err := c.clientCAs()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: pool,
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+	}, nil
+}
+
+func (c Config) clientCAs() (*x509.CertPool, []byte, error) {
+	pem, err := os.ReadFile(c.API.ClientCAFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("loading the client CA: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("loading the client CA: %s holds no certificate", c.API.ClientCAFile)
+	}
+	return pool, pem, nil
+}

@@ -1,0 +1,137 @@
+// Package gateway is the Kubernetes API server of Kubus: HTTPS for users, the same
+// API over the bus for services and agents, and for the services of its own
+// process by a plain call. It is the only writer of objects; any number of
+// gateways work side by side.
+//
+// Start with New, or with Run for a gateway in a process of its own. What is
+// below internal is one package a noun: resource (the table of kinds), api
+// (routing), storage (writes), read, auth, admission.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"kubus.dev/gateway/internal/bootstrap"
+	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/statelog"
+	"kubus.dev/services/kit"
+)
+
+// Gateway serves the API. It is an apiclient.Server, so that services of the same
+// process reach it through apiclient.Local.
+type Gateway struct {
+	cfg   Config
+	log   *zap.Logger
+	conn  *bus.Conn
+	state *statelog.Log
+	chain *chain.Chain
+}
+
+// AdminUser may do everything. Only this process can speak as it, through
+// ServeAs; the bus refuses the name.
+const AdminUser = chain.AdminUser
+
+// New opens the state log and makes the cluster's basic objects if they are not
+// there. The views must hold all resources. It returns when the gateway can serve.
+func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views *statelog.Views) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("gateway: configuration: %w", err)
+	}
+	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
+	}
+	if err := views.Ready(ctx); err != nil {
+		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
+	}
+	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state}
+	parts, err := g.assemble(p)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g.chain = parts.chain
+	err = bootstrap.Run(ctx, bootstrap.Options{
+		Storage: parts.storage, API: cfg.apiService(), ClientCA: parts.clientCA,
+		User: chain.BusUser(AdminUser), Logger: p.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	p.Health.Ready("bus", func() error {
+		if !conn.Connected() {
+			return errors.New("the bus is gone")
+		}
+		return nil
+	})
+	return g, nil
+}
+
+// Run is a gateway in a process of its own.
+func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) error {
+	g, err := New(ctx, cfg, p, c.Bus, c.Views)
+	if err != nil {
+		return err
+	}
+	return g.Serve(ctx)
+}
+
+// drain is how long requests in hand may take when the gateway stops.
+const drain = 5 * time.Second
+
+// Serve answers HTTPS and the bus until ctx ends.
+func (g *Gateway) Serve(ctx context.Context) error {
+	tlsConfig, err := g.cfg.tls()
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	listener, err := net.Listen("tcp", g.cfg.API.Listen)
+	if err != nil {
+		return fmt.Errorf("gateway: listening: %w", err)
+	}
+	// Requests live a little longer than ctx, streams do not.
+	requests, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	server := &http.Server{
+		Handler: g.chain, TLSConfig: tlsConfig, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
+		MaxHeaderBytes: 1 << 20, BaseContext: func(net.Listener) context.Context { return requests },
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReadFrameSize: 1 << 20},
+		ErrorLog: zap.NewStdLog(g.log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+	}
+	overBus, err := apiclient.Serve(requests, g.conn, onBus{g})
+	if err != nil {
+		return fmt.Errorf("gateway: serving the bus: %w", err)
+	}
+	g.log.Info("serving the API", zap.String("address", listener.Addr().String()))
+	debug.FreeOSMemory() // what the start needed and nothing needs again
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("gateway: serving: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-groupCtx.Done()
+		overBus.Stop()
+		time.AfterFunc(drain/2, stop)
+		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+		defer cancel()
+		if err := server.Shutdown(shutdown); err != nil {
+			_ = server.Close() // what is still open had its time
+		}
+		return nil
+	})
+	return group.Wait()
+}
