@@ -11,7 +11,9 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	rbacvalidation "k8s.io/kubernetes/pkg/registry/rbac/validation"
 
+	"kubus.dev/gateway/internal/read"
 	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/gateway/internal/seal"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
 	"kubus.dev/services/kit"
@@ -39,9 +41,16 @@ func (g *Gateway) edges(p *kit.Process) (*edges, error) {
 	if err != nil {
 		return nil, err
 	}
+	key, err := seal.LoadKey(g.cfg.SealKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	reader := read.New(read.Options{View: g.state.View, Barrier: g.state.Barrier, Open: key.Open, Logger: g.log})
 	verify := x509.DefaultVerifyOptions()
 	verify.Roots = pool
 	return &edges{
+		sealer:        key,
+		read:          reader.Handler,
 		authenticator: x509.New(verify, x509.CommonNameUserConversion),
 		authorizer: authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
 			return authorizer.DecisionAllow, "", nil

@@ -27,8 +27,6 @@ require (
 	k8s.io/endpointslice v0.0.0
 	k8s.io/kubernetes v1.37.2
 	kubus.dev/proto v0.0.0
-	kubus.dev/proto/bustest v0.0.0
-	kubus.dev/proto/store v0.0.0 // indirect
 	kubus.dev/services/kit v0.0.0
 	sigs.k8s.io/yaml v1.6.0
 )

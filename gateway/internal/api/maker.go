@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/endpoints/handlers"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -69,6 +70,9 @@ func (m *maker) main(kind *resource.Kind, gv schema.GroupVersion) *endpoint {
 	}
 	if m.o.Read != nil {
 		read := m.o.Read(kind, gv)
+		if !kind.Namespaced {
+			read = withoutNamespace(read)
+		}
 		all["get"], all["list"], all["watch"] = read, read, read
 	}
 	verbs := map[string]http.Handler{}
@@ -78,6 +82,19 @@ func (m *maker) main(kind *resource.Kind, gv schema.GroupVersion) *endpoint {
 		}
 	}
 	return &endpoint{namespaced: kind.Namespaced, verbs: verbs}
+}
+
+// withoutNamespace takes the namespace out of the request info: for a Namespace it
+// holds the object's own name.
+func withoutNamespace(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if info, ok := request.RequestInfoFrom(r.Context()); ok && info.Namespace != "" {
+			plain := *info
+			plain.Namespace = ""
+			r = r.WithContext(request.WithRequestInfo(r.Context(), &plain))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // sub is a subresource of a kind as gv; nil where nobody serves it.
