@@ -9,9 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/cluster"
@@ -42,6 +41,8 @@ type Config struct {
 	// LeaderElection: broker and planner of several processes take turns. Off, this
 	// process must be the only one with these roles.
 	LeaderElection bool `yaml:"leaderElection"`
+	// Instance tells this process from others; empty: the host's name.
+	Instance string `yaml:"instance"`
 }
 
 // Default is the configuration of a process that plays all roles.
@@ -89,11 +90,20 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	s := newService(cfg, p, c)
-	group, ctx := errgroup.WithContext(ctx)
-	s.start(ctx, group)
-	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	if err := newService(cfg, p, c).run(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 	return nil
+}
+
+// instance tells this process from other schedulers.
+func (c *Config) instance() string {
+	if c.Instance != "" {
+		return c.Instance
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "scheduler"
+	}
+	return name
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +14,9 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/message"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/leader"
 	"kubus.dev/services/scheduler/internal/api"
 	"kubus.dev/services/scheduler/internal/broker"
 	"kubus.dev/services/scheduler/internal/feed"
@@ -27,52 +28,25 @@ import (
 	"kubus.dev/services/scheduler/internal/worker"
 )
 
-// service is the wiring of the roles that this process plays. Roles of the same
-// process call each other; those of others are reached over the bus.
+// service is the wiring of the roles that this process plays. Without leader
+// election all roles are here and call each other. With it, broker and planner run
+// while this process leads, and workers reach whoever leads over the bus.
 type service struct {
 	cfg      Config
 	log      *zap.Logger
 	client   *cluster.Client
+	view     *statelog.View
 	reporter *report.Reporter
-	broker   *broker.Broker
-	planner  *planner.Planner
-	workers  []*worker.Worker
-	feed     *feed.Feed
-	fence    atomic.Pointer[message.Fence]
+	planner  atomic.Pointer[planner.Planner]
+	broker   atomic.Pointer[broker.Broker]
 	bound    prometheus.Counter
 }
 
 func newService(cfg Config, p *kit.Process, c *cluster.Client) *service {
-	s := &service{cfg: cfg, log: p.Logger, client: c}
-	user := c.API.As(proto.SchedulerUser)
-	s.reporter = report.New(api.NewWriter(user, p.Logger), report.Options{Name: cfg.SchedulerName, Busy: s.busy, Logger: p.Logger})
-	remote := wire.NewRemote(c.Bus)
-	var queue plan.Queue = remote
-	var applier plan.Applier = remote
-	var sinks []feed.Sink
-	if cfg.plays(RolePlanner) {
-		s.planner = planner.New(api.NewBinder(user, s.fence.Load), planner.Options{InFlight: cfg.InFlight, Bound: s.onBound, Logger: p.Logger})
-		applier = s.planner
-		sinks = append(sinks, s.planner.Feed())
-	}
-	if cfg.plays(RoleBroker) {
-		s.broker = broker.New(broker.Options{SchedulerNames: []string{cfg.SchedulerName}, Unschedulable: s.reporter.Unschedulable, Logger: p.Logger})
-		queue = s.broker
-	}
-	if cfg.plays(RoleWorker) {
-		for i := range cfg.Workers {
-			w := worker.New(queue, applier, worker.Options{Name: fmt.Sprintf("%s-%d", hostname(), i), InFlight: cfg.InFlight, Seed: rand.Uint64(), Logger: p.Logger})
-			s.workers = append(s.workers, w)
-			sinks = append(sinks, w)
-		}
-	}
-	if s.broker != nil {
-		sinks = append(sinks, s.broker) // last: the others have seen what it hands out
-	}
-	view := c.Views.For(proto.GroupResource{Resource: "pods"})
-	s.feed = feed.New(view, p.Logger, sinks...)
+	s := &service{cfg: cfg, log: p.Logger, client: c, view: c.Views.For(proto.GroupResource{Resource: "pods"})}
+	s.reporter = report.New(api.NewWriter(c.API.As(proto.SchedulerUser), p.Logger), report.Options{Name: cfg.SchedulerName, Busy: s.busy, Logger: p.Logger})
 	p.Health.Ready("state-log", func() error {
-		if !view.IsReady() {
+		if !s.view.IsReady() {
 			return errors.New("the state log is still being read")
 		}
 		return nil
@@ -81,39 +55,108 @@ func newService(cfg Config, p *kit.Process, c *cluster.Client) *service {
 	return s
 }
 
-func (s *service) busy() bool { return s.planner != nil && s.planner.Busy() }
+// run plays the roles until ctx ends.
+func (s *service) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.reporter.Run(ctx) })
+	if !s.cfg.LeaderElection && s.cfg.plays(RoleBroker) && s.cfg.plays(RolePlanner) && s.cfg.plays(RoleWorker) {
+		group.Go(func() error { return s.alone(ctx) })
+		return group.Wait()
+	}
+	remote := wire.NewRemote(s.client.Bus)
+	if s.cfg.plays(RoleWorker) {
+		group.Go(func() error { return s.work(ctx, remote, remote) })
+	}
+	for role, lead := range map[string]func(context.Context, *message.Fence) error{RoleBroker: s.leadBroker, RolePlanner: s.leadPlanner} {
+		if s.cfg.plays(role) {
+			group.Go(func() error { return s.takeTurns(ctx, role, lead) })
+		}
+	}
+	return group.Wait()
+}
+
+// alone runs all roles without anybody on the bus.
+func (s *service) alone(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	p, b := s.newPlanner(nil), s.newBroker()
+	sinks := []feed.Sink{p.Feed()}
+	for _, w := range s.newWorkers(b, p) {
+		sinks = append(sinks, w)
+		group.Go(func() error { return w.Run(ctx) })
+	}
+	sinks = append(sinks, b) // last: the others have seen what it hands out
+	group.Go(func() error { return p.Run(ctx) })
+	group.Go(func() error { return feed.New(s.view, s.log, sinks...).Run(ctx) })
+	return group.Wait()
+}
+
+// takeTurns runs lead, at once without leader election.
+func (s *service) takeTurns(ctx context.Context, role string, lead func(context.Context, *message.Fence) error) error {
+	if !s.cfg.LeaderElection {
+		return lead(ctx, nil)
+	}
+	return leader.Run(ctx, leader.Options{
+		Name: "scheduler-" + role, Instance: s.cfg.instance(), Fences: s.client.API.As(proto.SchedulerUser),
+		Bus: leader.OnBus(s.client.Bus), Logger: s.log,
+	}, lead)
+}
+
+func (s *service) leadBroker(ctx context.Context, _ *message.Fence) error {
+	group, ctx := errgroup.WithContext(ctx)
+	b := s.newBroker()
+	group.Go(func() error { return feed.New(s.view, s.log, b).Run(ctx) })
+	group.Go(func() error { return wire.ServeBroker(ctx, s.client.Bus, b, s.log) })
+	return group.Wait()
+}
+
+func (s *service) leadPlanner(ctx context.Context, fence *message.Fence) error {
+	group, ctx := errgroup.WithContext(ctx)
+	p := s.newPlanner(fence)
+	group.Go(func() error { return p.Run(ctx) })
+	group.Go(func() error { return feed.New(s.view, s.log, p.Feed()).Run(ctx) })
+	group.Go(func() error { return wire.ServePlanner(ctx, s.client.Bus, p, s.log) })
+	return group.Wait()
+}
+
+func (s *service) work(ctx context.Context, q plan.Queue, a plan.Applier) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var sinks []feed.Sink
+	for _, w := range s.newWorkers(q, a) {
+		sinks = append(sinks, w)
+		group.Go(func() error { return w.Run(ctx) })
+	}
+	group.Go(func() error { return feed.New(s.view, s.log, sinks...).Run(ctx) })
+	return group.Wait()
+}
+
+func (s *service) newWorkers(q plan.Queue, a plan.Applier) []*worker.Worker {
+	workers := make([]*worker.Worker, s.cfg.Workers)
+	for i := range workers {
+		workers[i] = worker.New(q, a, worker.Options{Name: fmt.Sprintf("%s-%d", s.cfg.instance(), i), InFlight: s.cfg.InFlight, Seed: rand.Uint64(), Logger: s.log})
+	}
+	return workers
+}
+
+func (s *service) newPlanner(fence *message.Fence) *planner.Planner {
+	p := planner.New(api.NewBinder(s.client.API.As(proto.SchedulerUser), fence), planner.Options{InFlight: s.cfg.InFlight, Bound: s.onBound, Logger: s.log})
+	s.planner.Store(p)
+	return p
+}
+
+func (s *service) newBroker() *broker.Broker {
+	b := broker.New(broker.Options{SchedulerNames: []string{s.cfg.SchedulerName}, Unschedulable: s.reporter.Unschedulable, Logger: s.log})
+	s.broker.Store(b)
+	return b
+}
+
+func (s *service) busy() bool {
+	p := s.planner.Load()
+	return p != nil && p.Busy()
+}
 
 func (s *service) onBound(pod *shape.Pod, node string) {
 	s.bound.Inc()
 	s.reporter.Scheduled(pod, node)
-}
-
-func hostname() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "scheduler"
-	}
-	return name
-}
-
-// start runs everything in the group.
-func (s *service) start(ctx context.Context, group *errgroup.Group) {
-	group.Go(func() error { return s.feed.Run(ctx) })
-	group.Go(func() error { return s.reporter.Run(ctx) })
-	for _, w := range s.workers {
-		group.Go(func() error { return w.Run(ctx) })
-	}
-	if s.planner != nil {
-		group.Go(func() error { return s.planner.Run(ctx) })
-	}
-	// A process that plays every role needs nobody on the bus.
-	alone := s.broker != nil && s.planner != nil && len(s.workers) > 0
-	if s.broker != nil && !alone {
-		group.Go(func() error { return wire.ServeBroker(ctx, s.client.Bus, s.broker, s.log) })
-	}
-	if s.planner != nil && !alone {
-		group.Go(func() error { return wire.ServePlanner(ctx, s.client.Bus, s.planner, s.log) })
-	}
 }
 
 func (s *service) measure(r prometheus.Registerer) {
@@ -121,15 +164,21 @@ func (s *service) measure(r prometheus.Registerer) {
 	if r == nil {
 		return
 	}
-	collectors := []prometheus.Collector{s.bound}
-	if s.broker != nil {
-		collectors = append(collectors,
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubus_scheduler_pending_pods", Help: "Pods that wait for a node."},
-				func() float64 { return float64(s.broker.Counts().Waiting) }),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubus_scheduler_unschedulable_pods", Help: "Of these, pods that fit on no node."},
-				func() float64 { return float64(s.broker.Counts().Parked) }))
+	counts := func(of func(broker.Counts) int) func() float64 {
+		return func() float64 {
+			if b := s.broker.Load(); b != nil {
+				return float64(of(b.Counts()))
+			}
+			return 0
+		}
 	}
-	for _, c := range collectors {
+	for _, c := range []prometheus.Collector{
+		s.bound,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubus_scheduler_pending_pods", Help: "Pods that wait for a node."},
+			counts(func(c broker.Counts) int { return c.Waiting })),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubus_scheduler_unschedulable_pods", Help: "Of these, pods that fit on no node."},
+			counts(func(c broker.Counts) int { return c.Parked })),
+	} {
 		if err := r.Register(c); err != nil {
 			s.log.Warn("registering a metric", zap.Error(err))
 		}

@@ -20,12 +20,12 @@ import (
 // Binder commits bindings as bulks of POST pods/NAME/binding.
 type Binder struct {
 	client *apiclient.Client
-	fence  func() *message.Fence
+	fence  *message.Fence
 }
 
-// NewBinder makes a binder. fence gives the epoch under which we are the active
+// NewBinder makes a binder. fence is the epoch under which we are the active
 // planner; nil commits unfenced.
-func NewBinder(client *apiclient.Client, fence func() *message.Fence) *Binder {
+func NewBinder(client *apiclient.Client, fence *message.Fence) *Binder {
 	return &Binder{client, fence}
 }
 
@@ -35,11 +35,7 @@ func (b *Binder) Bind(ctx context.Context, bindings []planner.Binding) ([]planne
 	for i := range bindings {
 		requests[i] = bindingRequest(&bindings[i])
 	}
-	var options apiclient.BulkOptions
-	if b.fence != nil {
-		options.Fence = b.fence()
-	}
-	results, err := b.client.Bulk(ctx, options, requests)
+	results, err := b.client.Bulk(ctx, apiclient.BulkOptions{Fence: b.fence}, requests)
 	if err != nil {
 		return nil, fmt.Errorf("binding pods: %w", err)
 	}
