@@ -212,7 +212,7 @@ func TestPodsReachEachOtherAndTheNode(t *testing.T) {
 	})
 	client := n.run(n.pod(nil), img, "sleep 1000", nil)
 	until(t, "pod to pod", func() bool {
-		out, _ := n.exec(client, "wget", "-q", "-O", "-", "-T", "2", "http://"+server.IPs[0]+"/")
+		out, _ := n.exec(client, "wget", "-q", "-O", "-", "http://"+server.IPs[0]+"/")
 		return strings.Contains(out, "served")
 	})
 	a, b := io.Pipe()
