@@ -108,6 +108,9 @@ func Decide(pod *corev1.Pod, w World, now time.Time) Plan {
 		}
 	}
 	if len(wanted) == 0 {
+		if w.Sandbox.Stage == Ready && w.Volumes.Stage == Missing { // adopted: its volumes must stay fresh
+			prepare(&p, &w, now)
+		}
 		return p
 	}
 	if !prepare(&p, &w, now) {
@@ -290,10 +293,10 @@ func terminate(p *Plan, pod *corev1.Pod, w *World) {
 			p.Stop = append(p.Stop, Stop{Name: sidecars[i]})
 		}
 	}
-	if w.Sandbox.Stage == Busy || w.Volumes.Stage == Busy {
-		return
+	if w.Volumes.Stage == Busy {
+		p.CancelStarts, alive = true, true
 	}
-	if alive {
+	if alive || w.Sandbox.Stage == Busy {
 		return
 	}
 	p.Done = true

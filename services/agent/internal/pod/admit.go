@@ -1,0 +1,132 @@
+package pod
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"kubus.dev/services/agent/internal/status"
+)
+
+// admit tells why the node cannot take a new pod; nil when it can. The lock is held.
+func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
+	node := m.d.Node.Object()
+	if node == nil {
+		return nil
+	}
+	others := make([]*corev1.Pod, 0, len(m.workers))
+	for _, w := range m.workers {
+		if s := w.snapshot.Load(); s != nil && !terminal(s.Status.Phase) {
+			others = append(others, s.Pod)
+		} else if s == nil {
+			others = append(others, w.given)
+		}
+	}
+	reason, message := Admit(pod, node, others)
+	if reason == "" {
+		return nil
+	}
+	m.d.Events.Pod(pod, "", corev1.EventTypeWarning, reason, message)
+	return &status.Failure{Reason: reason, Message: "Pod was rejected: " + message}
+}
+
+// Admit checks a pod against the node as kubelet does before it runs one that was
+// bound to it by whomever; an empty reason admits it.
+func Admit(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, message string) {
+	if pod.Spec.OS != nil && pod.Spec.OS.Name != corev1.Linux {
+		return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+	}
+	if r, msg := fits(pod, node, others); r != "" {
+		return r, msg
+	}
+	if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !ok {
+		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+	}
+	for _, o := range others {
+		if conflict(pod, o) {
+			return "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+		}
+	}
+	return "", ""
+}
+
+var checked = []struct {
+	name   corev1.ResourceName
+	reason string
+}{
+	{corev1.ResourceCPU, "OutOfcpu"}, {corev1.ResourceMemory, "OutOfmemory"}, {corev1.ResourceEphemeralStorage, "OutOfephemeral-storage"},
+}
+
+func fits(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, message string) {
+	if most := node.Status.Allocatable.Pods().Value(); most > 0 && int64(len(others))+1 > most {
+		return "OutOfpods", insufficient("pods", 1, int64(len(others)), most)
+	}
+	want := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	for _, c := range checked {
+		requested := amount(want, c.name)
+		capacity, ok := node.Status.Allocatable[c.name]
+		if requested == 0 || !ok {
+			continue
+		}
+		var used int64
+		for _, o := range others {
+			used += amount(resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{}), c.name)
+		}
+		if most := amount(corev1.ResourceList{c.name: capacity}, c.name); used+requested > most {
+			return c.reason, insufficient(string(c.name), requested, used, most)
+		}
+	}
+	return "", ""
+}
+
+func insufficient(name string, requested, used, capacity int64) string {
+	return fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, requested, used, capacity)
+}
+
+func amount(list corev1.ResourceList, name corev1.ResourceName) int64 {
+	q := list[name]
+	if name == corev1.ResourceCPU {
+		return q.MilliValue()
+	}
+	return q.Value()
+}
+
+// conflict tells whether two pods want the same port of the node.
+func conflict(a, b *corev1.Pod) bool {
+	for _, p := range hostPorts(a) {
+		for _, q := range hostPorts(b) {
+			if p.port == q.port && p.protocol == q.protocol && (p.ip == q.ip || p.ip == "" || q.ip == "") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+type hostPort struct {
+	port     int32
+	protocol corev1.Protocol
+	ip       string
+}
+
+func hostPorts(pod *corev1.Pod) []hostPort {
+	var out []hostPort
+	for i := range pod.Spec.Containers {
+		for _, p := range pod.Spec.Containers[i].Ports {
+			if p.HostPort == 0 {
+				continue
+			}
+			h := hostPort{p.HostPort, p.Protocol, p.HostIP}
+			if h.protocol == "" {
+				h.protocol = corev1.ProtocolTCP
+			}
+			if h.ip == "0.0.0.0" {
+				h.ip = ""
+			}
+			out = append(out, h)
+		}
+	}
+	return out
+}

@@ -1,0 +1,413 @@
+package pod
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/agent/internal/probe"
+	"kubus.dev/services/agent/internal/runtime"
+	"kubus.dev/services/agent/internal/status"
+	"kubus.dev/services/agent/internal/volume"
+)
+
+// quietFor holds back reports that say no more than that the pod is on its way.
+const quietFor = 250 * time.Millisecond
+
+// worker runs one pod. The fields below the line belong to its goroutine; all
+// else reaches it through post.
+type worker struct {
+	m   *Manager
+	d   *workerDeps
+	uid types.UID
+	log *zap.Logger
+	ops sync.WaitGroup
+	// given is the version the worker began with.
+	given *corev1.Pod
+
+	snapshot atomic.Pointer[Snapshot]
+	fromAPI  atomic.Bool // the API has given the pod since we started
+
+	mu     sync.Mutex
+	inbox  []func()
+	latest *corev1.Pod // newest version given; nil when taken
+	bell   chan struct{}
+
+	// ---- of the worker's goroutine ----
+	pod     *corev1.Pod
+	removed bool // the object is gone
+	failure *status.Failure
+	last    corev1.PodStatus // as generated last
+	sent    bool             // a report was made
+	bornAt  time.Time
+
+	sandbox       *runtime.Sandbox
+	sandboxThing  Thing
+	sandboxGate   *gate[*runtime.Sandbox]
+	sandboxTries  Backoff
+	volumes       Thing
+	volumesGate   *gate[*volume.Mounted]
+	volumesCancel context.CancelFunc
+	renewAt       time.Time
+	refreshing    bool
+	refreshAgain  bool
+	containers    map[string]*container
+	closing       bool // the sandbox is being stopped or removed
+	closeRetryAt  time.Time
+	finished      bool // the worker has nothing more to do
+}
+
+type workerDeps struct {
+	Deps
+	now func() time.Time
+}
+
+// container is what the worker remembers of one container.
+type container struct {
+	busy     bool
+	cancel   context.CancelFunc // of the start under way
+	stopping bool
+	stop     context.CancelFunc // of the stop under way
+	preStop  bool               // the hook has run for this attempt
+	stopID   string
+	retryAt  time.Time
+	flipAt   time.Time // when ErrImagePull becomes ImagePullBackOff
+	crash    Backoff
+	pull     Backoff
+	waiting  *status.Reason
+	records  []*status.Record // newest first, at most two
+	exitSeen string           // id of the attempt whose end has been counted
+}
+
+// gate lets many wait for the result of one piece of work.
+type gate[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+func newGate[T any]() *gate[T] { return &gate[T]{done: make(chan struct{})} }
+
+func (g *gate[T]) open(v T, err error) {
+	g.value, g.err = v, err
+	close(g.done)
+}
+
+func (g *gate[T]) wait(ctx context.Context) (T, error) {
+	select {
+	case <-g.done:
+		return g.value, g.err
+	case <-ctx.Done():
+		var zero T
+		return zero, ctx.Err()
+	}
+}
+
+func newWorker(m *Manager, pod *corev1.Pod, last *corev1.PodStatus, rejected *status.Failure) *worker {
+	w := &worker{
+		m: m, d: &workerDeps{m.d, time.Now}, uid: pod.UID, pod: pod, given: pod, failure: rejected,
+		log:        m.d.Log.With(zap.String("namespace", pod.Namespace), zap.String("pod", pod.Name), zap.String("uid", string(pod.UID))),
+		bell:       make(chan struct{}, 1),
+		containers: map[string]*container{},
+	}
+	w.last = *pod.Status.DeepCopy()
+	if last != nil {
+		w.last = *last
+	} else {
+		w.fromAPI.Store(true)
+	}
+	return w
+}
+
+func (w *worker) seen() bool { return w.fromAPI.Load() }
+
+// update hands over a newer version of the pod.
+func (w *worker) update(pod *corev1.Pod) {
+	w.fromAPI.Store(true)
+	w.mu.Lock()
+	w.latest = pod
+	w.mu.Unlock()
+	w.ring()
+}
+
+// post runs f on the worker's goroutine; nil only wakes it.
+func (w *worker) post(f func()) {
+	if f != nil {
+		w.mu.Lock()
+		w.inbox = append(w.inbox, f)
+		w.mu.Unlock()
+	}
+	w.ring()
+}
+
+func (w *worker) ring() {
+	select {
+	case w.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (w *worker) run(ctx context.Context) {
+	defer w.m.over(w)
+	defer w.ops.Wait()
+	w.bornAt = w.d.now()
+	w.adopt(ctx)
+	w.keepPod()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		w.drain()
+		now := w.d.now()
+		w.observe(ctx, now)
+		w.probes()
+		plan := Decide(w.pod, w.world(), now)
+		if plan.Expired && w.failure == nil {
+			w.failure = &status.Failure{Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}
+			w.event("", corev1.EventTypeNormal, "DeadlineExceeded", w.failure.Message)
+			plan = Decide(w.pod, w.world(), now)
+		}
+		wake := plan.WakeAt
+		earliest(&wake, w.report(plan.Done, now))
+		w.publish()
+		w.act(ctx, plan)
+		if w.finished {
+			return
+		}
+		earliest(&wake, w.renewAt)
+		if w.closeRetryAt.After(now) {
+			earliest(&wake, w.closeRetryAt)
+		}
+		for _, c := range w.containers {
+			earliest(&wake, c.flipAt)
+		}
+		d := time.Hour
+		if !wake.IsZero() {
+			d = max(wake.Sub(w.d.now()), 0)
+		}
+		timer.Reset(d)
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.bell:
+		case <-timer.C:
+		}
+	}
+}
+
+func earliest(t *time.Time, other time.Time) {
+	if !other.IsZero() && (t.IsZero() || other.Before(*t)) {
+		*t = other
+	}
+}
+
+// drain takes what came in.
+func (w *worker) drain() {
+	w.mu.Lock()
+	inbox, latest := w.inbox, w.latest
+	w.inbox, w.latest = nil, nil
+	w.mu.Unlock()
+	for _, f := range inbox {
+		f()
+	}
+	if latest != nil {
+		w.take(latest)
+	}
+}
+
+func (w *worker) take(pod *corev1.Pod) {
+	old := w.pod
+	w.pod = pod
+	w.keepPod()
+	if old.DeletionGracePeriodSeconds != nil && pod.DeletionGracePeriodSeconds != nil && *pod.DeletionGracePeriodSeconds < *old.DeletionGracePeriodSeconds {
+		for _, c := range w.containers {
+			if c.stopping && c.stop != nil {
+				c.stop() // the plan stops it again, with the shorter grace
+			}
+		}
+	}
+	if w.volumes.Stage == Ready && (!reflect.DeepEqual(old.Labels, pod.Labels) || !reflect.DeepEqual(old.Annotations, pod.Annotations)) {
+		w.refresh()
+	}
+}
+
+func (w *worker) keepPod() {
+	w.d.Objects.Hold(w.pod)
+	if err := w.d.Store.SavePod(w.pod); err != nil {
+		w.log.Warn("pod not kept on disk", zap.Error(err))
+	}
+}
+
+// objectsChanged tries again what waited for a ConfigMap or Secret, and refreshes volumes.
+func (w *worker) objectsChanged() {
+	now := w.d.now()
+	for _, c := range w.containers {
+		if c.waiting != nil && c.waiting.Reason == reasonConfig {
+			c.retryAt = now
+		}
+	}
+	if w.volumes.Stage == Missing {
+		w.volumes.RetryAt = now
+		return
+	}
+	if w.volumes.Stage == Ready {
+		w.refresh()
+	} else {
+		w.refreshAgain = true
+	}
+}
+
+func (w *worker) terminating() bool {
+	return w.pod.DeletionTimestamp != nil || w.removed || w.failure != nil || terminal(w.last.Phase) || terminal(w.pod.Status.Phase)
+}
+
+// world is what the plan is made from.
+func (w *worker) world() World {
+	world := World{
+		Sandbox: w.sandboxThing, Volumes: w.volumes,
+		Containers:  make(map[string]Container, len(w.containers)),
+		Terminating: w.terminating(),
+		Deleted:     w.pod.DeletionTimestamp != nil || w.removed,
+	}
+	if w.closing {
+		world.Sandbox.Stage = Busy
+	}
+	if w.last.StartTime != nil {
+		world.StartTime = w.last.StartTime.Time
+	}
+	for _, spec := range w.specs() {
+		c := w.container(spec.Name)
+		k := Container{RetryAt: c.retryAt, Stopping: c.stopping, PostStart: spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil}
+		var newest *status.Record
+		if len(c.records) > 0 {
+			newest = c.records[0]
+		}
+		switch {
+		case c.busy:
+			k.Stage = Busy
+		case newest == nil:
+			k.Stage = Missing
+		case newest.State == runtime.ContainerExited:
+			k.Stage, k.ExitCode = Ended, int32(newest.ExitCode)
+		case newest.State == runtime.ContainerRunning:
+			r := w.d.Probes.Result(w.uid, spec.Name, newest.ID)
+			k.Stage, k.Started, k.Kill = Ready, r.Started, r.Kill
+			if image := newest.Labels[labelImage]; image != "" && image != spec.Image {
+				k.Kill = "Container " + spec.Name + " definition changed, will be restarted"
+			}
+		default: // its end is being established
+			k.Stage, k.Stopping = Ready, true
+		}
+		world.Containers[spec.Name] = k
+	}
+	return world
+}
+
+// specs lists all containers of the pod, init containers first.
+func (w *worker) specs() []*corev1.Container {
+	out := make([]*corev1.Container, 0, len(w.pod.Spec.InitContainers)+len(w.pod.Spec.Containers))
+	for i := range w.pod.Spec.InitContainers {
+		out = append(out, &w.pod.Spec.InitContainers[i])
+	}
+	for i := range w.pod.Spec.Containers {
+		out = append(out, &w.pod.Spec.Containers[i])
+	}
+	for i := range w.pod.Spec.EphemeralContainers {
+		c := corev1.Container(w.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		out = append(out, &c)
+	}
+	return out
+}
+
+func (w *worker) spec(name string) *corev1.Container {
+	for _, c := range w.specs() {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (w *worker) container(name string) *container {
+	c := w.containers[name]
+	if c == nil {
+		c = &container{}
+		w.containers[name] = c
+	}
+	return c
+}
+
+// probes hands the running containers to the prober.
+func (w *worker) probes() {
+	var targets []probe.Target
+	for _, spec := range w.specs() {
+		c := w.container(spec.Name)
+		if c.busy || len(c.records) == 0 || c.records[0].State != runtime.ContainerRunning {
+			continue
+		}
+		t := probe.Target{Container: spec, ContainerID: c.records[0].ID, StartedAt: c.records[0].StartedAt}
+		if s := lastStatus(&w.last, spec.Name); s != nil && s.ContainerID == status.IDPrefix+t.ContainerID {
+			t.WasReady, t.WasStarted = s.Ready, s.Started != nil && *s.Started
+		}
+		targets = append(targets, t)
+	}
+	w.d.Probes.Sync(w.pod, w.podIP(), targets)
+}
+
+func lastStatus(s *corev1.PodStatus, name string) *corev1.ContainerStatus {
+	for _, list := range [][]corev1.ContainerStatus{s.ContainerStatuses, s.InitContainerStatuses, s.EphemeralContainerStatuses} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (w *worker) podIPs() []string {
+	if w.pod.Spec.HostNetwork {
+		return w.d.Node.IPs()
+	}
+	if w.sandbox == nil {
+		return nil
+	}
+	return w.sandbox.IPs
+}
+
+func (w *worker) podIP() string {
+	if ips := w.podIPs(); len(ips) > 0 {
+		return ips[0]
+	}
+	return ""
+}
+
+func (w *worker) event(container, eventType, reason, message string) {
+	w.d.Events.Pod(w.pod, w.fieldPath(container), eventType, reason, message)
+}
+
+func (w *worker) fieldPath(container string) string { return fieldPath(w.pod, container) }
+
+// fieldPath names a container in an Event's involvedObject.
+func fieldPath(pod *corev1.Pod, container string) string {
+	if container == "" {
+		return ""
+	}
+	kind := "containers"
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == container {
+			kind = "initContainers"
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		if pod.Spec.EphemeralContainers[i].Name == container {
+			kind = "ephemeralContainers"
+		}
+	}
+	return "spec." + kind + "{" + container + "}"
+}

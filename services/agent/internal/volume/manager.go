@@ -1,0 +1,246 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/agent/internal/downward"
+)
+
+// Objects gives ConfigMaps and Secrets; not found is an apierrors.IsNotFound error.
+type Objects interface {
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+}
+
+// Tokens gives service account tokens and when to ask again.
+type Tokens interface {
+	Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (value string, renewAt time.Time, err error)
+}
+
+// Manager puts volumes in place. Different pods may be handled at the same time.
+type Manager struct {
+	// PodDir is the folder of a pod; volumes are below it.
+	PodDir      func(types.UID) string
+	Objects     Objects
+	Tokens      Tokens
+	Allocatable func() corev1.ResourceList
+}
+
+// Mounted says where a pod's volumes are.
+type Mounted struct {
+	Paths   map[string]string // by the volume's name; a file for some hostPaths
+	RenewAt time.Time         // when SetUp must run again; zero: only when an object changes
+}
+
+// Error says which volume could not be put in place.
+type Error struct {
+	Volume string
+	Err    error
+}
+
+// Error is the sentence of the FailedMount Event.
+func (e *Error) Error() string {
+	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// SetUp makes or refreshes all volumes of a pod; the error is an *Error.
+func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, a downward.Addresses) (*Mounted, error) {
+	out := &Mounted{Paths: make(map[string]string, len(pod.Spec.Volumes))}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		path, renewAt, err := m.setUp(ctx, pod, v, a)
+		if err != nil {
+			return nil, &Error{v.Name, err}
+		}
+		out.Paths[v.Name] = path
+		if !renewAt.IsZero() && (out.RenewAt.IsZero() || renewAt.Before(out.RenewAt)) {
+			out.RenewAt = renewAt
+		}
+	}
+	return out, nil
+}
+
+func (m *Manager) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, a downward.Addresses) (path string, renewAt time.Time, err error) {
+	c := content{files: map[string]File{}}
+	kind := ""
+	switch {
+	case v.EmptyDir != nil:
+		path, err = m.emptyDir(pod, v.Name, v.EmptyDir)
+		return path, time.Time{}, err
+	case v.HostPath != nil:
+		return v.HostPath.Path, time.Time{}, checkHostPath(v.HostPath)
+	case v.ConfigMap != nil:
+		kind = "configmap"
+		err = m.configMapFiles(ctx, pod.Namespace, v.ConfigMap.Name, v.ConfigMap.Items, mode(v.ConfigMap.DefaultMode, defaultMode), isTrue(v.ConfigMap.Optional), c.files)
+	case v.Secret != nil:
+		kind = "secret"
+		err = m.secretFiles(ctx, pod.Namespace, v.Secret.SecretName, v.Secret.Items, mode(v.Secret.DefaultMode, defaultMode), isTrue(v.Secret.Optional), c.files)
+	case v.DownwardAPI != nil:
+		kind = "downward-api"
+		err = m.downwardFiles(pod, v.DownwardAPI.Items, mode(v.DownwardAPI.DefaultMode, defaultMode), a, c.files)
+	case v.Projected != nil:
+		kind = "projected"
+		c, err = m.projectedContent(ctx, pod, v.Projected, a)
+	default:
+		return "", time.Time{}, errors.New("this node does not support volumes of this kind")
+	}
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	dir := m.dir(pod.UID, kind, v.Name)
+	if err := makeDir(dir, 0o777, fsGroup(pod)); err != nil {
+		return "", time.Time{}, err
+	}
+	return dir, c.renewAt, Write(dir, c.files, fsGroup(pod))
+}
+
+func (m *Manager) dir(uid types.UID, kind, name string) string {
+	return filepath.Join(m.PodDir(uid), "volumes", "kubernetes.io~"+kind, name)
+}
+
+func makeDir(dir string, mode fs.FileMode, gid int) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("making the volume's folder: %w", err)
+	}
+	return own(dir, mode, gid)
+}
+
+// own gives a volume's top folder its mode, and its group when there is one.
+func own(dir string, mode fs.FileMode, gid int) error {
+	if gid >= 0 {
+		if err := os.Chown(dir, -1, gid); err != nil {
+			return fmt.Errorf("giving the volume to its group: %w", err)
+		}
+		mode |= fs.ModeSetgid | 0o070
+	}
+	if err := os.Chmod(dir, mode); err != nil {
+		return fmt.Errorf("making the volume's folder: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) emptyDir(pod *corev1.Pod, name string, e *corev1.EmptyDirVolumeSource) (string, error) {
+	dir := m.dir(pod.UID, "empty-dir", name)
+	switch e.Medium {
+	case corev1.StorageMediumDefault:
+		return dir, makeDir(dir, 0o777, fsGroup(pod))
+	case corev1.StorageMediumMemory:
+	default:
+		return "", fmt.Errorf("storage medium %q is not supported by this node", e.Medium)
+	}
+	if mounted, err := isMount(dir); err != nil || mounted {
+		return dir, err
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", fmt.Errorf("making the volume's folder: %w", err)
+	}
+	options := ""
+	if size := memorySize(pod, e); size > 0 {
+		options = fmt.Sprintf("size=%d", size)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		return "", fmt.Errorf("mounting tmpfs: %w", err)
+	}
+	return dir, own(dir, 0o777, fsGroup(pod))
+}
+
+// memorySize bounds a memory-backed volume by its own limit and by the pod's.
+func memorySize(pod *corev1.Pod, e *corev1.EmptyDirVolumeSource) int64 {
+	var limit int64
+	for i := range pod.Spec.Containers {
+		q, ok := pod.Spec.Containers[i].Resources.Limits[corev1.ResourceMemory]
+		if !ok {
+			limit = 0
+			break
+		}
+		limit += q.Value()
+	}
+	if e.SizeLimit != nil && e.SizeLimit.Value() > 0 && (limit == 0 || e.SizeLimit.Value() < limit) {
+		limit = e.SizeLimit.Value()
+	}
+	return limit
+}
+
+// isMount tells whether something is mounted exactly on dir; a missing dir is no error.
+func isMount(dir string) (bool, error) {
+	var self, parent unix.Stat_t
+	if err := unix.Lstat(dir, &self); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return false, nil
+		}
+		return false, fmt.Errorf("looking at the volume's folder: %w", err)
+	}
+	if err := unix.Lstat(filepath.Dir(dir), &parent); err != nil {
+		return false, fmt.Errorf("looking at the volume's folder: %w", err)
+	}
+	return self.Dev != parent.Dev, nil
+}
+
+// TearDown unmounts and removes everything SetUp and SubPath made for a pod.
+func (m *Manager) TearDown(uid types.UID) error {
+	var problems []error
+	for _, sub := range []struct {
+		name  string
+		depth int // folders of ours above a mount: volume/container/index, kind/name
+	}{{"volume-subpaths", 3}, {"volumes", 2}} {
+		top := filepath.Join(m.PodDir(uid), sub.name)
+		if err := unmountBelow(top, sub.depth); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if err := os.RemoveAll(top); err != nil {
+			problems = append(problems, fmt.Errorf("removing the pod's volumes: %w", err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// unmountBelow detaches what is mounted exactly depth folders below top.
+func unmountBelow(top string, depth int) error {
+	if depth == 0 {
+		return unmount(top)
+	}
+	entries, err := os.ReadDir(top)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for mounts: %w", err)
+	}
+	var problems []error
+	for _, e := range entries {
+		if depth > 1 && !e.IsDir() {
+			continue
+		}
+		problems = append(problems, unmountBelow(filepath.Join(top, e.Name()), depth-1))
+	}
+	return errors.Join(problems...)
+}
+
+// unmount detaches all that lies on path; nothing there is no error.
+func unmount(path string) error {
+	for {
+		switch err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); {
+		case err == nil: // a bind mount may lie on another one
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+			return nil
+		default:
+			return fmt.Errorf("unmounting %s: %w", path, err)
+		}
+	}
+}
