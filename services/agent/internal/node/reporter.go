@@ -1,0 +1,194 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	protobuf "google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/message"
+	"kubus.dev/services/agent/internal/runtime"
+)
+
+// Intervals of what a node tells by itself.
+const (
+	heartbeat     = 10 * time.Second
+	pressureEvery = 30 * time.Second // looking, not telling
+)
+
+// Images lists what is on the node.
+type Images interface{ Images() []runtime.Image }
+
+// Reports carries the node's report.
+type Reports interface {
+	Node(node *corev1.Node, instance string) error
+}
+
+// Publisher sends core messages.
+type Publisher interface {
+	Publish(subject string, data []byte) error
+}
+
+// Reporter owns what the cluster knows of the node.
+type Reporter struct {
+	settings Settings
+	machine  Machine
+	dataDir  string
+	instance string
+	images   Images
+	reports  Reports
+	bus      Publisher
+	log      *zap.Logger
+
+	object atomic.Pointer[corev1.Node]
+
+	mu       sync.Mutex
+	network  string // why the network is not ready; "" when it is
+	pressure Pressure
+}
+
+// NewReporter builds the first object; nothing is told before Run. instance
+// changes with each start of the agent.
+func NewReporter(s Settings, m Machine, dataDir, instance string, images Images, reports Reports, bus Publisher, log *zap.Logger) *Reporter {
+	r := &Reporter{
+		settings: s, machine: m, dataDir: dataDir, instance: instance, images: images, reports: reports, bus: bus, log: log,
+		network: "the node has no pod CIDR yet", pressure: ReadPressure(dataDir),
+	}
+	r.object.Store(r.build(nil))
+	return r
+}
+
+func (r *Reporter) build(previous *corev1.Node) *corev1.Node {
+	r.mu.Lock()
+	st := State{NetworkReady: r.network, Pressure: r.pressure}
+	r.mu.Unlock()
+	st.Images = r.images.Images()
+	return Build(r.settings, r.machine, st, previous, time.Now())
+}
+
+// Object is the node as reported last, with the API's labels where they are
+// known. It must not be changed.
+func (r *Reporter) Object() *corev1.Node { return r.object.Load() }
+
+// Allocatable is what pods may use.
+func (r *Reporter) Allocatable() corev1.ResourceList { return r.Object().Status.Allocatable }
+
+// SetNetwork says why the pod network is not ready; "" when it is.
+func (r *Reporter) SetNetwork(reason string) {
+	r.mu.Lock()
+	changed := r.network != reason
+	r.network = reason
+	r.mu.Unlock()
+	if changed {
+		r.Refresh()
+	}
+}
+
+// Refresh reports the node when something of it changed.
+func (r *Reporter) Refresh() {
+	old := r.object.Load()
+	fresh := r.build(old)
+	if same(old, fresh) {
+		fresh = old
+	} else {
+		r.object.Store(fresh)
+	}
+	if err := r.reports.Node(fresh, r.instance); err != nil {
+		r.log.Error("node not reported", zap.Error(err))
+	}
+}
+
+// Run reports the node, then beats its heart until ctx ends.
+func (r *Reporter) Run(ctx context.Context) error {
+	r.Refresh()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	looked := time.Now()
+	for n := uint64(1); ; n++ {
+		r.beat(n)
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-beat.C:
+			if now.Sub(looked) < pressureEvery {
+				continue
+			}
+			looked = now
+			p := ReadPressure(r.dataDir)
+			r.mu.Lock()
+			changed := p != r.pressure
+			r.pressure = p
+			r.mu.Unlock()
+			if changed {
+				r.Refresh()
+			}
+		}
+	}
+}
+
+func (r *Reporter) beat(n uint64) {
+	data, err := protobuf.Marshal(&message.Heartbeat{Node: r.settings.Name, Instance: r.instance, Sequence: n, TimeUnixMs: time.Now().UnixMilli()})
+	if err == nil {
+		err = r.bus.Publish(proto.HeartbeatSubject(r.settings.Name), data)
+	}
+	if err != nil {
+		r.log.Debug("heartbeat not sent", zap.Error(err))
+	}
+}
+
+// Beat sends a heartbeat out of turn, after a reconnect.
+func (r *Reporter) Beat() { r.beat(0) }
+
+// Network is what takes the node's pod CIDR.
+type Network interface {
+	SetPodCIDR(ctx context.Context, cidr string) error
+}
+
+// Follow watches the node's object until ctx ends: its pod CIDR goes to the
+// network, then ready is called; when the object is deleted while the agent
+// runs, the node is reported anew.
+func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Network, ready func()) error {
+	query := url.Values{"fieldSelector": {"metadata.name=" + r.settings.Name}}
+	have := ""
+	return apiclient.ListWatch(ctx, api, "/api/v1/nodes", query, func(_, new *corev1.Node) {
+		if new == nil {
+			r.log.Warn("the node's object was deleted, reporting it again")
+			if err := r.reports.Node(r.Object(), r.instance+"/"+time.Now().Format(time.RFC3339Nano)); err != nil {
+				r.log.Error("node not reported", zap.Error(err))
+			}
+			return
+		}
+		if new.Spec.PodCIDR == "" || new.Spec.PodCIDR == have {
+			return
+		}
+		if err := r.connect(ctx, network, new.Spec.PodCIDR); err != nil {
+			r.log.Error("pod network not set up", zap.String("cidr", new.Spec.PodCIDR), zap.Error(err))
+			r.SetNetwork(err.Error())
+			return
+		}
+		have = new.Spec.PodCIDR
+		r.SetNetwork("")
+		ready()
+	}, nil)
+}
+
+func (r *Reporter) connect(ctx context.Context, network Network, cidr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := network.SetPodCIDR(ctx, cidr); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("setting up the pod network took too long: %w", err)
+		}
+		return err
+	}
+	return nil
+}
