@@ -391,10 +391,10 @@ func (w *worker) event(container, eventType, reason, message string) {
 	w.d.Events.Pod(w.pod, w.fieldPath(container), eventType, reason, message)
 }
 
-func (w *worker) fieldPath(container string) string { return fieldPath(w.pod, container) }
+func (w *worker) fieldPath(container string) string { return FieldPath(w.pod, container) }
 
-// fieldPath names a container in an Event's involvedObject.
-func fieldPath(pod *corev1.Pod, container string) string {
+// FieldPath names a container in an Event's involvedObject.
+func FieldPath(pod *corev1.Pod, container string) string {
 	if container == "" {
 		return ""
 	}

@@ -1,0 +1,213 @@
+// Package agent runs a node's pods: what kubelet, a container runtime and the
+// CRI between them do elsewhere. README.md has the picture.
+//
+// Start with Config and Run. Purge takes everything of an agent off the machine.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/launch"
+	"kubus.dev/services/agent/internal/node"
+	"kubus.dev/services/agent/internal/pod"
+	"kubus.dev/services/agent/internal/probe"
+	"kubus.dev/services/agent/internal/report"
+	"kubus.dev/services/agent/internal/runtime"
+	"kubus.dev/services/agent/internal/source"
+	"kubus.dev/services/agent/internal/streams"
+	"kubus.dev/services/agent/internal/volume"
+	"kubus.dev/services/kit"
+)
+
+// Run is the agent until ctx ends. What runs on the node goes on without it, and
+// the next Run finds it again.
+func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	log := p.Logger.With(zap.String("node", cfg.Node))
+	for _, dir := range []string{cfg.DataDir, filepath.Join(cfg.DataDir, "agent"), cfg.LogDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making the agent's folders: %w", err)
+		}
+	}
+	rt, err := runtime.New(ctx, cfg.runtime(log))
+	if err != nil {
+		return fmt.Errorf("starting the runtime: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a, err := assemble(ctx, cfg, p, c, rt, log)
+	if err == nil {
+		err = a.run(ctx, cancel)
+	}
+	if closing := rt.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// Purge removes every trace of the agent from the machine: containers, shims,
+// mounts, cgroups, network, files. The agent must not be running. It may be
+// called again.
+func Purge(ctx context.Context, cfg Config, log *zap.Logger) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return runtime.Purge(ctx, cfg.runtime(log))
+}
+
+func (c *Config) runtime(log *zap.Logger) runtime.Options {
+	return runtime.Options{
+		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
+		ClusterCIDR: c.PodCIDR, MTU: c.MTU, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
+		Insecure: c.InsecureRegistries, Logger: log,
+	}
+}
+
+// agent is the parts, wired.
+type agent struct {
+	cfg      Config
+	log      *zap.Logger
+	cluster  *cluster.Client
+	api      *apiclient.Client
+	runtime  runtime.Runtime
+	store    *source.Store
+	objects  *source.Objects
+	services *source.Services
+	probes   *probe.Manager
+	pods     *pod.Manager
+	reports  *report.Pods
+	events   *report.Events
+	node     *node.Reporter
+	streams  *streams.Server
+	synced   atomic.Bool
+}
+
+func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client, rt runtime.Runtime, log *zap.Logger) (*agent, error) {
+	a := &agent{cfg: cfg, log: log, cluster: c, api: c.API.As(proto.NodeUser(cfg.Node)), runtime: rt}
+	var err error
+	if a.store, err = source.OpenStore(filepath.Join(cfg.DataDir, "agent")); err != nil {
+		return nil, err
+	}
+	machine, err := node.ReadMachine(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := cfg.settings(rt, p.Version)
+	if err != nil {
+		return nil, err
+	}
+	a.reports = report.NewPods(cfg.Node, c.Bus, log)
+	a.events = report.NewEvents(cfg.Node, a.api, log)
+	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
+	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
+	a.services = source.NewServices()
+	tokens := source.NewTokens(a.api)
+	runner := probe.NewRunner(rt)
+	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
+	volumes := &volume.Manager{PodDir: a.store.PodDir, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable}
+	a.pods = pod.NewManager(ctx, pod.Deps{
+		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget,
+		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
+		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
+		Node: pod.Node{
+			Name: cfg.Node, IPs: func() []string { return settings.IPs }, Object: a.node.Object,
+			MemoryCapacity: machine.MemoryBytes,
+			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
+			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
+		},
+	})
+	a.streams = streams.New(a.pods, rt, log)
+	p.Health.Ready("node", a.ready)
+	return a, nil
+}
+
+func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, error) {
+	reserved, err := c.reserved()
+	if err != nil {
+		return node.Settings{}, err
+	}
+	name, v := rt.Version()
+	return node.Settings{
+		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved,
+		Version: version, Runtime: "kubus+" + name + "://" + v,
+	}, nil
+}
+
+// ready: the pods of the node are known.
+func (a *agent) ready() error {
+	if !a.synced.Load() {
+		return fmt.Errorf("the node's pods are not known yet")
+	}
+	return nil
+}
+
+// run starts every part and waits for all of them.
+func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
+	g, ctx := errgroup.WithContext(ctx)
+	defer a.pods.Wait()
+	defer a.objects.Wait()
+	defer cancel() // of what assemble was given, before the waits above
+	if err := a.adopt(); err != nil {
+		return err
+	}
+	sub, err := tunnel.Serve(ctx, a.cluster.Bus, proto.NodeTunnelSubject(a.cfg.Node), "", a.streams.Handle)
+	if err != nil {
+		return fmt.Errorf("serving streams: %w", err)
+	}
+	defer sub.Stop()
+	a.cluster.Bus.OnReconnect(func() {
+		a.reports.Resend()
+		a.node.Beat()
+	})
+	g.Go(func() error { return a.reports.Run(ctx) })
+	g.Go(func() error { return a.events.Run(ctx) })
+	g.Go(func() error { return a.probes.Run(ctx) })
+	g.Go(func() error { return a.pods.Run(ctx) })
+	g.Go(func() error { return a.node.Run(ctx) })
+	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
+	g.Go(func() error { return a.services.Follow(ctx, a.api) })
+	g.Go(func() error { return source.FollowPods(ctx, a.api, a.cfg.Node, a) })
+	a.events.Node("Normal", "Starting", "Starting kubelet.")
+	if err = g.Wait(); errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// adopt goes on with the pods that were kept on disk, without waiting for the cluster.
+func (a *agent) adopt() error {
+	pods, statuses, err := a.store.Pods()
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		a.pods.Adopt(p, statuses[p.UID])
+	}
+	if len(pods) > 0 {
+		a.log.Info("pods kept from before", zap.Int("count", len(pods)))
+	}
+	return nil
+}
+
+func instanceID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"kubus.dev/services/kit"
+)
+
+// Config is what an operator writes; config.example.yaml explains each key.
+type Config struct {
+	kit.Common `yaml:",inline"`
+
+	Node     string `yaml:"node"`     // the node's name; empty: the host's
+	NodeIP   string `yaml:"nodeIP"`   // empty: that of the default route
+	Instance string `yaml:"instance"` // tells apart what several agents of a machine make; empty: the node's name
+	DataDir  string `yaml:"dataDir"`  // pods, images and logs are in its folder agent
+	RunDir   string `yaml:"runDir"`   // empty: /run/kubus/<instance>
+	LogDir   string `yaml:"logDir"`   // containers' logs; empty: <dataDir>/agent/logs
+
+	ClusterDNS    []string `yaml:"clusterDNS"`
+	ClusterDomain string   `yaml:"clusterDomain"`
+	PodCIDR       string   `yaml:"podCIDR"` // of all nodes' pods together
+	ResolvConf    string   `yaml:"resolvConf"`
+	MTU           int      `yaml:"mtu"`
+
+	MaxPods    int               `yaml:"maxPods"`
+	PodPids    int64             `yaml:"podPids"`
+	Reserved   map[string]string `yaml:"reserved"` // resources kept from pods
+	Labels     map[string]string `yaml:"labels"`
+	Runc       string            `yaml:"runc"` // empty: beside our executable, then in PATH
+	Shim       string            `yaml:"shim"`
+	SeccompDir string            `yaml:"seccompDir"`
+
+	LogMaxSize         int64    `yaml:"logMaxSize"` // bytes
+	LogMaxFiles        int      `yaml:"logMaxFiles"`
+	InsecureRegistries []string `yaml:"insecureRegistries"`
+}
+
+// Default is a node of a cluster with the usual ranges.
+func Default() Config {
+	return Config{
+		Common:        kit.DefaultCommon(),
+		DataDir:       "/var/lib/kubus",
+		ClusterDNS:    []string{"10.96.0.10"},
+		ClusterDomain: "cluster.local",
+		PodCIDR:       "10.244.0.0/16",
+		ResolvConf:    "/etc/resolv.conf",
+		MaxPods:       110,
+		PodPids:       4096,
+		SeccompDir:    "/var/lib/kubus/seccomp",
+		LogMaxSize:    10 << 20,
+		LogMaxFiles:   5,
+	}
+}
+
+var instanceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// Validate fills in what empty fields mean and gives all problems at once.
+func (c *Config) Validate() error {
+	var problems []error
+	if c.Node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			problems = append(problems, fmt.Errorf("node: the host's name is not known: %w", err))
+		}
+		c.Node = strings.ToLower(host)
+	}
+	if msgs := validation.IsDNS1123Subdomain(c.Node); len(msgs) > 0 {
+		problems = append(problems, fmt.Errorf("node: %q: %s", c.Node, strings.Join(msgs, ", ")))
+	}
+	if c.Instance == "" {
+		c.Instance = strings.ReplaceAll(c.Node, ".", "-")
+	}
+	if !instanceName.MatchString(c.Instance) {
+		problems = append(problems, fmt.Errorf("instance: %q must be a short name of lower-case letters, digits and '-'", c.Instance))
+	}
+	if !filepath.IsAbs(c.DataDir) {
+		problems = append(problems, fmt.Errorf("dataDir: %q is not an absolute path", c.DataDir))
+	}
+	if c.LogDir == "" {
+		c.LogDir = filepath.Join(c.DataDir, "agent", "logs")
+	}
+	if c.NodeIP == "" {
+		ip, err := defaultIP()
+		if err != nil {
+			problems = append(problems, fmt.Errorf("nodeIP: %w: name one", err))
+		}
+		c.NodeIP = ip
+	} else if _, err := netip.ParseAddr(c.NodeIP); err != nil {
+		problems = append(problems, fmt.Errorf("nodeIP: %w", err))
+	}
+	for i, s := range c.ClusterDNS {
+		if _, err := netip.ParseAddr(s); err != nil {
+			problems = append(problems, fmt.Errorf("clusterDNS[%d]: %w", i, err))
+		}
+	}
+	if c.PodCIDR != "" {
+		if _, err := netip.ParsePrefix(c.PodCIDR); err != nil {
+			problems = append(problems, fmt.Errorf("podCIDR: %w", err))
+		}
+	}
+	if c.MaxPods < 1 {
+		problems = append(problems, fmt.Errorf("maxPods: %d, must be at least 1", c.MaxPods))
+	}
+	if _, err := c.reserved(); err != nil {
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+func (c *Config) reserved() (corev1.ResourceList, error) {
+	out := corev1.ResourceList{}
+	for name, text := range c.Reserved {
+		q, err := resource.ParseQuantity(text)
+		if err != nil {
+			return nil, fmt.Errorf("reserved.%s: %w", name, err)
+		}
+		out[corev1.ResourceName(name)] = q
+	}
+	return out, nil
+}
+
+// defaultIP is the address that traffic to the world would leave from; without a
+// route, the first address that is not loopback. Nothing is sent.
+func defaultIP() (string, error) {
+	if conn, err := net.Dial("udp4", "192.0.2.1:9"); err == nil {
+		defer func() { _ = conn.Close() }()
+		if a, ok := conn.LocalAddr().(*net.UDPAddr); ok {
+			return a.IP.String(), nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("the host's addresses are not known: %w", err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			return n.IP.String(), nil
+		}
+	}
+	return "", errors.New("the host has no IPv4 address besides loopback")
+}
