@@ -37,6 +37,8 @@ type Gateway struct {
 	conn  *bus.Conn
 	state *statelog.Log
 	chain *chain.Chain
+
+	listener net.Listener
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -44,11 +46,21 @@ type Gateway struct {
 const AdminUser = chain.AdminUser
 
 // New opens the state log and makes the cluster's basic objects if they are not
-// there. The views must hold all resources. It returns when the gateway can serve.
-func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views *statelog.Views) (*Gateway, error) {
+// there. The views must hold all resources. It returns when the gateway can
+// serve: connections are taken from then on and answered once Serve runs.
+func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views *statelog.Views) (_ *Gateway, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("gateway: configuration: %w", err)
 	}
+	listener, err := net.Listen("tcp", cfg.API.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: listening: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = listener.Close() // nothing was served
+		}
+	}()
 	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
@@ -56,7 +68,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err := views.Ready(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
 	}
-	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state}
+	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, listener: listener}
 	parts, err := g.assemble(p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -90,15 +102,12 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 // drain is how long requests in hand may take when the gateway stops.
 const drain = 5 * time.Second
 
-// Serve answers HTTPS and the bus until ctx ends.
+// Serve answers HTTPS and the bus until ctx ends. It may be called once.
 func (g *Gateway) Serve(ctx context.Context) error {
+	defer g.listener.Close()
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
-	}
-	listener, err := net.Listen("tcp", g.cfg.API.Listen)
-	if err != nil {
-		return fmt.Errorf("gateway: listening: %w", err)
 	}
 	// Requests live a little longer than ctx, streams do not.
 	requests, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -113,11 +122,11 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: serving the bus: %w", err)
 	}
-	g.log.Info("serving the API", zap.String("address", listener.Addr().String()))
+	g.log.Info("serving the API", zap.String("address", g.listener.Addr().String()))
 	debug.FreeOSMemory() // what the start needed and nothing needs again
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.ServeTLS(g.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("gateway: serving: %w", err)
 		}
 		return nil

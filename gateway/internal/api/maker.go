@@ -47,10 +47,11 @@ func newMaker(o Options) *maker {
 	return m
 }
 
-// later makes a handler at its first request.
+// later makes a handler anew for each request, as upstream's installer does:
+// upstream's handlers wrap the admission chain that they were made with, so one
+// that served twice would wrap it twice.
 func later(make func() http.HandlerFunc) http.Handler {
-	once := sync.OnceValue(make)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { once()(w, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { make()(w, r) })
 }
 
 // main is a kind's main resource as gv.
