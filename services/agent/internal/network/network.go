@@ -35,7 +35,7 @@ type Options struct {
 	MTU      int    // 0: that of the default route's link
 	// ClusterCIDR is the network of all nodes' pods; "" for this node's alone. Pods see each other's addresses in it.
 	ClusterCIDR string
-	Logger   *zap.Logger
+	Logger      *zap.Logger
 }
 
 // Network is the pod network of one node.

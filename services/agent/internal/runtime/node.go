@@ -97,8 +97,11 @@ func (o *Options) complete() error {
 	if !filepath.IsAbs(o.DataDir) {
 		return fmt.Errorf("data folder %q is not absolute", o.DataDir)
 	}
+	if strings.ContainsAny(o.DataDir, ":,\\") {
+		return fmt.Errorf("data folder %q: overlayfs takes no colon, comma or backslash in a path", o.DataDir)
+	}
 	if o.RunDir == "" {
-		o.RunDir = filepath.Join("/run/kubus", o.Instance)
+		o.RunDir = filepath.Join(runRoot, o.Instance)
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -137,6 +140,9 @@ func findTool(path, name string) (string, error) {
 	}
 	return filepath.Abs(path)
 }
+
+// runRoot holds the run folders of all instances that name none.
+const runRoot = "/run/kubus"
 
 func (o *Options) agentDir() string            { return filepath.Join(o.DataDir, "agent") }
 func (o *Options) upperDir() string            { return filepath.Join(o.agentDir(), "containers") }

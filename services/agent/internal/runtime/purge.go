@@ -15,14 +15,24 @@ import (
 	"kubus.dev/services/agent/internal/network"
 )
 
-// Purge removes every trace of an instance from the machine: shims, containers, mounts, cgroups, namespaces, links,
-// rules and the agent's files. No agent may run with these folders. Errors do not stop it; it may be called again.
+// Halt ends everything that an instance runs and takes it off the machine: shims, containers, mounts, cgroups,
+// namespaces, links, rules. Images, volumes and logs stay, so that the next agent starts its pods anew, as after a
+// reboot. No agent may run with these folders. Errors do not stop it; it may be called again.
+func Halt(ctx context.Context, opts Options) error {
+	return halt(ctx, &opts, func() error { return nil })
+}
+
+// Purge is Halt, and removes the agent's files as well.
 func Purge(ctx context.Context, opts Options) error {
+	return halt(ctx, &opts, func() error { return os.RemoveAll(opts.agentDir()) })
+}
+
+func halt(ctx context.Context, opts *Options, then func() error) error {
 	if opts.Instance == "" || !filepath.IsAbs(opts.DataDir) {
-		return errors.New("purge needs an instance and an absolute data folder")
+		return errors.New("an instance and an absolute data folder are needed")
 	}
 	if opts.RunDir == "" {
-		opts.RunDir = filepath.Join("/run/kubus", opts.Instance)
+		opts.RunDir = filepath.Join(runRoot, opts.Instance)
 	}
 	lock, err := lockDir(opts.RunDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -38,9 +48,13 @@ func Purge(ctx context.Context, opts Options) error {
 	errs = errors.Join(errs, network.Purge(ctx, opts.Instance, opts.nsDir()))
 	errs = errors.Join(errs, unmountBelow(opts.RunDir), unmountBelow(opts.agentDir()))
 	if errs != nil {
-		return fmt.Errorf("purging %s: %w", opts.Instance, errs) // files under a mount are not ours to delete
+		return fmt.Errorf("clearing %s: %w", opts.Instance, errs) // files under a mount are not ours to delete
 	}
-	return errors.Join(os.RemoveAll(opts.RunDir), os.RemoveAll(opts.agentDir()))
+	if err := errors.Join(os.RemoveAll(opts.RunDir), os.RemoveAll(opts.upperDir()), then()); err != nil {
+		return err
+	}
+	_ = os.Remove(runRoot) // when it was the last instance's
+	return nil
 }
 
 // killShims kills the shims of an instance, also those whose pid was never written down.

@@ -188,16 +188,51 @@ func (s *sandbox) startShim() error {
 		return err
 	}
 	defer stderr.Close()
+	attr := &unix.SysProcAttr{Setsid: true}
+	leave, err := s.node.shimCgroup(attr)
+	if err != nil {
+		return err
+	}
 	process, err := os.StartProcess(s.node.opts.Shim, []string{"kubus-shim", s.dir}, &os.ProcAttr{
 		Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=2", "GOTRACEBACK=single"},
 		Files: []*os.File{null, stderr, stderr, listener},
-		Sys:   &unix.SysProcAttr{Setsid: true},
+		Sys:   attr,
 	})
 	if err != nil {
+		if attr.UseCgroupFD {
+			unix.Close(attr.CgroupFD)
+		}
 		return fmt.Errorf("starting shim: %w", err)
 	}
-	go func() { _, _ = process.Wait() }() // reaps it; ends with the shim
+	go func() { // ends with the shim, which it reaps
+		leave(process.Pid) // takes milliseconds on v1
+		_, _ = process.Wait()
+	}()
 	return os.WriteFile(filepath.Join(s.dir, "shim.pid"), []byte(strconv.Itoa(process.Pid)), 0o600)
+}
+
+// shimCgroup keeps shims out of the agent's own group, which a service manager kills as a whole when it stops the
+// agent. On v2 the shim is born in its group, on v1 only the service manager's hierarchy matters.
+func (n *Node) shimCgroup(attr *unix.SysProcAttr) (leave func(pid int), err error) {
+	path := filepath.Join(n.opts.cgroupRoot(), "shims")
+	if n.machine.CgroupV2 {
+		dir := filepath.Join(cgroup.Root, path)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("making the shims' cgroup: %w", err)
+		}
+		fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("opening the shims' cgroup: %w", err)
+		}
+		attr.UseCgroupFD, attr.CgroupFD = true, fd
+		return func(int) { unix.Close(fd) }, nil
+	}
+	return func(pid int) {
+		dir := filepath.Join(cgroup.Root, "systemd", path)
+		if os.MkdirAll(dir, 0o755) == nil { // hosts without that hierarchy have no such service manager
+			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+		}
+	}, nil
 }
 
 // listen makes the shim's socket; the folder is opened first, since a socket's path is short.
@@ -349,8 +384,12 @@ func (s *sandbox) watch(ctx context.Context) error {
 		return ctx.Err()
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		conn.Close()
+		return ErrShimLost
+	}
 	s.events, s.watching = conn, make(chan struct{})
-	s.mu.Unlock()
 	go s.follow(conn, s.watching) // ends with the connection
 	return nil
 }
