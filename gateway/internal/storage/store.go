@@ -249,6 +249,7 @@ var errEmptied = errors.New("emptied finalizers")
 
 // removeEmptied deletes instead of updating; the client gets what it sent.
 func (s *Store) removeEmptied(ctx context.Context, c change, u *updating) (runtime.Object, bool, error) {
+	c.apply = u.applyEmptied
 	removed, err := s.remove(ctx, c, nil)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, false, apiError(err, s.kind.GroupResource(), c.key.Name)
@@ -327,6 +328,18 @@ func (u *updating) apply(existing runtime.Object, entry *statelog.Entry) (runtim
 		return nil, errEmptied
 	}
 	return obj, nil
+}
+
+// applyEmptied is apply for an object that is to be removed for it.
+func (u *updating) applyEmptied(existing runtime.Object, entry *statelog.Entry) (runtime.Object, error) {
+	_, err := u.apply(existing, entry)
+	switch {
+	case errors.Is(err, errEmptied):
+		return u.emptied, nil
+	case err == nil: // somebody added a finalizer in the meantime
+		err = apierrors.NewConflict(u.store.kind.GroupResource(), u.name, errors.New("the object has another finalizer now"))
+	}
+	return nil, err
 }
 
 func (u *updating) applyCreate(obj runtime.Object) error {
