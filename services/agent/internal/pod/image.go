@@ -27,7 +27,7 @@ func (a *attempt) image(ctx context.Context) (*runtime.Image, error) {
 	}
 	if a.spec.ImagePullPolicy != corev1.PullAlways {
 		if image, ok := a.d.Runtime.ResolveImage(ref); ok {
-			a.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", ref))
+			a.present = true
 			return image, nil
 		}
 	}

@@ -55,6 +55,7 @@ type attempt struct {
 	old       []string // ids of ended attempts that need not be kept
 	target    string   // container whose processes an ephemeral container sees
 	fieldPath string
+	present   bool // the image need not be pulled
 	log       *zap.Logger
 }
 
@@ -166,6 +167,9 @@ func (a *attempt) run(ctx context.Context) error {
 	mounted, err := a.volumes.wait(ctx)
 	if err != nil {
 		return fmt.Errorf("waiting for the volumes: %w", err)
+	}
+	if a.present {
+		a.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", a.spec.Image))
 	}
 	addresses := downward.Addresses{PodIPs: sandbox.IPs, HostIPs: a.d.Node.IPs()}
 	if a.pod.Spec.HostNetwork {

@@ -163,6 +163,9 @@ func (w *worker) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		w.drain()
+		if w.finished {
+			return
+		}
 		now := w.d.now()
 		w.observe(ctx, now)
 		w.probes()
@@ -176,9 +179,6 @@ func (w *worker) run(ctx context.Context) {
 		earliest(&wake, w.report(plan.Done, now))
 		w.publish()
 		w.act(ctx, plan)
-		if w.finished {
-			return
-		}
 		earliest(&wake, w.renewAt)
 		if w.closeRetryAt.After(now) {
 			earliest(&wake, w.closeRetryAt)
@@ -215,7 +215,7 @@ func (w *worker) drain() {
 	for _, f := range inbox {
 		f()
 	}
-	if latest != nil {
+	if latest != nil && !w.finished {
 		w.take(latest)
 	}
 }

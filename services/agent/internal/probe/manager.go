@@ -77,8 +77,10 @@ type worker struct {
 	success bool
 	decided bool // a threshold was reached at least once
 	last    bool
-	run     int32 // how often in a row last came
-	hold    bool  // decided for this container, no more probing
+	run     int32         // how often in a row last came
+	hold    bool          // decided for this container, no more probing
+	eager   time.Duration // the next early attempt comes after it; 0: by the period
+	begun   time.Time     // when the first attempt was due
 }
 
 // New makes a manager without probes; Run runs them.
@@ -183,9 +185,36 @@ func (m *Manager) begin(pod *corev1.Pod, podIP string, t Target) *set {
 		if w.kind != Startup && s.probes[Startup] != nil && !s.probes[Startup].success {
 			continue // begins when the container has started
 		}
-		m.schedule(w, t.StartedAt.Add(time.Duration(spec.InitialDelaySeconds)*time.Second))
+		m.first(w)
 	}
 	return s
+}
+
+// Early attempts: a container is asked again after 10 ms, then 20, 40 and so on
+// until its first period is over, so that it is ready when it is, not up to a
+// period later. Early failures count for nothing and are not told. Commands are
+// run by the period only: they cost too much.
+const firstEager = 10 * time.Millisecond
+
+// first schedules the first attempt. A liveness probe has nothing to find out at
+// once: its first attempt comes after half a period.
+func (m *Manager) first(w *worker) {
+	due := w.set.target.StartedAt.Add(time.Duration(w.spec.InitialDelaySeconds) * time.Second)
+	if w.kind == Liveness {
+		due = due.Add(period(w.spec) / 2)
+	}
+	if now := m.now(); due.Before(now) {
+		due = now
+	}
+	w.begun, w.eager = due, 0
+	if w.kind != Liveness && w.spec.Exec == nil && !w.success {
+		w.eager = firstEager
+	}
+	m.schedule(w, due)
+}
+
+func period(p *corev1.Probe) time.Duration {
+	return time.Duration(max(p.PeriodSeconds, 1)) * time.Second
 }
 
 func (m *Manager) end(s *set) {
@@ -259,13 +288,21 @@ func (m *Manager) probe(ctx context.Context, w *worker, pod *corev1.Pod, podIP s
 		m.mu.Unlock()
 		return
 	}
+	if w.eager > 0 && !o.OK {
+		if due := m.now().Add(w.eager); due.Before(w.begun.Add(period(w.spec))) {
+			w.eager *= 2
+			m.schedule(w, due)
+			m.mu.Unlock()
+			return
+		}
+	}
+	w.eager = 0
 	changed := false
 	if o.Err == nil {
 		changed = m.count(w, o.OK)
 	}
 	if !w.hold {
-		period := time.Duration(max(w.spec.PeriodSeconds, 1)) * time.Second
-		due := began.Add(period)
+		due := began.Add(period(w.spec))
 		if now := m.now(); due.Before(now) {
 			due = now
 		}
@@ -314,11 +351,7 @@ func (m *Manager) startOthers(s *set) {
 		if w == nil || Kind(kind) == Startup || w.index >= 0 {
 			continue
 		}
-		due := s.target.StartedAt.Add(time.Duration(w.spec.InitialDelaySeconds) * time.Second)
-		if now := m.now(); due.Before(now) {
-			due = now
-		}
-		m.schedule(w, due)
+		m.first(w)
 	}
 }
 
