@@ -22,6 +22,7 @@ import (
 
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
@@ -38,6 +39,8 @@ type Gateway struct {
 	state *statelog.Log
 	chain *chain.Chain
 
+	storage  *storage.Set
+	clientCA []byte
 	listener net.Listener
 }
 
@@ -73,12 +76,8 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain = parts.chain
-	err = bootstrap.Run(ctx, bootstrap.Options{
-		Storage: parts.storage, API: cfg.apiService(), ClientCA: parts.clientCA,
-		User: chain.BusUser(AdminUser), Logger: p.Logger,
-	})
-	if err != nil {
+	g.chain, g.storage, g.clientCA = parts.chain, parts.storage, parts.clientCA
+	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	p.Health.Ready("bus", func() error {
@@ -88,6 +87,13 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 		return nil
 	})
 	return g, nil
+}
+
+// bootstrap makes what the cluster lacks.
+func (g *Gateway) bootstrap(ctx context.Context) error {
+	return bootstrap.Run(ctx, bootstrap.Options{
+		Storage: g.storage, API: g.cfg.apiService(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
+	})
 }
 
 // Run is a gateway in a process of its own.

@@ -53,7 +53,8 @@ type deletion struct {
 }
 
 func (d *deletion) run(ctx context.Context) (runtime.Object, bool, error) {
-	out, err := d.store.write(ctx, change{key: d.key, preconditions: d.options.Preconditions, dryRun: d.dryRun,
+	// Preconditions are beforeDelete's to check here, in upstream's words.
+	out, err := d.store.write(ctx, change{key: d.key, dryRun: d.dryRun,
 		apply: func(existing runtime.Object, _ *statelog.Entry) (runtime.Object, error) { return d.mark(ctx, existing) }})
 	switch {
 	case errors.Is(err, errAlreadyDeleting):

@@ -251,6 +251,7 @@ var errEmptied = errors.New("emptied finalizers")
 func (s *Store) removeEmptied(ctx context.Context, c change, u *updating) (runtime.Object, bool, error) {
 	c.apply = u.applyEmptied
 	removed, err := s.remove(ctx, c, nil)
+	u.finish(err == nil)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, false, apiError(err, s.kind.GroupResource(), c.key.Name)
 	}
