@@ -1,0 +1,47 @@
+package gateway
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"kubus.dev/services/kit"
+)
+
+func TestTheExampleHoldsTheDefaults(t *testing.T) {
+	data, err := os.ReadFile("config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Config
+	if err := kit.Parse("config.example.yaml", data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := Default(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
+	cfg := Default()
+	cfg.API.Listen, cfg.ServiceCIDR, cfg.NodePorts, cfg.Replicas, cfg.API.Advertise = "nowhere", "fd00::/64", "9-5", 2, "here:1"
+	err := cfg.Validate()
+	for _, part := range []string{"api.certFile", "api.listen", "serviceCIDR", "nodePorts", "replicas", "api.advertise", "sealKeyFile"} {
+		if err == nil || !strings.Contains(err.Error(), part+":") {
+			t.Errorf("%s is not reported in %v", part, err)
+		}
+	}
+}
+
+func TestTheAPIServiceIsTheFirstAddress(t *testing.T) {
+	cfg := Default()
+	cfg.ServiceCIDR, cfg.API.Advertise = "10.7.0.0/16", "192.0.2.7:7443"
+	if s := cfg.apiService(); s.ClusterIP != "10.7.0.1" || s.Address != "192.0.2.7" || s.Port != 7443 {
+		t.Errorf("got %+v", s)
+	}
+	cfg.API.Advertise = "127.0.0.1:6443"
+	if s := cfg.apiService(); s.Address != "" {
+		t.Errorf("a loopback address became an endpoint: %+v", s)
+	}
+}
