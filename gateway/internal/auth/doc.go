@@ -1,0 +1,12 @@
+// Package auth says who a request comes from and what it may do.
+//
+// Authenticator proves identities of HTTPS requests: client certificates
+// (common name and organisations) and ServiceAccount tokens; without either, only
+// the health paths are open. Authorizer decides as upstream does with
+// --authorization-mode=Node,RBAC: system:masters may everything, nodes what
+// their own pods need, everybody else what roles grant. Both read the gateway's
+// views through indexes, so that a decision is as fresh as the view, needs no
+// informer and does not slow down with the number of bindings.
+//
+// Start with NewAuthenticator, NewAuthorizer and Reviews.
+package auth
