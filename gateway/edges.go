@@ -1,20 +1,23 @@
 package gateway
 
 import (
-	"context"
+	"fmt"
 	"net/http"
+	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
-	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/rest"
 	rbacvalidation "k8s.io/kubernetes/pkg/registry/rbac/validation"
 
+	"kubus.dev/gateway/internal/auth"
 	"kubus.dev/gateway/internal/read"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/seal"
+	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/gateway/internal/token"
 	"kubus.dev/proto"
 	"kubus.dev/services/kit"
 )
@@ -36,7 +39,7 @@ type edges struct {
 	clientCA      []byte
 }
 
-func (g *Gateway) edges(p *kit.Process) (*edges, error) {
+func (g *Gateway) edges(*kit.Process) (*edges, error) {
 	pool, pem, err := g.cfg.clientCAs()
 	if err != nil {
 		return nil, err
@@ -45,16 +48,51 @@ func (g *Gateway) edges(p *kit.Process) (*edges, error) {
 	if err != nil {
 		return nil, err
 	}
+	address := g.cfg.API.Advertise
+	if address == "" {
+		address = g.cfg.API.Listen
+	}
+	issuer, err := token.NewIssuer(token.Options{KeyFile: g.cfg.ServiceAccount.KeyFile, Issuer: g.cfg.ServiceAccount.Issuer, Address: address, View: g.state.View})
+	if err != nil {
+		return nil, err
+	}
+	services, err := g.serviceHooks()
+	if err != nil {
+		return nil, err
+	}
 	reader := read.New(read.Options{View: g.state.View, Barrier: g.state.Barrier, Open: key.Open, Logger: g.log})
-	verify := x509.DefaultVerifyOptions()
-	verify.Roots = pool
+	rules := auth.NewRules(g.state.View)
+	authorizer := auth.NewAuthorizer(rules)
+	authenticator := auth.NewAuthenticator(pool, issuer.Authenticator())
 	return &edges{
 		sealer:        key,
 		read:          reader.Handler,
-		authenticator: x509.New(verify, x509.CommonNameUserConversion),
-		authorizer: authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
-			return authorizer.DecisionAllow, "", nil
-		}),
-		clientCA: pem,
+		authenticator: authenticator.Requests,
+		authorizer:    authorizer,
+		impersonate:   auth.Impersonate(authorizer),
+		rules:         rules,
+		hooks:         services,
+		creaters:      auth.Reviews(authorizer, authenticator.Tokens, issuer.Audiences()),
+		namedCreaters: map[string]rest.NamedCreater{"serviceaccounts/token": issuer.Request()},
+		routes:        issuer.Routes(),
+		clientCA:      pem,
 	}, nil
+}
+
+// serviceHooks give Services their addresses and ports. The configuration is valid.
+func (g *Gateway) serviceHooks() (map[proto.GroupResource]storage.Hooks, error) {
+	gr := proto.GroupResource{Resource: "services"}
+	cidr, err := netip.ParsePrefix(g.cfg.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("serviceCIDR: %w", err)
+	}
+	first, last, err := g.cfg.nodePorts()
+	if err != nil {
+		return nil, fmt.Errorf("nodePorts: %w", err)
+	}
+	hooks, err := service.New(service.Options{View: g.state.View(gr), CIDR: cidr, FirstPort: first, LastPort: last})
+	if err != nil {
+		return nil, err
+	}
+	return map[proto.GroupResource]storage.Hooks{gr: {BeginCreate: hooks.BeginCreate, BeginUpdate: hooks.BeginUpdate}}, nil
 }
