@@ -30,14 +30,20 @@ const node = "here"
 type bench struct {
 	*lab.Lab
 	*syncer.Syncer
-	t    testing.TB
-	stop func()
+	t     testing.TB
+	stop  func()
+	limit time.Duration // of until
 
 	mu      sync.Mutex
 	results []syncer.Result
 }
 
 func start(t testing.TB, l *lab.Lab, instance string, tell func(*syncer.Syncer)) *bench {
+	t.Helper()
+	return startWithin(t, l, instance, 5*time.Second, tell)
+}
+
+func startWithin(t testing.TB, l *lab.Lab, instance string, limit time.Duration, tell func(*syncer.Syncer)) *bench {
 	t.Helper()
 	b := &bench{Lab: l, t: t}
 	tool, err := iptables.Find()
@@ -71,15 +77,17 @@ func start(t testing.TB, l *lab.Lab, instance string, tell func(*syncer.Syncer))
 	}()
 	b.stop = sync.OnceFunc(func() { cancel(); <-done; checks.Close() })
 	t.Cleanup(b.stop)
+	b.limit = limit
 	b.until("the first sync", func() bool { return b.State() == nil })
+	b.limit = 5 * time.Second
 	return b
 }
 
 func (b *bench) until(what string, ok func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(b.limit); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			b.t.Fatalf("%s did not happen within 5 s (state: %v)", what, b.State())
+			b.t.Fatalf("%s did not happen within %v (state: %v)", what, b.limit, b.State())
 		}
 	}
 }
