@@ -72,15 +72,16 @@ func (s *stream) write(data []byte, now time.Time) {
 		return
 	}
 	out := l.out[:0]
+	head := s.head(now)
 	for len(data) > 0 {
 		end := bytes.IndexByte(data, '\n')
 		room := maxLine - len(s.rest)
 		switch {
 		case end >= 0 && end <= room:
-			out = s.record(out, now, 'F', data[:end])
+			out = s.record(out, head, 'F', data[:end])
 			data = data[end+1:]
 		case len(data) >= room:
-			out = s.record(out, now, 'P', data[:room])
+			out = s.record(out, head, 'P', data[:room])
 			data = data[room:]
 		default:
 			s.rest = append(s.rest, data...)
@@ -96,16 +97,22 @@ func (s *stream) end(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(s.rest) > 0 && l.path != "" {
-		l.append(s.record(l.out[:0], now, 'P', nil))
+		l.append(s.record(l.out[:0], s.head(now), 'P', nil))
 	}
 	s.rest = nil
 }
 
-func (s *stream) record(out []byte, now time.Time, tag byte, data []byte) []byte {
-	out = now.AppendFormat(out, "2006-01-02T15:04:05.000000000Z07:00")
-	out = append(out, ' ')
-	out = append(out, s.name...)
-	out = append(out, ' ', tag, ' ')
+// head is what every record of one write begins with.
+func (s *stream) head(now time.Time) []byte {
+	head := now.AppendFormat(make([]byte, 0, 48), "2006-01-02T15:04:05.000000000Z07:00")
+	head = append(head, ' ')
+	head = append(head, s.name...)
+	return append(head, ' ')
+}
+
+func (s *stream) record(out, head []byte, tag byte, data []byte) []byte {
+	out = append(out, head...)
+	out = append(out, tag, ' ')
 	out = append(out, s.rest...)
 	out = append(out, data...)
 	s.rest = s.rest[:0]

@@ -1,0 +1,215 @@
+package oci
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestUsersComeFromTheImage(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	write := func(name, data string) {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/:/bin/sh\n# comment\nbroken\n")
+	write("etc/group", "root:x:0:\nweb:x:1001:\nextra:x:2000:other,web\n")
+	id := func(n int64) *int64 { return &n }
+	for name, c := range map[string]struct {
+		req  UserRequest
+		want string
+	}{
+		"nobody said anything":            {UserRequest{}, "0:0 [0]"},
+		"a name":                          {UserRequest{Name: "web"}, "1000:1001 [1001 2000]"},
+		"a name and a group":              {UserRequest{Name: "web:extra"}, "1000:2000 [2000]"},
+		"a number the image knows":        {UserRequest{UID: id(1000)}, "1000:1001 [1001 2000]"},
+		"a number it does not know":       {UserRequest{UID: id(4242)}, "4242:0 [0]"},
+		"numbers in the image":            {UserRequest{Name: "5:6"}, "5:6 [6]"},
+		"the pod's group":                 {UserRequest{UID: id(1000), GID: id(3000)}, "1000:3000 [2000 3000]"},
+		"supplemental groups":             {UserRequest{Name: "web", Supplemental: []int64{9, 2000}}, "1000:1001 [9 1001 2000]"},
+		"supplemental groups, strict":     {UserRequest{Name: "web", Supplemental: []int64{9}, Strict: true}, "1000:1001 [9 1001]"},
+		"the pod's user over the image's": {UserRequest{UID: id(7), Name: "web:extra"}, "7:0 [0]"},
+		"an unknown name":                 {UserRequest{Name: "nobody"}, "unable to find user nobody: no matching entries in passwd file"},
+		"an unknown group":                {UserRequest{Name: "web:none"}, "unable to find group none: no matching entries in group file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, err := ResolveUser(root, c.req)
+			got := fmt.Sprintf("%d:%d %v", u.UID, u.GID, u.Groups)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestUserFilesCannotPointOutOfTheImage(t *testing.T) {
+	t.Parallel()
+	outside := filepath.Join(t.TempDir(), "passwd")
+	if err := os.WriteFile(outside, []byte("evil:x:0:0::/:/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(root, "etc/passwd")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ResolveUser(root, UserRequest{Name: "evil"}); err == nil {
+		t.Error("a user of the node was found")
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	all := known
+	less := slices.DeleteFunc(slices.Clone(known), func(c string) bool { return c == "CAP_SYS_RESOURCE" || c == "CAP_CHOWN" })
+	for name, c := range map[string]struct {
+		add, drop  []string
+		privileged bool
+		bounding   []string
+		has, lacks string
+		count      int
+	}{
+		"nothing said":                    {nil, nil, false, all, "CAP_CHOWN", "CAP_SYS_ADMIN", 14},
+		"one more":                        {[]string{"NET_ADMIN"}, nil, false, all, "CAP_NET_ADMIN", "CAP_SYS_ADMIN", 15},
+		"with the prefix, in lower case":  {[]string{"cap_net_admin"}, nil, false, all, "CAP_NET_ADMIN", "", 15},
+		"drop all":                        {nil, []string{"ALL"}, false, all, "", "CAP_CHOWN", 0},
+		"drop all but one":                {[]string{"NET_BIND_SERVICE"}, []string{"ALL"}, false, all, "CAP_NET_BIND_SERVICE", "CAP_CHOWN", 1},
+		"add all but one":                 {[]string{"ALL"}, []string{"SYS_ADMIN"}, false, all, "CAP_BPF", "CAP_SYS_ADMIN", len(all) - 1},
+		"privileged":                      {nil, []string{"ALL"}, true, all, "CAP_SYS_ADMIN", "", len(all)},
+		"what the node lacks":             {[]string{"SYS_RESOURCE"}, nil, false, less, "CAP_KILL", "CAP_SYS_RESOURCE", 13},
+		"privileged, what the node lacks": {nil, nil, true, less, "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", len(all) - 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := capabilities(c.add, c.drop, c.privileged, c.bounding)
+			if err != nil || len(got) != c.count || c.has != "" && !slices.Contains(got, c.has) || c.lacks != "" && slices.Contains(got, c.lacks) {
+				t.Errorf("got %d %v, %v", len(got), got, err)
+			}
+		})
+	}
+	if _, err := capabilities([]string{"FLY"}, nil, false, all); err == nil {
+		t.Error("an unknown capability was taken")
+	}
+}
+
+func build(t *testing.T, change func(*Input)) *specs.Spec {
+	t.Helper()
+	in := Input{Args: []string{"x"}, Namespaces: Namespaces{Net: "/ns/net", IPC: "/ns/ipc", UTS: "/ns/uts"}, CgroupsPath: "/k/p/c"}
+	if change != nil {
+		change(&in)
+	}
+	spec, err := Build(in, Node{Bounding: known, MinOOMScoreAdj: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+func TestSpec(t *testing.T) {
+	t.Parallel()
+	t.Run("ordinary containers see masked paths, no seccomp, their pod's namespaces", func(t *testing.T) {
+		t.Parallel()
+		s := build(t, nil)
+		if s.Linux.Seccomp != nil || !slices.Contains(s.Linux.MaskedPaths, "/proc/kcore") || s.Process.NoNewPrivileges {
+			t.Errorf("%+v", s.Linux)
+		}
+		if !slices.Contains(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/ns/net"}) ||
+			!slices.Contains(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace}) {
+			t.Errorf("namespaces: %v", s.Linux.Namespaces)
+		}
+	})
+	t.Run("host namespaces are left out", func(t *testing.T) {
+		t.Parallel()
+		s := build(t, func(in *Input) { in.Namespaces = Namespaces{Host, Host, Host, Host} })
+		if len(s.Linux.Namespaces) != 1 {
+			t.Errorf("namespaces: %v", s.Linux.Namespaces)
+		}
+	})
+	t.Run("a score below what the kernel allows is raised", func(t *testing.T) {
+		t.Parallel()
+		if s := build(t, func(in *Input) { in.Resources.OOMScoreAdj = -997 }); *s.Process.OOMScoreAdj != 0 {
+			t.Errorf("score %d", *s.Process.OOMScoreAdj)
+		}
+	})
+	t.Run("the pod's mounts replace ours and come by depth", func(t *testing.T) {
+		t.Parallel()
+		s := build(t, func(in *Input) {
+			in.Mounts = []Mount{{Source: "/b", Destination: "/a/b/c"}, {Source: "/s", Destination: "/dev/shm/"},
+				{Source: "/a", Destination: "/a", ReadOnly: true, Propagation: "rslave"}}
+		})
+		var order []string
+		for _, m := range s.Mounts[len(s.Mounts)-3:] {
+			order = append(order, m.Destination+" "+strings.Join(m.Options, ","))
+		}
+		if got := strings.Join(order, "; "); got != "/a rbind,rslave,ro; /dev/shm rbind,rprivate,rw; /a/b/c rbind,rprivate,rw" {
+			t.Errorf("mounts: %s", got)
+		}
+		count := 0
+		for _, m := range s.Mounts {
+			if m.Destination == "/dev/shm" {
+				count++
+			}
+		}
+		if count != 1 || s.Linux.RootfsPropagation != "rslave" {
+			t.Errorf("/dev/shm is mounted %d times, root %s", count, s.Linux.RootfsPropagation)
+		}
+	})
+	t.Run("a memory limit allows no swap beyond it", func(t *testing.T) {
+		t.Parallel()
+		s := build(t, func(in *Input) { in.Resources = Resources{MemoryLimit: 1 << 20, CPUQuota: 5000, PidsLimit: 7} })
+		r := s.Linux.Resources
+		if *r.Memory.Limit != 1<<20 || *r.Memory.Swap != 1<<20 || *r.CPU.Period != 100000 || *r.Pids.Limit != 7 {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("the environment has a PATH and the last of a name wins", func(t *testing.T) {
+		t.Parallel()
+		s := build(t, func(in *Input) { in.Hostname, in.Env = "h", []string{"A=1", "PATH=/x", "A=2"} })
+		if got := strings.Join(s.Process.Env, " "); got != "PATH=/x HOSTNAME=h A=2" {
+			t.Errorf("env: %s", got)
+		}
+	})
+	t.Run("no command is an error", func(t *testing.T) {
+		t.Parallel()
+		if _, err := Build(Input{}, Node{}); err == nil || err.Error() != "no command specified" {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("the runtime's default profile knows the usual calls and not the dangerous ones", func(t *testing.T) {
+		t.Parallel()
+		s := build(t, func(in *Input) { in.Seccomp = "RuntimeDefault" })
+		free := s.Linux.Seccomp.Syscalls[0].Names
+		for _, call := range []string{"read", "openat2", "execve", "epoll_wait", "futex", "statx", "chroot", "ptrace"} {
+			if !slices.Contains(free, call) {
+				t.Errorf("%s is refused", call)
+			}
+		}
+		for _, call := range []string{"mount", "unshare", "setns", "bpf", "kexec_load", "init_module", "keyctl", "io_uring_setup", "clone", "socket",
+			"open_by_handle_at", "reboot", "perf_event_open", "userfaultfd"} {
+			if slices.Contains(free, call) {
+				t.Errorf("%s is allowed", call)
+			}
+		}
+		s = build(t, func(in *Input) { in.Seccomp, in.AddCapabilities = "RuntimeDefault", []string{"SYS_ADMIN"} })
+		if !slices.Contains(s.Linux.Seccomp.Syscalls[0].Names, "mount") {
+			t.Error("CAP_SYS_ADMIN does not allow mount")
+		}
+	})
+}
