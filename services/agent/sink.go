@@ -27,6 +27,9 @@ func (a *agent) Synced() {
 		return
 	}
 	a.pods.Orphans(folders)
+	if err := a.objects.Sweep(); err != nil {
+		a.log.Warn("kept objects of no pod not removed", zap.Error(err))
+	}
 }
 
 // probeEvents writes a container's Unhealthy Events.

@@ -29,7 +29,7 @@ func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 		return nil
 	}
 	m.d.Events.Pod(pod, "", corev1.EventTypeWarning, reason, message)
-	return &status.Failure{Reason: reason, Message: "Pod was rejected: " + message}
+	return &status.Failure{Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
 }
 
 // Admit checks a pod against the node as kubelet does before it runs one that was

@@ -121,6 +121,10 @@ func (w *worker) countExit(spec *corev1.Container, c *container, now time.Time) 
 		return
 	}
 	r := c.records[0]
+	if c.crash.Delay == 0 && c.exitSeen == "" && r.Attempt > 0 {
+		// It has crashed before, under an agent that is gone.
+		c.crash = Backoff{Delay: min(backoffInitial<<min(r.Attempt-1, 10), backoffMax), Updated: r.CreatedAt}
+	}
 	if r.State != runtime.ContainerExited || c.exitSeen == r.ID {
 		return
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"os"
 	"sync"
@@ -56,6 +57,11 @@ func (o *Objects) Release(uid types.UID) {
 	o.secrets.hold(uid, "", nil)
 }
 
+// Sweep removes kept copies of what no pod holds; call it when all pods are known.
+func (o *Objects) Sweep() error {
+	return errors.Join(o.configMaps.sweep(), o.secrets.sweep())
+}
+
 // Wait waits for the watches; call it after their context has ended.
 func (o *Objects) Wait() {
 	o.configMaps.running.Wait()
@@ -94,6 +100,14 @@ func newCache[T any, P object[T]](ctx context.Context, api *apiclient.Client, st
 		ctx: ctx, api: api, store: store, log: log, resource: resource, changed: changed,
 		held: map[types.NamespacedName]*held[T]{}, pods: map[types.UID]map[types.NamespacedName]bool{},
 	}
+}
+
+func (c *cache[T, P]) sweep() error {
+	return c.store.sweepObjects(c.resource, func(key types.NamespacedName) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.held[key] != nil
+	})
 }
 
 func (c *cache[T, P]) hold(uid types.UID, namespace string, names []string) {
@@ -189,7 +203,7 @@ func (c *cache[T, P]) keep(key types.NamespacedName, value *T) {
 		return
 	}
 	P(value).SetManagedFields(nil)
-	if err := save(c.store.objectFile(c.resource, key.Namespace, key.Name), value); err != nil {
+	if err := c.store.save(c.store.objectFile(c.resource, key.Namespace, key.Name), value); err != nil {
 		c.log.Warn("object not kept", zap.String("kind", c.resource), zap.String("name", key.Name), zap.Error(err))
 	}
 }

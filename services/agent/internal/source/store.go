@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,7 +17,10 @@ import (
 // Store keeps objects as JSON files that only root can read. A file is replaced
 // as a whole; after a power cut it may be older than what was saved last, never
 // torn in a way that Load would take for good.
-type Store struct{ dir string }
+type Store struct {
+	dir     string
+	writing sync.Mutex // one file at a time: two writers of one object must not meet
+}
 
 // OpenStore makes the folders below dir.
 func OpenStore(dir string) (*Store, error) {
@@ -24,7 +29,7 @@ func OpenStore(dir string) (*Store, error) {
 			return nil, fmt.Errorf("opening the agent's store: %w", err)
 		}
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
 }
 
 // PodDir is the folder of one pod: its object, its volumes, its files.
@@ -32,12 +37,12 @@ func (s *Store) PodDir(uid types.UID) string { return filepath.Join(s.dir, "pods
 
 // SavePod keeps the pod as the API last gave it.
 func (s *Store) SavePod(pod *corev1.Pod) error {
-	return save(filepath.Join(s.PodDir(pod.UID), "pod.json"), pod)
+	return s.save(filepath.Join(s.PodDir(pod.UID), "pod.json"), pod)
 }
 
 // SaveStatus keeps the pod's status as we last wrote it.
 func (s *Store) SaveStatus(uid types.UID, status *corev1.PodStatus) error {
-	return save(filepath.Join(s.PodDir(uid), "status.json"), status)
+	return s.save(filepath.Join(s.PodDir(uid), "status.json"), status)
 }
 
 // Pods gives every kept pod with its status, nil where none was kept.
@@ -86,15 +91,36 @@ func (s *Store) RemovePod(uid types.UID) error {
 	return nil
 }
 
+// sweepObjects removes the kept objects of one resource that are not wanted.
+func (s *Store) sweepObjects(resource string, wanted func(types.NamespacedName) bool) error {
+	top := filepath.Join(s.dir, "objects", resource)
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		key := types.NamespacedName{Namespace: filepath.Base(filepath.Dir(path)), Name: strings.TrimSuffix(d.Name(), ".json")}
+		if wanted(key) {
+			return nil
+		}
+		return os.Remove(path)
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing kept objects: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) objectFile(resource, namespace, name string) string {
 	return filepath.Join(s.dir, "objects", resource, namespace, name+".json")
 }
 
-func save(path string, obj any) error {
+func (s *Store) save(path string, obj any) error {
 	data, err := json.Marshal(obj)
 	if err != nil {
 		return fmt.Errorf("keeping %s: %w", filepath.Base(path), err)
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	tmp := path + ".new"
 	err = os.WriteFile(tmp, data, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {

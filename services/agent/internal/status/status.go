@@ -44,6 +44,7 @@ type Container struct {
 // Failure ends a pod from outside its containers.
 type Failure struct {
 	Reason, Message string
+	Rejected        bool // the node never began: no container has a status
 }
 
 // Input is everything a status depends on.
@@ -76,9 +77,11 @@ func Generate(in Input) corev1.PodStatus {
 	}
 	addresses(&s, in)
 	started := regularStarted(pod, in.Containers)
-	s.InitContainerStatuses = initStatuses(in, started)
-	s.ContainerStatuses = containerStatuses(in)
-	s.EphemeralContainerStatuses = ephemeralStatuses(in)
+	if !rejected(in) {
+		s.InitContainerStatuses = initStatuses(in, started)
+		s.ContainerStatuses = containerStatuses(in)
+		s.EphemeralContainerStatuses = ephemeralStatuses(in)
+	}
 
 	s.Phase = phase(pod, append(append([]corev1.ContainerStatus{}, s.ContainerStatuses...), s.InitContainerStatuses...), in.Terminal, started)
 	if terminal(prev.Phase) {
@@ -98,6 +101,22 @@ func Generate(in Input) corev1.PodStatus {
 }
 
 func terminal(p corev1.PodPhase) bool { return p == corev1.PodFailed || p == corev1.PodSucceeded }
+
+// rejected: the pod ended before the node began with it, now or in an earlier life of ours.
+func rejected(in Input) bool {
+	if in.Failure != nil && in.Failure.Rejected {
+		return true
+	}
+	if !terminal(in.Previous.Phase) || len(in.Previous.ContainerStatuses) > 0 {
+		return false
+	}
+	for _, c := range in.Containers {
+		if c.Newest != nil {
+			return false
+		}
+	}
+	return true
+}
 
 func addresses(s *corev1.PodStatus, in Input) {
 	if len(in.HostIPs) > 0 {
