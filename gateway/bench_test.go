@@ -7,6 +7,12 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kubus.dev/proto/apiclient"
 )
 
 // BenchmarkCreateConfigMap measures creates by 16 clients over HTTPS; the
@@ -34,4 +40,44 @@ func BenchmarkCreateConfigMap(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+}
+
+// BenchmarkBulk measures what controllers, scheduler and status service ask for:
+// pods created, bound, and their status written, each in bulk requests.
+func BenchmarkBulk(b *testing.B) {
+	const pods = 1000
+	for b.Loop() {
+		g := start(b)
+		must[corev1.ServiceAccount](b, g, "POST", "/api/v1/namespaces/default/serviceaccounts", &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+		bulk := func(unit string, item func(i int) apiclient.Request) {
+			items := make([]apiclient.Request, pods)
+			for i := range items {
+				items[i] = item(i)
+			}
+			begin := time.Now()
+			results, err := g.admin.Bulk(b.Context(), apiclient.BulkOptions{}, items)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(pods/time.Since(begin).Seconds(), unit)
+			for _, r := range results {
+				if r.Err != nil {
+					b.Fatal(r.Err)
+				}
+			}
+		}
+		bulk("creates/s", func(i int) apiclient.Request {
+			return apiclient.Request{Method: "POST", Path: podPath, Body: fmt.Appendf(nil, `{"metadata":{"name":"p-%d","labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"nginx","resources":{"requests":{"cpu":"10m"}}}]}}`, i)}
+		})
+		bulk("binds/s", func(i int) apiclient.Request {
+			return apiclient.Request{Method: "POST", Path: fmt.Sprintf("%s/p-%d/binding", podPath, i), Body: fmt.Appendf(nil, `{"metadata":{"name":"p-%d"},"target":{"kind":"Node","name":"n"}}`, i)}
+		})
+		bulk("statuses/s", func(i int) apiclient.Request {
+			return apiclient.Request{Method: "PATCH", Path: fmt.Sprintf("%s/p-%d/status", podPath, i), ContentType: "application/strategic-merge-patch+json",
+				Body: fmt.Appendf(nil, `{"status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[{"type":"Ready","status":"True"}]}}`)}
+		})
+		bulk("deletes/s", func(i int) apiclient.Request {
+			return apiclient.Request{Method: "DELETE", Path: fmt.Sprintf("%s/p-%d", podPath, i), Body: []byte(`{"gracePeriodSeconds":0}`)}
+		})
+	}
 }
