@@ -244,3 +244,6 @@ func macOf(ip netip.Addr) net.HardwareAddr {
 
 // Bridge is the name of the bridge.
 func (n *Network) Bridge() string { return n.names.Bridge }
+
+// Close lets go of descriptors; links, rules and leases stay.
+func (n *Network) Close() error { return unix.Close(n.hostNS) }

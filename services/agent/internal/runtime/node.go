@@ -244,7 +244,7 @@ func (n *Node) Close() error {
 		s.letGo()
 	}
 	n.events.close()
-	return n.lock.Close()
+	return errors.Join(n.network.Close(), n.lock.Close())
 }
 
 // adopt takes over every sandbox whose record is whole and removes the rest.
