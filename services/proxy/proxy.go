@@ -63,7 +63,7 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	if p.Health != nil {
 		p.Health.Ready("rules", s.State)
 	}
-	err = follow(ctx, s, c.Views, p.Logger)
+	err = follow(ctx, s, tool, c.Views, p.Logger)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -88,7 +88,7 @@ func prepare(ctx context.Context, cfg *Config, logger *zap.Logger) (*iptables.To
 
 // follow tells s of all objects, starts it when it knows what there is, and goes
 // on until ctx ends.
-func follow(ctx context.Context, s *syncer.Syncer, views *statelog.Views, logger *zap.Logger) error {
+func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *statelog.Views, logger *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	known := make(chan struct{}, 2) // one of each resource
 	told := func() { known <- struct{}{} }
@@ -102,6 +102,7 @@ func follow(ctx context.Context, s *syncer.Syncer, views *statelog.Views, logger
 			s.SetSlice(name(key), decode(e, logger, service.FromSliceObject))
 		}, told)
 	})
+	group.Go(func() error { return tool.Watch(ctx, s.Disturbed) })
 	group.Go(func() error {
 		for range 2 {
 			select {

@@ -30,6 +30,8 @@ type Tool struct {
 	restore, save string
 	Mode          string // "nf_tables" or "legacy"
 	Version       string
+
+	own recent // processes whose changes are ours
 }
 
 // Find gives the variant that the host's iptables command is.
@@ -60,19 +62,25 @@ func Find() (*Tool, error) {
 // and touches no chain it does not name.
 func (t *Tool) Restore(ctx context.Context, input []byte) error {
 	cmd := exec.CommandContext(ctx, t.restore, "--noflush", "-w", "5")
-	cmd.Stdin = bytes.NewReader(input)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("iptables-restore: %w: %s", err, strings.TrimSpace(string(out)))
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &out
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("iptables-restore: %w", err)
+	}
+	t.own.add(cmd.Process.Pid)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("iptables-restore: %w: %s", err, strings.TrimSpace(out.String()))
 	}
 	return nil
 }
 
 // State is what an instance has in one table.
 type State struct {
-	Chains []string // its chains, prefix included
-	Rules  []string // rules of other chains that lead to them, without "-A "
-	Kernel []string // the kernel's own chains of the table
+	Chains []string        // its chains, prefix included
+	Rules  []string        // rules of other chains that lead to them, without "-A "
+	Count  map[string]int  // rules in each of Chains
+	first  map[string]bool // those of Rules that stand first in their chain
+	Kernel []string        // the kernel's own chains of the table
 	// Empty: the table has no rule, no chain beyond the kernel's and no policy
 	// but ACCEPT, so that nothing would be missed without it.
 	Empty bool
@@ -80,6 +88,10 @@ type State struct {
 
 // Has tells whether a rule leads to the instance's chains.
 func (s State) Has(rule string) bool { return slices.Contains(s.Rules, rule) }
+
+// First tells whether such a rule stands first in its chain, behind those of
+// other instances at most.
+func (s State) First(rule string) bool { return s.first[rule] }
 
 // Read gives an instance's state in each of rule.Tables. A table that does not
 // exist is Empty.
@@ -95,8 +107,12 @@ func (t *Tool) Read(ctx context.Context, prefix string) (map[rule.Table]State, e
 	return states, nil
 }
 
+// anyInstance is what the chains of all proxies start with.
+const anyInstance = "KB-"
+
 func parse(saved, prefix string) State {
-	s := State{Empty: true}
+	s := State{Empty: true, Count: map[string]int{}, first: map[string]bool{}}
+	passed := map[string]bool{} // chains in which a rule of others was seen
 	for line := range strings.Lines(saved) {
 		line = strings.TrimRight(line, "\n")
 		switch {
@@ -113,8 +129,15 @@ func parse(saved, prefix string) State {
 			}
 		case strings.HasPrefix(line, "-A "):
 			s.Empty = false
-			if !strings.HasPrefix(line[3:], prefix) && strings.Contains(line, "-j "+prefix) {
+			chain, rest, _ := strings.Cut(line[3:], " ")
+			switch {
+			case strings.HasPrefix(chain, prefix):
+				s.Count[chain]++
+			case strings.Contains(line, "-j "+prefix):
 				s.Rules = append(s.Rules, line[3:])
+				s.first[line[3:]] = s.first[line[3:]] || !passed[chain]
+			default:
+				passed[chain] = passed[chain] || !strings.HasPrefix(rest, "-j "+anyInstance)
 			}
 		}
 	}

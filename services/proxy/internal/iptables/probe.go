@@ -47,7 +47,7 @@ func serviceRanges(saved, except string) []ServiceRange {
 	for line := range strings.Lines(saved) {
 		// -A KB-9f86d0-OUT -d 10.96.0.0/16 ... -j REJECT
 		words := strings.Fields(line)
-		if len(words) < 4 || words[0] != "-A" || words[2] != "-d" || !strings.HasPrefix(words[1], "KB-") {
+		if len(words) < 4 || words[0] != "-A" || words[2] != "-d" || !strings.HasPrefix(words[1], anyInstance) {
 			continue
 		}
 		prefix, isOut := strings.CutSuffix(words[1], "OUT")

@@ -67,16 +67,11 @@ type Hook struct {
 	Table  Table
 	Parent string
 	Chain  string // full name
-	Match  string // what stands before -j, as iptables-save prints it; may be empty
+	Moved  bool   // it is there, but not first: take it away before
 }
 
 // Rule is the hook as a rule specification of iptables-save, without -A.
-func (h Hook) Rule() string {
-	if h.Match != "" {
-		return h.Parent + " " + h.Match + " -j " + h.Chain
-	}
-	return h.Parent + " -j " + h.Chain
-}
+func (h Hook) Rule() string { return h.Parent + " -j " + h.Chain }
 
 // Hooks lists the jumps that must be there, first in their parents.
 func (o *Options) Hooks() []Hook {

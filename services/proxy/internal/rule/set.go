@@ -32,7 +32,13 @@ type Set struct {
 
 	stale   map[chainKey]struct{} // shared chains to render
 	pending map[chainKey][]string // content to write; nil: remove
-	kernel  map[chainKey]uint64   // hash of what is there
+	kernel  map[chainKey]content  // what is there
+}
+
+// content is a chain's in the kernel. A hash of 0 stands for an unknown one.
+type content struct {
+	hash  uint64
+	rules int
 }
 
 // usage is where a Service's rules are.
@@ -47,12 +53,12 @@ func NewSet(opts Options, existing map[Table][]string) *Set {
 	s := &Set{
 		opts: opts, seed: maphash.MakeSeed(),
 		shared: map[chainKey]map[service.Name][]string{}, uses: map[service.Name]usage{},
-		stale: map[chainKey]struct{}{}, pending: map[chainKey][]string{}, kernel: map[chainKey]uint64{},
+		stale: map[chainKey]struct{}{}, pending: map[chainKey][]string{}, kernel: map[chainKey]content{},
 	}
 	for table, chains := range existing {
 		for _, name := range chains {
 			key := chainKey{table, strings.TrimPrefix(name, opts.Prefix)}
-			s.kernel[key] = 0
+			s.kernel[key] = content{}
 			s.pending[key] = nil
 		}
 	}
@@ -178,7 +184,7 @@ func (s *Set) Delta(hooks []Hook) (input []byte, chains int) {
 	for _, key := range slices.SortedFunc(maps.Keys(s.pending), chainKey.compare) {
 		rules := s.pending[key]
 		was, there := s.kernel[key]
-		if rules == nil && !there || rules != nil && there && was == s.hash(rules) {
+		if rules == nil && !there || rules != nil && there && was.hash == s.hash(rules) {
 			continue
 		}
 		w.chain(key, rules)
@@ -195,10 +201,26 @@ func (s *Set) Commit() {
 		if rules == nil {
 			delete(s.kernel, key)
 		} else {
-			s.kernel[key] = s.hash(rules)
+			s.kernel[key] = content{s.hash(rules), len(rules)}
 		}
 	}
 	clear(s.pending)
+}
+
+// Intact tells whether a table has the chains that were committed, each with as
+// many rules; counts has the number of rules of each chain, prefix included, of
+// which chains are the names.
+func (s *Set) Intact(table Table, chains []string, counts map[string]int) bool {
+	own := 0
+	for key, c := range s.kernel {
+		if key.table == table {
+			own++
+			if counts[s.opts.Prefix+key.name] != c.rules {
+				return false
+			}
+		}
+	}
+	return own == len(chains)
 }
 
 // hash is never 0, which stands for unknown content.

@@ -41,11 +41,11 @@ func (w *writer) chain(key chainKey, rules []string) {
 }
 
 func (w *writer) hook(h Hook) {
-	match := h.Match
-	if match != "" {
-		match += " "
+	s := w.section(h.Table)
+	if h.Moved {
+		s.add.WriteString("-D " + h.Rule() + "\n")
 	}
-	w.section(h.Table).add.WriteString("-I " + h.Parent + " 1 " + match + "-j " + h.Chain + "\n")
+	s.add.WriteString("-I " + h.Parent + " 1 -j " + h.Chain + "\n")
 }
 
 func (w *writer) bytes() ([]byte, int) {

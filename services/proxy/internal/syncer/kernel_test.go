@@ -75,7 +75,16 @@ func startWithin(t testing.TB, l *lab.Lab, instance string, limit time.Duration,
 			_ = b.Run(ctx)
 		})
 	}()
-	b.stop = sync.OnceFunc(func() { cancel(); <-done; checks.Close() })
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.Node.Do(func() {
+			if err := tool.Watch(ctx, b.Disturbed); err != nil {
+				panic(err)
+			}
+		})
+	}()
+	b.stop = sync.OnceFunc(func() { cancel(); <-done; <-watched; checks.Close() })
 	t.Cleanup(b.stop)
 	b.limit = limit
 	b.until("the first sync", func() bool { return b.State() == nil })
@@ -380,6 +389,51 @@ func TestSessionAffinityHoldsAClient(t *testing.T) {
 	}
 	b.web(nil, endpoints("10.244.0.11", "10.244.0.12", "10.244.0.13"))
 	b.answers(client, "10.96.3.7:80", "")
+}
+
+func TestRulesThatSomebodyTakesAwayOrGetsAheadOfComeBack(t *testing.T) {
+	l := lab.New(t)
+	client := l.Pod("10.244.0.20")
+	l.Pod("10.244.0.11").Serve("one", 8080)
+	b := start(t, l, "a", nil)
+	b.web(web(nil), endpoints("10.244.0.11"))
+	prefix := rule.Prefix("a")
+	damage := func(args ...string) {
+		t.Helper()
+		b.settled(func() {
+			l.Node.Do(func() {
+				if out, err := exec.Command("iptables", args...).CombinedOutput(); err != nil {
+					t.Errorf("%v: %v: %s", args, err, out)
+				}
+			})
+		})
+		b.answers(client, "10.96.3.7:80", "one")
+		b.refused(client, "10.96.77.77:443")
+	}
+	whole := dump(l)
+	damage("-t", "nat", "-D", "PREROUTING", "-j", prefix+"SVC")
+	damage("-t", "nat", "-F", prefix+"SVC")
+	damage("-F", prefix+"FWD")
+	if got := dump(l); got != whole {
+		t.Errorf("got\n%s\nwant\n%s", got, whole)
+	}
+	damage("-I", "FORWARD", "-i", "br0", "-j", "ACCEPT") // as pod networks do
+	start(t, l, "b", nil)                                // two proxies let each other be first
+	written := func() (n int) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, r := range b.results {
+			if r.Bytes > 0 {
+				n++
+			}
+		}
+		return n
+	}
+	before := written()
+	time.Sleep(200 * time.Millisecond) // a quarrel would show itself many times in this
+	if after := written(); after != before {
+		t.Errorf("wrote rules %d times with nothing to do", after-before)
+	}
 }
 
 func TestPurgeRemovesAnInstanceAndNothingElse(t *testing.T) {

@@ -5,7 +5,8 @@
 //
 // A change is written at once when nothing was written just before, else after
 // Options.MinInterval. Without changes nothing runs. After an error all is
-// written anew, with back-off, from what the kernel then holds.
+// written anew, with back-off, from what the kernel then holds; so it is when
+// somebody else's change (Disturbed) took a rule of ours away.
 package syncer
 
 import (
@@ -68,6 +69,7 @@ type Syncer struct {
 	table *service.Table
 	since time.Time // of the oldest change not yet taken
 	state error     // of the last sync; errNotYet before the first
+	look  bool      // somebody else changed rules: see whether ours are there
 
 	// Only Run touches these.
 	set *rule.Set // nil: the kernel's state is unknown
@@ -118,6 +120,17 @@ func (s *Syncer) State() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
+}
+
+// Disturbed says that somebody else changed rules in the kernel.
+func (s *Syncer) Disturbed() {
+	s.mu.Lock()
+	s.look = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Pending tells whether a change waits to be written.
@@ -195,6 +208,9 @@ func (s *Syncer) take(all bool) work {
 }
 
 func (s *Syncer) sync(ctx context.Context) error {
+	if err := s.inspect(ctx); err != nil {
+		return err
+	}
 	start := time.Now()
 	var hooks []rule.Hook
 	fresh := s.set == nil
@@ -242,6 +258,46 @@ func (s *Syncer) finish(r Result) {
 	s.opts.Observe(r)
 }
 
+// settleTime lets somebody else's changes come to an end before they are looked at.
+const settleTime = 20 * time.Millisecond
+
+// inspect gives up the set when the kernel no longer holds what was written to
+// it, or somebody's rules have come to stand before ours.
+func (s *Syncer) inspect(ctx context.Context) error {
+	s.mu.Lock()
+	look := s.look && s.set != nil
+	s.look = false
+	s.mu.Unlock()
+	if !look || !sleep(ctx, settleTime) {
+		return nil
+	}
+	states, err := s.opts.Kernel.Read(ctx, s.opts.Rules.Prefix)
+	if err != nil {
+		return fmt.Errorf("reading the rules there are: %w", err)
+	}
+	intact := len(s.missing(states)) == 0
+	for table, state := range states {
+		intact = intact && s.set.Intact(table, state.Chains, state.Count)
+	}
+	if !intact {
+		s.opts.Logger.Info("somebody changed the rules of Services; they are written anew")
+		s.set = nil
+	}
+	return nil
+}
+
+// missing gives the hooks that are not there, or not first.
+func (s *Syncer) missing(states map[rule.Table]iptables.State) []rule.Hook {
+	var missing []rule.Hook
+	for _, h := range s.opts.Rules.Hooks() {
+		if state := states[h.Table]; !state.First(h.Rule()) {
+			h.Moved = state.Has(h.Rule())
+			missing = append(missing, h)
+		}
+	}
+	return missing
+}
+
 // begin reads what an earlier run left and makes the set that replaces it.
 func (s *Syncer) begin(ctx context.Context) ([]rule.Hook, error) {
 	states, err := s.opts.Kernel.Read(ctx, s.opts.Rules.Prefix)
@@ -253,13 +309,7 @@ func (s *Syncer) begin(ctx context.Context) ([]rule.Hook, error) {
 		existing[table] = state.Chains
 	}
 	s.set = rule.NewSet(s.opts.Rules, existing)
-	var missing []rule.Hook
-	for _, h := range s.opts.Rules.Hooks() {
-		if !states[h.Table].Has(h.Rule()) {
-			missing = append(missing, h)
-		}
-	}
-	return missing, nil
+	return s.missing(states), nil
 }
 
 // forgetFlows removes UDP flows to endpoints that are gone, and, at the first
