@@ -83,6 +83,9 @@ func (l *Log) Commit(ctx context.Context, w Write) (uint64, error) {
 	if len(w.Data) > MaxObjectBytes {
 		return 0, fmt.Errorf("%s: %d bytes: %w", w.Key, len(w.Data), ErrTooLarge)
 	}
+	if l.lostElsewhere(ctx, w.Key.GroupResource) {
+		return 0, ErrFenced
+	}
 	if g := groupFrom(ctx); g != nil {
 		return g.commit(ctx, l, w)
 	}
@@ -155,7 +158,23 @@ type op struct {
 }
 
 func (l *Log) newOp(ctx context.Context, w Write) *op {
-	return &op{Write: w, subject: w.Key.Subject(), requestID: rand.Uint64() | 1, fence: fenceFrom(ctx), done: make(chan struct{})}
+	o := &op{Write: w, subject: w.Key.Subject(), requestID: rand.Uint64() | 1, done: make(chan struct{})}
+	if holdsFences(w.Key.GroupResource) {
+		o.fence = fenceFrom(ctx)
+	}
+	return o
+}
+
+// holdsFences is true for the stream of the objects and the fences, the only one in
+// which a commit and the check of its fence can be one batch.
+func holdsFences(gr proto.GroupResource) bool { return proto.StreamFor(gr) == &proto.StateStream }
+
+// lostElsewhere checks the fence of a write to another stream (Events, Leases) as far
+// as this process knows: a deposed holder may still write there for the moment it
+// takes the news to arrive.
+func (l *Log) lostElsewhere(ctx context.Context, gr proto.GroupResource) bool {
+	f := fenceFrom(ctx)
+	return f != FenceEpoch{} && !holdsFences(gr) && l.views.Stream(proto.StateStream).Fence(f.Name).Epoch > f.Epoch
 }
 
 func (o *op) finish(revision uint64, err error) {

@@ -244,6 +244,9 @@ func TestFencedWritesStopWhenTheFenceIsTaken(t *testing.T) {
 	if _, err := l.Commit(ctx, statelog.Write{Key: Key("configmaps/default/a"), Data: object("a", 1)}); err != nil {
 		t.Fatalf("a write under a valid fence: %v", err)
 	}
+	if _, err := l.Commit(ctx, statelog.Write{Key: Key("events/default/a"), Data: object("a", 1)}); err != nil {
+		t.Fatalf("a write to another stream under a valid fence: %v", err)
+	}
 	if lost, err := l.AcquireFence(t.Context(), "planner", "late", 0); err != nil || lost.Holder != "me" || lost.Epoch != mine.Epoch {
 		t.Fatalf("taking with an old epoch gave %+v, %v", lost, err)
 	}
@@ -252,6 +255,9 @@ func TestFencedWritesStopWhenTheFenceIsTaken(t *testing.T) {
 	}
 	if _, err := l.Commit(ctx, statelog.Write{Key: Key("configmaps/default/b"), Data: object("b", 1)}); !errors.Is(err, statelog.ErrFenced) {
 		t.Fatalf("a write under a lost fence: %v", err)
+	}
+	if _, err := l.Commit(ctx, statelog.Write{Key: Key("events/default/b"), Data: object("b", 1)}); !errors.Is(err, statelog.ErrFenced) {
+		t.Fatalf("a write to another stream under a lost fence: %v", err)
 	}
 }
 

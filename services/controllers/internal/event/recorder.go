@@ -126,8 +126,9 @@ func (r *Recorder) flush(ctx context.Context, memory *correlator, events []corev
 	for attempt := 1; len(requests) > 0; attempt++ {
 		results, err := r.writer.Do(ctx, requests...)
 		if err == nil {
-			r.repair(ctx, written, results)
-			return
+			if requests, written, err = unsettled(requests, written, results); len(requests) == 0 {
+				return
+			}
 		}
 		if attempt == attempts {
 			r.logger.Warn("events lost", zap.Int("events", len(requests)), zap.Error(err))
@@ -141,25 +142,27 @@ func (r *Recorder) flush(ctx context.Context, memory *correlator, events []corev
 	}
 }
 
-// repair writes anew the events whose counts found no object any more.
-func (r *Recorder) repair(ctx context.Context, events []corev1.Event, results []apiclient.Result) {
-	var again []apiclient.Request
-	for i := range results {
-		if !apierrors.IsNotFound(results[i].Err) || events[i].Count == 1 {
+// unsettled is what is to be sent again: what the server had no way to take, and as
+// new events those whose counts found no object any more. A refusal is final.
+func unsettled(requests []apiclient.Request, events []corev1.Event, results []apiclient.Result) (again []apiclient.Request, of []corev1.Event, last error) {
+	for i, result := range results {
+		event, request := events[i], requests[i]
+		switch {
+		case result.Err == nil:
+			continue
+		case apierrors.IsNotFound(result.Err) && request.Method == "PATCH":
+			event.Name = fmt.Sprintf("%s.%x", event.InvolvedObject.Name, event.LastTimestamp.UnixNano())
+			fresh, err := requestFor(&event, false)
+			if err != nil {
+				continue
+			}
+			request = fresh
+		case result.Code < 500 && result.Code != 429:
 			continue
 		}
-		event := events[i]
-		event.Name = fmt.Sprintf("%s.%x", event.InvolvedObject.Name, event.LastTimestamp.UnixNano())
-		if request, err := requestFor(&event, false); err == nil {
-			again = append(again, request)
-		}
+		again, of, last = append(again, request), append(of, event), result.Err
 	}
-	if len(again) == 0 {
-		return
-	}
-	if _, err := r.writer.Do(ctx, again...); err != nil {
-		r.logger.Warn("events lost", zap.Int("events", len(again)), zap.Error(err))
-	}
+	return again, of, last
 }
 
 func requestFor(event *corev1.Event, repeat bool) (apiclient.Request, error) {
