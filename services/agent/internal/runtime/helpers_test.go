@@ -146,13 +146,19 @@ func checkNothingLeft(t testing.TB, opts Options) {
 	if i := strings.Index(string(out), "KUBUS-MASQ-"); i >= 0 && strings.Contains(string(out), opts.Instance) {
 		t.Errorf("iptables rules are left: %s", out[i:])
 	}
+	program, _ := shimProgram()
+	until(t, "no shim and no init is left", func() bool { return !running(program) })
+}
+
+// running tells whether a process runs the program, whatever it calls itself.
+func running(program string) bool {
 	procs, _ := os.ReadDir("/proc")
 	for _, p := range procs {
-		cmd, _ := os.ReadFile(filepath.Join("/proc", p.Name(), "cmdline"))
-		if strings.HasPrefix(string(cmd), "kubus-shim\x00"+opts.RunDir) {
-			t.Errorf("shim %s is left", p.Name())
+		if exe, err := os.Readlink(filepath.Join("/proc", p.Name(), "exe")); err == nil && exe == program {
+			return true
 		}
 	}
+	return false
 }
 
 // busybox serves an image with a static busybox from a registry on loopback and returns its reference.

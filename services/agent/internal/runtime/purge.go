@@ -70,21 +70,9 @@ func killShims(podsDir string) {
 		}
 		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		if err == nil && strings.HasPrefix(string(cmdline), "kubus-shim\x00"+podsDir+"/") {
-			killTree(pid)
+			_ = unix.Kill(pid, unix.SIGKILL) // inits of process namespaces end with it
 		}
 	}
-}
-
-// killTree kills a shim and the inits of process namespaces that it started.
-func killTree(pid int) {
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	for _, f := range strings.Fields(string(children)) {
-		var child int
-		if _, err := fmt.Sscan(f, &child); err == nil && isShimInit(child) {
-			_ = unix.Kill(child, unix.SIGKILL)
-		}
-	}
-	_ = unix.Kill(pid, unix.SIGKILL)
 }
 
 // unmountBelow takes away every mount in a folder, the deepest first.

@@ -291,10 +291,15 @@ func (s *server) processNamespace() (int, error) {
 		return 0, err
 	}
 	defer null.Close()
+	var alive [2]int // the init ends when the shim's end is closed, however the shim ends
+	if err := unix.Pipe2(alive[:], unix.O_CLOEXEC); err != nil {
+		return 0, err
+	}
+	defer unix.Close(alive[0])
 	pid, ended, err := s.reap.start("/proc/self/exe", []string{"kubus-shim", "init"}, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   os.Environ(),
-		Files: []uintptr{null.Fd(), null.Fd(), null.Fd()},
+		Files: []uintptr{uintptr(alive[0]), null.Fd(), null.Fd()},
 		Sys:   &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Setsid: true},
 	})
 	if err != nil {
@@ -310,9 +315,18 @@ func (s *server) processNamespace() (int, error) {
 	return pid, nil
 }
 
-// Init is the first process of a pod's shared process namespace: it reaps what is left to it, for ever.
+// Init is the first process of a pod's shared process namespace: it reaps what is left to it until the shim, which
+// holds the other end of its standard input, is gone. Everything in the namespace ends with it.
 func Init() {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	go func() {
+		var none [1]byte
+		for {
+			if n, err := syscall.Read(0, none[:]); n == 0 && err == nil || err != nil && err != syscall.EINTR {
+				os.Exit(0)
+			}
+		}
+	}()
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 	for range children {
