@@ -33,7 +33,9 @@ type Config struct {
 
 // API says how HTTPS is served.
 type API struct {
-	Listen       string `yaml:"listen"`
+	Listen string `yaml:"listen"`
+	// AlsoListen is a second address, for pods where Listen is one of loopback.
+	AlsoListen   string `yaml:"alsoListen"`
 	CertFile     string `yaml:"certFile"`
 	KeyFile      string `yaml:"keyFile"`
 	ClientCAFile string `yaml:"clientCAFile"` // of client certificates
@@ -76,6 +78,11 @@ func (c Config) Validate() error {
 	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
 	if _, _, err := net.SplitHostPort(c.API.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("api.listen: %w", err))
+	}
+	if c.API.AlsoListen != "" {
+		if _, _, err := net.SplitHostPort(c.API.AlsoListen); err != nil {
+			errs = append(errs, fmt.Errorf("api.alsoListen: %w", err))
+		}
 	}
 	if prefix, err := netip.ParsePrefix(c.ServiceCIDR); err != nil {
 		errs = append(errs, fmt.Errorf("serviceCIDR: %w", err))

@@ -39,9 +39,9 @@ type Gateway struct {
 	state *statelog.Log
 	chain *chain.Chain
 
-	storage  *storage.Set
-	clientCA []byte
-	listener net.Listener
+	storage   *storage.Set
+	clientCA  []byte
+	listeners []net.Listener
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -55,13 +55,13 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("gateway: configuration: %w", err)
 	}
-	listener, err := net.Listen("tcp", cfg.API.Listen)
+	listeners, err := listen(cfg.API.Listen, cfg.API.AlsoListen)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: listening: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			_ = listener.Close() // nothing was served
+			closeAll(listeners) // nothing was served
 		}
 	}()
 	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
@@ -71,7 +71,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err := views.Ready(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
 	}
-	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, listener: listener}
+	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, listeners: listeners}
 	parts, err := g.assemble(p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -110,7 +110,7 @@ const drain = 5 * time.Second
 
 // Serve answers HTTPS and the bus until ctx ends. It may be called once.
 func (g *Gateway) Serve(ctx context.Context) error {
-	defer g.listener.Close()
+	defer closeAll(g.listeners)
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -128,15 +128,17 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: serving the bus: %w", err)
 	}
-	g.log.Info("serving the API", zap.String("address", g.listener.Addr().String()))
 	debug.FreeOSMemory() // what the start needed and nothing needs again
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		if err := server.ServeTLS(g.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("gateway: serving: %w", err)
-		}
-		return nil
-	})
+	for _, l := range g.listeners {
+		g.log.Info("serving the API", zap.Stringer("address", l.Addr()))
+		group.Go(func() error {
+			if err := server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("gateway: serving: %w", err)
+			}
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()
@@ -149,4 +151,26 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// listen opens the addresses that are not empty: all of them or none.
+func listen(addresses ...string) (listeners []net.Listener, err error) {
+	for _, address := range addresses {
+		if address == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			closeAll(listeners)
+			return nil, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
 }

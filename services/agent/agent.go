@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -60,6 +61,16 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		err = closing
 	}
 	return err
+}
+
+// Stop ends everything that a stopped agent has left running: containers, asked
+// first and killed after grace, and their mounts, cgroups and network. The next
+// Run goes on from the files. It may be called again.
+func Stop(ctx context.Context, cfg Config, grace time.Duration, log *zap.Logger) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	return runtime.Halt(ctx, cfg.runtime(log), grace)
 }
 
 // Purge removes every trace of the agent from the machine: containers, shims,

@@ -115,10 +115,11 @@ func removeAll(ctx context.Context, i *instance.Instance) error {
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("removing the cluster, call it again when this is cured: %w", err)
 	}
-	if err := os.RemoveAll(i.HostRunDir()); err != nil {
-		return fmt.Errorf("removing the cluster: %w", err)
+	if i.Nodes > 0 {
+		if err := i.Unregister(); err != nil {
+			return err
+		}
 	}
-	_ = os.Remove(instance.HostRun) // goes with the last instance
 	if err := os.RemoveAll(i.Dir); err != nil {
 		return fmt.Errorf("removing the data: %w", err)
 	}

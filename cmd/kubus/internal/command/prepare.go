@@ -19,7 +19,7 @@ import (
 
 // network settles the addresses: ranges that nobody else on the host uses, the
 // node's address, and our own ports.
-func network(i *instance.Instance, f upFlags) error {
+func network(i *instance.Instance, fresh bool, f upFlags) error {
 	if i.Nodes > 0 {
 		if i.NodeIP == "" {
 			ip, err := nodeIP()
@@ -28,14 +28,14 @@ func network(i *instance.Instance, f upFlags) error {
 			}
 			i.NodeIP = ip
 		}
-		used, err := instance.UsedRanges(i.ID)
+		used, err := instance.UsedRanges(i.ID, fresh)
 		if err != nil {
 			return err
 		}
-		if i.PodCIDR, err = instance.FreeRange(i.PodCIDR, f.changed("pod-cidr"), used); err != nil {
+		if i.PodCIDR, err = instance.FreeRange(i.PodCIDR, !fresh || f.changed("pod-cidr"), used); err != nil {
 			return fmt.Errorf("--pod-cidr: %w", err)
 		}
-		if i.ServiceCIDR, err = instance.FreeRange(i.ServiceCIDR, f.changed("service-cidr"), used); err != nil {
+		if i.ServiceCIDR, err = instance.FreeRange(i.ServiceCIDR, !fresh || f.changed("service-cidr"), used); err != nil {
 			return fmt.Errorf("--service-cidr: %w", err)
 		}
 	} else if i.NodeIP == "" {
@@ -72,7 +72,10 @@ func ports(i *instance.Instance) []string {
 
 // listening lists the addresses that must be free before a start.
 func listening(i *instance.Instance) []string {
-	addresses := append([]string{i.Listen}, extraListen(i)...)
+	addresses := []string{i.Listen}
+	if extra := i.NodeAddress(); extra != "" {
+		addresses = append(addresses, extra)
+	}
 	for _, purpose := range ports(i) {
 		if purpose == "dns" {
 			addresses = append(addresses, net.JoinHostPort(i.NodeIP, strconv.Itoa(i.Ports["dns"])))
@@ -81,16 +84,6 @@ func listening(i *instance.Instance) []string {
 		}
 	}
 	return addresses
-}
-
-// extraListen is where pods reach the API when --listen is an address that they
-// cannot: the node's own address, same port.
-func extraListen(i *instance.Instance) []string {
-	host, port, err := net.SplitHostPort(i.Listen)
-	if err != nil || i.Nodes == 0 || !net.ParseIP(host).IsLoopback() {
-		return nil
-	}
-	return []string{net.JoinHostPort(i.NodeIP, port)}
 }
 
 // server is the URL by which the operator reaches the API.

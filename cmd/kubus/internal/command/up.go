@@ -84,7 +84,7 @@ func up(ctx context.Context, s streams, f upFlags) error {
 		}
 		return alreadyUp(ctx, s, f, old, i, pid, kept)
 	}
-	if err := network(i, f); err != nil {
+	if err := network(i, old == nil, f); err != nil {
 		return err
 	}
 	if err := checkMachine(i); err != nil {

@@ -9,10 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
-// Claim is what an instance tells the others on the host; it lives in HostRun.
+// Claim is what an instance tells the others on the host; it lives in HostRun
+// until the instance is purged or the machine starts anew.
 type Claim struct {
 	ID          string `json:"id"`
 	Dir         string `json:"dir"`
@@ -22,19 +22,33 @@ type Claim struct {
 
 // Register writes the instance's claim.
 func (i *Instance) Register() error {
-	if err := os.MkdirAll(i.HostRunDir(), 0o700); err != nil {
+	if err := os.MkdirAll(claimDir, 0o700); err != nil {
 		return fmt.Errorf("registering the instance: %w", err)
 	}
 	data, err := json.Marshal(Claim{i.ID, i.Dir, i.PodCIDR, i.ServiceCIDR})
 	if err != nil {
 		return err
 	}
-	return WriteFile(filepath.Join(i.HostRunDir(), "claim.json"), data, 0o600)
+	return WriteFile(i.claimFile(), data, 0o600)
+}
+
+var claimDir = filepath.Join(HostRun, "claims")
+
+func (i *Instance) claimFile() string { return filepath.Join(claimDir, i.ID+".json") }
+
+// Unregister takes the claim back, and what is kept of the instance until the next boot.
+func (i *Instance) Unregister() error {
+	err := errors.Join(os.RemoveAll(i.claimFile()), os.RemoveAll(i.HostRunDir()))
+	_, _ = os.Remove(claimDir), os.Remove(HostRun) // these go with the last instance
+	if err != nil {
+		return fmt.Errorf("removing the instance's claim: %w", err)
+	}
+	return nil
 }
 
 // Claims lists the claims of other instances whose data still exists.
 func Claims(own string) ([]Claim, error) {
-	files, err := filepath.Glob(filepath.Join(HostRun, "*", "claim.json"))
+	files, err := filepath.Glob(filepath.Join(claimDir, "*.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -64,9 +78,9 @@ type Used struct {
 	By     string // such as "interface eth0" or "the kubus in /var/lib/kubus"
 }
 
-// UsedRanges lists the ranges of other instances and of interfaces that are not
-// this instance's.
-func UsedRanges(own string) ([]Used, error) {
+// UsedRanges lists the ranges of other instances and, for an instance that was not
+// there before and so has no interface of its own, of the host's interfaces.
+func UsedRanges(own string, fresh bool) ([]Used, error) {
 	claims, err := Claims(own)
 	if err != nil {
 		return nil, err
@@ -79,14 +93,14 @@ func UsedRanges(own string) ([]Used, error) {
 			}
 		}
 	}
+	if !fresh {
+		return used, nil
+	}
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("reading the host's interfaces: %w", err)
 	}
 	for _, in := range interfaces {
-		if strings.HasSuffix(in.Name, own) { // our own bridge, from an earlier start
-			continue
-		}
 		addresses, err := in.Addrs()
 		if err != nil {
 			return nil, fmt.Errorf("reading the addresses of %s: %w", in.Name, err)

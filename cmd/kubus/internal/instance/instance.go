@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -83,6 +85,23 @@ func (i *Instance) ServiceIP(n int) string {
 		a = a.Next()
 	}
 	return a.String()
+}
+
+// APIPort is the port of Listen.
+func (i *Instance) APIPort() int {
+	_, text, _ := net.SplitHostPort(i.Listen)
+	port, _ := strconv.Atoi(text)
+	return port
+}
+
+// NodeAddress is where pods reach the API when Listen is an address that they
+// cannot: the node's own, same port. Empty when Listen will do.
+func (i *Instance) NodeAddress() string {
+	host, _, err := net.SplitHostPort(i.Listen)
+	if ip := net.ParseIP(host); err != nil || i.Nodes == 0 || host == "" || ip.IsUnspecified() || host == i.NodeIP {
+		return ""
+	}
+	return net.JoinHostPort(i.NodeIP, strconv.Itoa(i.APIPort()))
 }
 
 // Address is host:port of a port of ours on loopback.

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/proto"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/services/kit"
 )
@@ -93,6 +94,13 @@ func common(i *instance.Instance, name string) kit.Common {
 	}
 	c.Listen = i.Address(HealthPort(name))
 	return c
+}
+
+// options reach the bus as a service of its own.
+func options(b kit.Bus, role, identity string, reads ...proto.GroupResource) cluster.Options {
+	return cluster.Options{
+		URL: b.URL, NkeySeedFile: b.NkeySeedFile, CAFile: b.CAFile, Name: role, Identity: identity, Resources: reads,
+	}
 }
 
 // BusURL is where the bus listens.

@@ -20,6 +20,7 @@ import (
 
 	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/gateway"
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
@@ -45,14 +46,22 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	views, endViews := viewsOf(ctx, conn, logger)
 	defer endViews()
-	c := &cluster.Client{Bus: conn, Views: views, API: apiclient.New(apiclient.OverBus(conn), "")}
 
 	shutdown, err := listen(i.Address(HealthPort), p.Health, registry, conn)
 	if err != nil {
 		return err
 	}
 	defer shutdown()
+	api, err := startGateway(ctx, i, p, conn, views)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return api.Serve(ctx) })
+	c := &cluster.Client{Bus: conn, Views: views, API: apiclient.New(apiclient.Local(api), gateway.AdminUser)}
 	for _, s := range roster.For(i) {
+		if s.Name == roster.GatewayName {
+			continue
+		}
 		cfg := s.Defaults()
 		s.Configure(cfg, i)
 		group.Go(func() error {
@@ -75,6 +84,16 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+func startGateway(ctx context.Context, i *instance.Instance, p *kit.Process, conn *bus.Conn, views *statelog.Views) (*gateway.Gateway, error) {
+	s, err := roster.Find(roster.GatewayName)
+	if err != nil {
+		return nil, err
+	}
+	cfg := s.Defaults()
+	s.Configure(cfg, i)
+	return gateway.New(ctx, *cfg.(*gateway.Config), p.Named(s.Name), conn, views)
 }
 
 // connect reaches the store, which it starts when it is ours.

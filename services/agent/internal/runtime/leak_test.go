@@ -143,7 +143,7 @@ func TestHaltKeepsImagesAndStartsAnew(t *testing.T) {
 	img := n.pull(ref)
 	n.run(n.pod(nil), img, "sleep 1000", nil)
 	n.Close()
-	if err := Halt(t.Context(), n.opts); err != nil {
+	if err := Halt(t.Context(), n.opts, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	checkNothingLeft(t, Options{RunDir: n.opts.RunDir, DataDir: "/nowhere", Instance: n.opts.Instance})

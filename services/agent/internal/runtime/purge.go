@@ -15,19 +15,19 @@ import (
 	"kubus.dev/services/agent/internal/network"
 )
 
-// Halt ends everything that an instance runs and takes it off the machine: shims, containers, mounts, cgroups,
-// namespaces, links, rules. Images, volumes and logs stay, so that the next agent starts its pods anew, as after a
+// Halt ends everything that an instance runs, containers asked first and killed after grace, and takes it off the
+// machine: shims, mounts, cgroups, namespaces, links, rules. Images, volumes and logs stay, so that the next agent starts its pods anew, as after a
 // reboot. No agent may run with these folders. Errors do not stop it; it may be called again.
-func Halt(ctx context.Context, opts Options) error {
-	return halt(ctx, &opts, func() error { return nil })
+func Halt(ctx context.Context, opts Options, grace time.Duration) error {
+	return halt(ctx, &opts, grace, func() error { return nil })
 }
 
-// Purge is Halt, and removes the agent's files as well.
+// Purge is Halt without grace, and removes the agent's files as well.
 func Purge(ctx context.Context, opts Options) error {
-	return halt(ctx, &opts, func() error { return os.RemoveAll(opts.agentDir()) })
+	return halt(ctx, &opts, 0, func() error { return os.RemoveAll(opts.agentDir()) })
 }
 
-func halt(ctx context.Context, opts *Options, then func() error) error {
+func halt(ctx context.Context, opts *Options, grace time.Duration, then func() error) error {
 	if opts.Instance == "" || !filepath.IsAbs(opts.DataDir) {
 		return errors.New("an instance and an absolute data folder are needed")
 	}
@@ -41,8 +41,11 @@ func halt(ctx context.Context, opts *Options, then func() error) error {
 	if lock != nil {
 		defer lock.Close()
 	}
-	killShims(opts.podsDir())
 	dirs := cgroup.Dirs(opts.cgroupRoot())
+	if grace > 0 {
+		terminate(ctx, dirs, grace)
+	}
+	killShims(opts.podsDir())
 	cgroup.Kill(dirs)
 	errs := cgroup.Remove(dirs, 5*time.Second)
 	errs = errors.Join(errs, network.Purge(ctx, opts.Instance, opts.nsDir()))
@@ -55,6 +58,38 @@ func halt(ctx context.Context, opts *Options, then func() error) error {
 	}
 	_ = os.Remove(runRoot) // when it was the last instance's
 	return nil
+}
+
+// terminate asks the containers' processes to end and waits until they have, for grace at most.
+func terminate(ctx context.Context, dirs []string, grace time.Duration) {
+	var waiting []int
+	for _, pid := range cgroup.Processes(dirs) {
+		if isShim(pid) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		defer unix.Close(fd)
+		if unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) == nil {
+			waiting = append(waiting, fd)
+		}
+	}
+	deadline := time.Now().Add(grace)
+	for _, fd := range waiting {
+		for left := time.Until(deadline); left > 0 && ctx.Err() == nil; left = time.Until(deadline) {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+			if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+	}
+}
+
+func isShim(pid int) bool {
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.HasPrefix(string(cmdline), "kubus-shim\x00")
 }
 
 // killShims kills the shims of an instance, also those whose pid was never written down.
