@@ -17,6 +17,7 @@ import (
 	"kubus.dev/gateway/internal/seal"
 	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/gateway/internal/streams"
 	"kubus.dev/gateway/internal/token"
 	"kubus.dev/proto"
 	"kubus.dev/services/kit"
@@ -72,6 +73,9 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 		impersonate:   auth.Impersonate(authorizer),
 		rules:         rules,
 		hooks:         services,
+		connect: streams.New(streams.Options{
+			Conn: g.conn, View: g.state.View, Barrier: g.state.Barrier, Authorizer: authorizer, Logger: g.log,
+		}).Handlers(),
 		creaters:      auth.Reviews(authorizer, authenticator.Tokens, issuer.Audiences()),
 		namedCreaters: map[string]rest.NamedCreater{"serviceaccounts/token": issuer.Request()},
 		routes:        issuer.Routes(),
