@@ -71,3 +71,23 @@ func BenchmarkShimMemory(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkContainerOutput is the way of a container's output to the disk, rotation included.
+func BenchmarkContainerOutput(b *testing.B) {
+	n := newTestNode(b)
+	img := n.pull(busybox(b))
+	const size = 256 << 20
+	b.SetBytes(size)
+	b.StopTimer()
+	for range b.N {
+		id := n.run(n.pod(nil), img, "yes "+strings.Repeat("x", 127)+" | head -c 268435456 > /tmp/f; while ! test -e /tmp/go; do sleep 0.05; done; cat /tmp/f", nil)
+		until(b, "the file is written", func() bool {
+			out, _ := n.exec(id, "sh", "-c", "busybox stat -c %s /tmp/f")
+			return strings.TrimSpace(out) == "268435456"
+		})
+		n.exec(id, "touch", "/tmp/go")
+		b.StartTimer()
+		n.end(id)
+		b.StopTimer()
+	}
+}
