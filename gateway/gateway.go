@@ -23,6 +23,7 @@ import (
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/gateway/internal/upstreamlog"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
@@ -64,6 +65,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 			closeAll(listeners) // nothing was served
 		}
 	}()
+	upstreamlog.Use(p.Logger)
 	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
@@ -115,6 +117,11 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
+	// What clients do wrong below HTTP, such as refusing the certificate.
+	errorLog, err := zap.NewStdLogAt(g.log, zap.DebugLevel)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	// Requests live a little longer than ctx, streams do not.
 	requests, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -122,7 +129,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		Handler: g.chain, TLSConfig: tlsConfig, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
 		MaxHeaderBytes: 1 << 20, BaseContext: func(net.Listener) context.Context { return requests },
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReadFrameSize: 1 << 20},
-		ErrorLog: zap.NewStdLog(g.log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+		ErrorLog: errorLog,
 	}
 	overBus, err := apiclient.Serve(requests, g.conn, onBus{g})
 	if err != nil {
