@@ -156,10 +156,7 @@ func (s *Store) fetchLayers(ctx context.Context, layers []v1.Layer, diffs []v1.H
 	for i, d := range diffs {
 		names[i] = layerName(d)
 	}
-	if err := s.inherit(names); err != nil {
-		return err
-	}
-	return s.syncLayers()
+	return s.inherit(names)
 }
 
 // fetchLayer streams a layer into a temporary folder and renames it when both digests were right.

@@ -30,6 +30,7 @@ func openStore(t testing.TB, dir string) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	return s
 }
 
@@ -143,6 +144,40 @@ func TestAPulledImageIsThereAfterARestart(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(s.layersDir()); len(left) != 0 {
 		t.Errorf("layers are left: %v", left)
+	}
+}
+
+func TestAnImageThatWasNotOnTheDiskAtAPowerLossIsDropped(t *testing.T) {
+	needRoot(t)
+	ref := serve(t, nil, archive(t, file("a", "x")))
+	data := t.TempDir()
+	s := openStore(t, data)
+	if _, err := s.Pull(t.Context(), parse(t, ref), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.syncImages(); err != nil {
+		t.Fatal(err)
+	}
+	img, _ := s.Resolve(ref)
+	if img.Boot != "" {
+		t.Errorf("after a sync: %q", img.Boot)
+	}
+	s.boot = "an earlier one"
+	s.mu.Lock()
+	unsafe := *img
+	unsafe.Boot = s.boot
+	s.images[img.ID] = &unsafe
+	err := s.save(true)
+	s.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, data)
+	if _, ok := s.Resolve(ref); ok {
+		t.Error("it is still there")
+	}
+	if left, _ := os.ReadDir(s.layersDir()); len(left) != 0 {
+		t.Errorf("its layers are left: %v", left)
 	}
 }
 

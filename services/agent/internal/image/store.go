@@ -34,6 +34,9 @@ type Image struct {
 	Digests []string `json:"digests,omitempty"`
 	Layers  []string `json:"layers"` // folders below layers/, lowest first
 	Size    int64    `json:"size"`   // unpacked bytes
+	// Boot is the boot during which the image was pulled, until it is known to be on the disk. After a power loss
+	// such an image may be damaged and is dropped.
+	Boot string `json:"boot,omitempty"`
 	// Config is what the image says about its processes.
 	Config v1.Config `json:"config"`
 }
@@ -55,14 +58,25 @@ type Store struct {
 	images map[string]*Image        // by id
 	busy   map[string]chan struct{} // layers being fetched
 	pins   map[string]int           // layers that a running pull needs
+
+	boot    string
+	syncing sync.WaitGroup
+	dirty   chan struct{} // holds one: something waits to be made durable
+	closed  chan struct{}
 }
 
 // Open reads the index and removes what no image needs.
 func Open(opts Options) (*Store, error) {
-	s := &Store{opts: opts, images: map[string]*Image{}, busy: map[string]chan struct{}{}, pins: map[string]int{}}
+	s := &Store{opts: opts, images: map[string]*Image{}, busy: map[string]chan struct{}{}, pins: map[string]int{},
+		dirty: make(chan struct{}, 1), closed: make(chan struct{})}
 	if s.opts.MaxLayerBytes == 0 {
 		s.opts.MaxLayerBytes = 64 << 30
 	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("opening image store: %w", err)
+	}
+	s.boot = strings.TrimSpace(string(boot))
 	for _, dir := range []string{s.imagesDir(), s.layersDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("opening image store: %w", err)
@@ -79,15 +93,23 @@ func Open(opts Options) (*Store, error) {
 		}
 	}
 	for _, img := range list {
-		if s.complete(img) {
-			s.images[img.ID] = img
-		} else {
+		switch {
+		case !s.complete(img):
 			s.opts.Logger.Warn("image lacks layers and is dropped", zap.String("image", img.ID))
+		case img.Boot != "" && img.Boot != s.boot:
+			s.opts.Logger.Warn("image was not on the disk when the machine went down and is dropped", zap.String("image", img.ID))
+		default:
+			s.images[img.ID] = img
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s, s.collect()
+	if err := s.collect(); err != nil {
+		return nil, err
+	}
+	s.syncing.Go(s.syncDirty)
+	s.markDirty()
+	return s, nil
 }
 
 func (s *Store) imagesDir() string           { return filepath.Join(s.opts.Dir, "images") }
@@ -170,7 +192,7 @@ func (s *Store) Remove(ref string) error {
 	} else {
 		s.images[img.ID] = &next
 	}
-	if err := s.save(); err != nil {
+	if err := s.save(false); err != nil {
 		return err
 	}
 	return s.collect()
@@ -193,8 +215,10 @@ func (s *Store) add(img *Image) error {
 			s.images[id] = &next
 		}
 	}
+	img.Boot = s.boot
 	s.images[img.ID] = img
-	return s.save()
+	s.markDirty()
+	return s.save(false)
 }
 
 func merge(a, b []string) []string {
@@ -203,8 +227,8 @@ func merge(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// save writes the index durably, after the layers it names.
-func (s *Store) save() error {
+// save replaces the index; durably when the layers that it names are on the disk.
+func (s *Store) save(durably bool) error {
 	list := slices.SortedFunc(maps.Values(s.images), func(a, b *Image) int { return strings.Compare(a.ID, b.ID) })
 	data, err := json.MarshalIndent(list, "", " ")
 	if err != nil {
@@ -216,7 +240,10 @@ func (s *Store) save() error {
 		return fmt.Errorf("writing image index: %w", err)
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	if durably {
+		err = errors.Join(err, f.Sync())
+	}
+	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(temp, s.indexPath())
 	}
@@ -299,12 +326,62 @@ func (s *Store) once(ctx context.Context, layer string, fetch func() error) erro
 	}
 }
 
-// syncLayers makes unpacked layers durable before the index names them.
-func (s *Store) syncLayers() error {
+func (s *Store) markDirty() {
+	select {
+	case s.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// syncDirty makes pulled images durable in the background: a sync of the file system takes seconds on a busy disk,
+// and a pod need not wait for it.
+func (s *Store) syncDirty() {
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-s.dirty:
+		}
+		if err := s.syncImages(); err != nil {
+			s.opts.Logger.Warn("making images durable", zap.Error(err))
+		}
+	}
+}
+
+func (s *Store) syncImages() error {
+	s.mu.Lock()
+	var pending []string
+	for id, img := range s.images {
+		if img.Boot != "" {
+			pending = append(pending, id)
+		}
+	}
+	s.mu.Unlock()
+	if len(pending) == 0 {
+		return nil
+	}
 	fd, err := unix.Open(s.layersDir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Syncfs(fd)
+	if err := unix.Syncfs(fd); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range pending {
+		if img := s.images[id]; img != nil {
+			next := *img
+			next.Boot = ""
+			s.images[id] = &next
+		}
+	}
+	return s.save(true)
+}
+
+// Close waits for what is being made durable. The store must not be used afterwards.
+func (s *Store) Close() {
+	close(s.closed)
+	s.syncing.Wait()
 }

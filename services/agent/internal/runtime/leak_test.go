@@ -25,10 +25,14 @@ func (n *testNode) traces() string {
 		}
 		return nil
 	})
-	return fmt.Sprintf("pods %d, namespaces %d, runc %d, uppers %d, leases %d, mounts %d, veths %d, cgroups %d, descriptors %d",
+	return fmt.Sprintf("pods %d, namespaces %d, runc %d, uppers %d, leases %d, mounts %d, veths %d, cgroups %d",
 		count(n.opts.podsDir()), count(n.opts.nsDir()), count(n.opts.runcDir()), count(n.opts.upperDir()),
-		count(filepath.Join(n.opts.agentDir(), "network", "leases")), strings.Count(string(mounts), n.opts.RunDir), veths, groups,
-		count("/proc/self/fd"))
+		count(filepath.Join(n.opts.agentDir(), "network", "leases")), strings.Count(string(mounts), n.opts.RunDir), veths, groups)
+}
+
+func descriptors() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
 }
 
 func TestPodsAndExecsLeaveNothingBehind(t *testing.T) {
@@ -43,7 +47,7 @@ func TestPodsAndExecsLeaveNothingBehind(t *testing.T) {
 		}
 	}
 	cycle()
-	before, goroutines := n.traces(), goruntime.NumGoroutine()
+	before, files, goroutines := n.traces(), descriptors(), goruntime.NumGoroutine()
 	var work sync.WaitGroup
 	for range 4 {
 		work.Go(func() {
@@ -53,6 +57,7 @@ func TestPodsAndExecsLeaveNothingBehind(t *testing.T) {
 		})
 	}
 	work.Wait()
+	until(t, "descriptors are closed", func() bool { return descriptors() <= files })
 	until(t, "goroutines end", func() bool { return goruntime.NumGoroutine() <= goroutines+2 })
 	if after := n.traces(); after != before {
 		t.Errorf("before: %s\nafter:  %s", before, after)

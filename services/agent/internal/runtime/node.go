@@ -68,6 +68,9 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	defer func() {
 		if err != nil {
 			n.lock.Close()
+			if n.images != nil {
+				n.images.Close()
+			}
 		}
 	}()
 	if err = forgetBoot(opts); err != nil {
@@ -244,6 +247,7 @@ func (n *Node) Close() error {
 		s.letGo()
 	}
 	n.events.close()
+	n.images.Close()
 	return errors.Join(n.network.Close(), n.lock.Close())
 }
 
