@@ -1,0 +1,98 @@
+// Command kubus-bench measures a Kubernetes API server, any one, through its
+// kubeconfig, and puts the results of several runs into one table.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"kubus.dev/bench/internal/client"
+	"kubus.dev/bench/internal/measure"
+	"kubus.dev/bench/internal/table"
+)
+
+const usage = `usage:
+  kubus-bench run -kubeconfig FILE [-name NAME] [-only create,list,watch,schedule] [-scale 1] [-out FILE]
+  kubus-bench table FILE...     results of runs, several of one name are one column (median)
+`
+
+func main() {
+	if err := command(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "kubus-bench:", err)
+		os.Exit(1)
+	}
+}
+
+func command(args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("no command\n%s", usage)
+	}
+	switch args[0] {
+	case "run":
+		return run(args[1:])
+	case "table":
+		return table.Print(os.Stdout, args[1:])
+	}
+	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig with a client certificate")
+	name := flags.String("name", "server", "what is measured: the column's name")
+	only := flags.String("only", "", "figures to run, separated by commas; empty for all")
+	scale := flags.Float64("scale", 1, "multiplies all amounts; figures are published at 1")
+	out := flags.String("out", "", "file to append the results to, one JSON line each")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg, err := client.Load(*kubeconfig)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	env := measure.NewEnv(cfg, *scale, fmt.Sprintf("%x", time.Now().Unix()&0xffffff), log)
+	for _, f := range measure.All() {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), f.Name) {
+			continue
+		}
+		r, err := f.Run(ctx, env)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		line := table.Line{Server: *name, Figure: f.Name, What: f.What, Unit: f.Unit, Result: r}
+		data, err := json.Marshal(line)
+		if err != nil {
+			return err
+		}
+		fmt.Println(string(data))
+		if *out != "" {
+			if err := appendLine(*out, data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func appendLine(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(append(data, '\n')); err != nil {
+		_ = f.Close()
+		return err
+	}
+	return f.Close()
+}

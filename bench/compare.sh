@@ -1,0 +1,66 @@
+#!/bin/bash
+# Measures Kubus and upstream Kubernetes in turns on this machine, each on empty
+# data, with the same client, and prints one table.
+#
+#   bench/compare.sh [ROUNDS]          default 3
+#
+# Environment:
+#   UPSTREAM_DIR   folder with upstream's control-up.sh and build.sh; unset: Kubus alone
+#   UPSTREAM_BIN   upstream's binaries; default UPSTREAM_DIR/bin, built when missing
+#   KUBUS          the kubus binary; default bin/kubus of this repository
+#   ONLY, SCALE    as kubus-bench's -only and -scale
+#   OUT            folder for results and logs; default a temporary one
+#
+# Upstream runs with TUNED=1 (no client-side limits) and etcd with fsync, Kubus with
+# --nodes 0 and fsync on every acknowledged write. Nothing else should run meanwhile.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+rounds=${1:-3}
+kubus=${KUBUS:-$here/../bin/kubus}
+out=${OUT:-$(mktemp -d)}
+mkdir -p "$out"
+bench=$out/kubus-bench
+(cd "$here" && go build -trimpath -o "$bench" ./cmd/kubus-bench)
+: >"$out/results.jsonl"
+
+started=
+state=$out/upstream
+stop() {
+	case $started in
+	kubus) "$kubus" down --data-dir "$out/data" --purge --yes >>"$out/kubus.log" 2>&1 || true ;;
+	upstream) STATE=$state "$UPSTREAM_DIR/control-up.sh" stop ;;
+	esac
+	started=
+}
+trap stop EXIT
+
+measure() { # NAME KUBECONFIG
+	"$bench" run -name "$1" -kubeconfig "$2" -only "${ONLY:-}" -scale "${SCALE:-1}" -out "$out/results.jsonl" >&2
+}
+
+run_kubus() {
+	started=kubus
+	"$kubus" up --nodes 0 --detach --data-dir "$out/data" --listen 127.0.0.1:26443 --node-name bench \
+		--kubeconfig "$out/kubus.kubeconfig" >>"$out/kubus.log" 2>&1
+	measure kubus "$out/kubus.kubeconfig"
+	stop
+}
+
+run_upstream() {
+	started=upstream
+	STATE=$state TUNED=1 "$UPSTREAM_DIR/control-up.sh" "$bin" >>"$out/upstream.log" 2>&1
+	measure upstream "$state/admin.kubeconfig"
+	stop
+}
+
+if [ -n "${UPSTREAM_DIR:-}" ]; then
+	bin=${UPSTREAM_BIN:-$UPSTREAM_DIR/bin}
+	[ -x "$bin/kube-apiserver" ] || "$UPSTREAM_DIR/build.sh" "$(dirname "$bin")" control
+fi
+for round in $(seq "$rounds"); do
+	echo "round $round of $rounds" >&2
+	[ -z "${UPSTREAM_DIR:-}" ] || run_upstream
+	run_kubus
+done
+"$bench" table "$out/results.jsonl"
+echo "results: $out/results.jsonl" >&2

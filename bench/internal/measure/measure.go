@@ -1,0 +1,171 @@
+// Package measure holds what is measured: each file is one figure. A figure makes
+// what it needs in a namespace of its own, measures, and removes it.
+//
+// Start with All.
+package measure
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kubus.dev/bench/internal/client"
+)
+
+// Figure is one thing to measure.
+type Figure struct {
+	Name string
+	What string
+	Unit string
+	Run  func(ctx context.Context, e *Env) (Result, error)
+}
+
+// All lists the figures in the order in which they are run.
+func All() []Figure {
+	return []Figure{
+		{"create", "create ConfigMap, 16 clients", "creates/s", creates},
+		{"list", "list 10,000 pods as JSON", "lists/s", lists},
+		{"watch", "watch burst, 500 watchers", "events/s", watchers},
+		{"schedule", "2,000 pods of one Deployment on 100 nodes, until all bound", "pods/s", schedule},
+	}
+}
+
+// Result of one run. More has further numbers, in the unit their names say.
+type Result struct {
+	Value float64            `json:"value"`
+	More  map[string]float64 `json:"more,omitempty"`
+}
+
+// Env is where a figure runs. Scale multiplies its amounts; 1 is what is published.
+type Env struct {
+	Config *client.Config
+	Scale  float64
+	Log    func(format string, args ...any)
+	admin  *client.Client
+	run    string
+}
+
+// NewEnv makes an environment; run tells this run's objects from others'.
+func NewEnv(cfg *client.Config, scale float64, run string, log func(string, ...any)) *Env {
+	return &Env{Config: cfg, Scale: scale, Log: log, admin: cfg.New(), run: run}
+}
+
+func (e *Env) amount(n int) int { return max(1, int(float64(n)*e.Scale)) }
+
+// namespace makes a namespace and gives its name and what removes it.
+func (e *Env) namespace(ctx context.Context, figure string) (string, func(), error) {
+	name := "bench-" + figure + "-" + e.run
+	_, err := e.admin.Do(ctx, http.MethodPost, "/api/v1/namespaces", object("v1", "Namespace", "", name))
+	if err != nil {
+		return "", nil, err
+	}
+	// A pod needs the namespace's ServiceAccount, which a controller makes.
+	if err := e.until(ctx, time.Minute, func() (bool, error) {
+		_, err := e.admin.Do(ctx, http.MethodGet, "/api/v1/namespaces/"+name+"/serviceaccounts/default", nil)
+		return err == nil, ignoreNotFound(err)
+	}); err != nil {
+		return "", nil, fmt.Errorf("waiting for the default ServiceAccount: %w", err)
+	}
+	return name, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
+		defer cancel()
+		if _, err := e.admin.Do(ctx, http.MethodDelete, "/api/v1/namespaces/"+name, nil); err != nil {
+			e.Log("removing namespace %s: %v", name, err)
+			return
+		}
+		if err := e.until(ctx, 5*time.Minute, func() (bool, error) {
+			_, err := e.admin.Do(ctx, http.MethodGet, "/api/v1/namespaces/"+name, nil)
+			return client.IsNotFound(err), ignoreNotFound(err)
+		}); err != nil {
+			e.Log("waiting for the end of namespace %s: %v", name, err)
+		}
+	}, nil
+}
+
+func ignoreNotFound(err error) error {
+	if client.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func (e *Env) until(ctx context.Context, patience time.Duration, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// parallel does n things with so many clients, each with its own connection, and
+// gives how long each took and all together.
+func (e *Env) parallel(ctx context.Context, clients, n int, do func(ctx context.Context, c *client.Client, i int) error) (time.Duration, []time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	took := make([]time.Duration, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	workers := make([]*client.Client, clients)
+	for i := range workers {
+		workers[i] = e.Config.New()
+		// The handshake is not what is measured.
+		if _, err := workers[i].Do(ctx, http.MethodGet, "/version", nil); err != nil {
+			return 0, nil, err
+		}
+	}
+	began := time.Now()
+	for _, c := range workers {
+		wg.Go(func() {
+			defer c.Close()
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n || ctx.Err() != nil {
+					return
+				}
+				at := time.Now()
+				if err := do(ctx, c, i); err != nil {
+					cancel(err)
+					return
+				}
+				took[i] = time.Since(at)
+			}
+		})
+	}
+	wg.Wait()
+	all := time.Since(began)
+	if err := context.Cause(ctx); err != nil {
+		return 0, nil, err
+	}
+	return all, took, nil
+}
+
+func percentiles(took []time.Duration) map[string]float64 {
+	slices.Sort(took)
+	at := func(p float64) float64 {
+		return float64(took[min(len(took)-1, int(p*float64(len(took))))].Microseconds()) / 1000
+	}
+	return map[string]float64{"p50_ms": at(0.5), "p99_ms": at(0.99)}
+}
+
+type fields = map[string]any
+
+// object is the beginning of every object.
+func object(version, kind, namespace, name string) fields {
+	meta := fields{"name": name}
+	if namespace != "" {
+		meta["namespace"] = namespace
+	}
+	return fields{"apiVersion": version, "kind": kind, "metadata": meta}
+}
