@@ -267,11 +267,10 @@ func (s *Store) collect() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		layer, _, temporary := strings.Cut(name, ".")
+		layer, _, _ := strings.Cut(name, ".") // a temporary folder has a suffix
 		if needed[name] || s.pins[layer] > 0 {
 			continue
 		}
-		_ = temporary
 		if err := os.RemoveAll(filepath.Join(s.layersDir(), name)); err != nil {
 			return fmt.Errorf("collecting layers: %w", err)
 		}

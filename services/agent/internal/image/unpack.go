@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -284,7 +285,7 @@ func (u *unpacker) create(parent int, base, name string, h *tar.Header, content 
 		}
 		u.dirTimes[name] = h.ModTime
 		delete(u.implied, name)
-	case tar.TypeReg, tar.TypeRegA: //nolint:staticcheck // old archives have it
+	case tar.TypeReg:
 		if err := u.file(parent, base, h, content); err != nil {
 			return err
 		}
@@ -339,19 +340,9 @@ func (u *unpacker) makeRoom(parent int, base, name string, h *tar.Header) (opaqu
 	if err := removeAt(parent, base, isDir); err != nil {
 		return false, err
 	}
-	for _, m := range []func(string){func(p string) { delete(u.dirTimes, p) }, func(p string) { delete(u.implied, p) }} {
-		m(name)
-	}
-	for p := range u.dirTimes {
-		if strings.HasPrefix(p, name+"/") {
-			delete(u.dirTimes, p)
-		}
-	}
-	for p := range u.implied {
-		if strings.HasPrefix(p, name+"/") {
-			delete(u.implied, p)
-		}
-	}
+	gone := func(p string) bool { return p == name || strings.HasPrefix(p, name+"/") }
+	maps.DeleteFunc(u.dirTimes, func(p string, _ time.Time) bool { return gone(p) })
+	maps.DeleteFunc(u.implied, func(p string, _ bool) bool { return gone(p) })
 	whiteout := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 	return whiteout && h.Typeflag == tar.TypeDir, nil
 }

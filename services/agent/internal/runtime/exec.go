@@ -248,9 +248,9 @@ func (s *streams) wait(ctx context.Context, conn *shim.Conn, timeout time.Durati
 		cause = ErrExecTimeout
 	}
 	if cause != nil {
-		if err = conn.Send(&shim.Request{Op: shim.OpSignal, Signal: int(unix.SIGKILL), All: true}); err == nil {
+		if conn.Send(&shim.Request{Op: shim.OpSignal, Signal: int(unix.SIGKILL), All: true}) == nil {
 			select {
-			case err = <-ended:
+			case <-ended:
 			case <-time.After(stopPatience):
 			}
 		}

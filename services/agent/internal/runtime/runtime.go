@@ -218,7 +218,6 @@ type Security struct {
 	Seccomp                  string // one of the Seccomp constants, "" is Unconfined
 	SeccompLocalhostPath     string // absolute, with SeccompLocalhost
 	UnmaskedProc             bool   // procMount: Unmasked
-	UsernsHostID             uint32 // reserved; user namespaces are not offered
 }
 
 // ContainerSpec says what to run.
