@@ -134,7 +134,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
 	volumes := &volume.Manager{PodDir: a.store.PodDir, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable}
 	a.pods = pod.NewManager(ctx, pod.Deps{
-		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget,
+		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
 		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
 		Node: pod.Node{
@@ -175,6 +175,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	defer a.pods.Wait()
 	defer a.objects.Wait()
 	defer cancel() // of what assemble was given, before the waits above
+	a.node.Resume(ctx, a.runtime)
 	if err := a.adopt(); err != nil {
 		return err
 	}

@@ -50,21 +50,46 @@ type Reporter struct {
 	log      *zap.Logger
 
 	object atomic.Pointer[corev1.Node]
+	cidr   string // of a former run; its network is set up before anybody is told anything
+
+	refreshing sync.Mutex // one Refresh at a time, so that an older look never wins
 
 	mu       sync.Mutex
 	network  string // why the network is not ready; "" when it is
 	pressure Pressure
 }
 
-// NewReporter builds the first object; nothing is told before Run. instance
-// changes with each start of the agent.
+// NewReporter builds the first object, as the continuation of the one a former
+// run kept in dataDir; nothing is told before Run. instance changes with each
+// start of the agent.
 func NewReporter(s Settings, m Machine, dataDir, instance string, images Images, reports Reports, bus Publisher, log *zap.Logger) *Reporter {
 	r := &Reporter{
 		settings: s, machine: m, dataDir: dataDir, instance: instance, images: images, reports: reports, bus: bus, log: log,
 		network: "the node has no pod CIDR yet", pressure: ReadPressure(dataDir),
 	}
-	r.object.Store(r.build(nil))
+	kept := r.load()
+	if kept != nil {
+		r.cidr = kept.Spec.PodCIDR
+	}
+	r.object.Store(r.build(kept))
 	return r
+}
+
+// Resume sets up the pod network as a former run had it, so that a restart of
+// the agent is no moment of a node that is not ready.
+func (r *Reporter) Resume(ctx context.Context, network Network) {
+	if r.cidr == "" {
+		return
+	}
+	if err := r.connect(ctx, network, r.cidr); err != nil {
+		r.log.Warn("pod network of before not set up, waiting for the cluster", zap.String("cidr", r.cidr), zap.Error(err))
+		r.cidr = ""
+		return
+	}
+	r.mu.Lock()
+	r.network = ""
+	r.mu.Unlock()
+	r.object.Store(r.build(r.load()))
 }
 
 func (r *Reporter) build(previous *corev1.Node) *corev1.Node {
@@ -95,12 +120,15 @@ func (r *Reporter) SetNetwork(reason string) {
 
 // Refresh reports the node when something of it changed.
 func (r *Reporter) Refresh() {
+	r.refreshing.Lock()
+	defer r.refreshing.Unlock()
 	old := r.object.Load()
 	fresh := r.build(old)
 	if same(old, fresh) {
 		fresh = old
 	} else {
 		r.object.Store(fresh)
+		r.keep(fresh)
 	}
 	if err := r.reports.Node(fresh, r.instance); err != nil {
 		r.log.Error("node not reported", zap.Error(err))
@@ -158,7 +186,7 @@ type Network interface {
 // runs, the node is reported anew.
 func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Network, ready func()) error {
 	query := url.Values{"fieldSelector": {"metadata.name=" + r.settings.Name}}
-	have := ""
+	have := r.cidr
 	return apiclient.ListWatch(ctx, api, "/api/v1/nodes", query, func(_, new *corev1.Node) {
 		if new == nil {
 			r.log.Warn("the node's object was deleted, reporting it again")
@@ -176,6 +204,9 @@ func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Ne
 			return
 		}
 		have = new.Spec.PodCIDR
+		r.mu.Lock()
+		r.cidr = have
+		r.mu.Unlock()
 		r.SetNetwork("")
 		ready()
 	}, nil)

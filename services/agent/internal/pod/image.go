@@ -65,6 +65,7 @@ func (a *attempt) pull(ctx context.Context, ref string) (*runtime.Image, error) 
 		}
 		return nil, a.pullFailed(ref, err)
 	}
+	a.d.Pulled()
 	took := a.d.now().Sub(began).Truncate(time.Millisecond)
 	a.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", ref, took, took, image.Size))
 	return image, nil

@@ -63,6 +63,7 @@ type Deps struct {
 	Environment *launch.Environment
 	Volumes     *volume.Manager
 	Forget      func(types.UID) // drop what is remembered for a pod elsewhere (tokens)
+	Pulled      func()          // an image came to the node
 	Probes      *probe.Manager
 	Runner      *probe.Runner
 	Reports     Reports

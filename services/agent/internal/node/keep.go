@@ -1,0 +1,44 @@
+package node
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// The node's last object stays on disk, with its pod CIDR: the next run of the
+// agent goes on from it, also when the cluster is away.
+
+func (r *Reporter) file() string { return filepath.Join(r.dataDir, "agent", "node.json") }
+
+func (r *Reporter) load() *corev1.Node {
+	data, err := os.ReadFile(r.file())
+	if err != nil {
+		return nil
+	}
+	n := &corev1.Node{}
+	if json.Unmarshal(data, n) != nil || n.Name != r.settings.Name {
+		return nil
+	}
+	return n
+}
+
+func (r *Reporter) keep(n *corev1.Node) {
+	n = n.DeepCopy()
+	r.mu.Lock()
+	n.Spec.PodCIDR = r.cidr
+	r.mu.Unlock()
+	data, err := json.Marshal(n)
+	if err == nil {
+		err = os.WriteFile(r.file()+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(r.file()+".new", r.file())
+	}
+	if err != nil {
+		r.log.Warn("node not kept on disk", zap.Error(err))
+	}
+}
