@@ -43,7 +43,7 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 		routes.Handle(pattern, h)
 	}
 	return &parts{storage: set, clientCA: edges.clientCA, chain: chain.New(chain.Options{
-		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log,
+		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
 	})}, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/proto/store"
 	"kubus.dev/services/kit"
 )
 
@@ -40,7 +41,12 @@ type running struct {
 // start runs a gateway that ends with the test.
 func start(t testing.TB) *running {
 	t.Helper()
-	server := bustest.Server(t)
+	return startOver(t, bustest.Server(t))
+}
+
+// startOver runs a gateway over a store that others may use as well.
+func startOver(t testing.TB, server *store.Server) *running {
+	t.Helper()
 	conn := bustest.Connect(t, server)
 	ctx, cancel := context.WithCancel(context.Background())
 	views := statelog.OpenViews(ctx, conn, zap.NewNop())

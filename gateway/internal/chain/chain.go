@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -34,18 +35,21 @@ type Options struct {
 	// Next serves what was let through.
 	Next   http.Handler
 	Logger *zap.Logger
+	// Metrics gets the counters of requests; nil: nobody does.
+	Metrics prometheus.Registerer
 }
 
 // Chain serves requests through the filters.
 type Chain struct {
 	o        Options
 	resolver *request.RequestInfoFactory
+	metrics  *metrics
 	known    http.Handler // from impersonation on: the user is in the context
 }
 
 // New makes the chain.
 func New(o Options) *Chain {
-	c := &Chain{o: o, resolver: &request.RequestInfoFactory{
+	c := &Chain{o: o, metrics: newMetrics(o.Metrics), resolver: &request.RequestInfoFactory{
 		APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 	}}
 	c.known = c.authorize(o.Next)
@@ -84,8 +88,15 @@ func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerF
 	}
 	w.Header().Set("Cache-Control", "no-cache, private")
 	ctx := request.WithRequestInfo(r.Context(), info)
-	ctx = request.WithReceivedTimestamp(ctx, time.Now())
-	if !LongRunning(r, info) {
+	began, streams := time.Now(), LongRunning(r, info)
+	ctx = request.WithReceivedTimestamp(ctx, began)
+	c.metrics.running.Inc()
+	defer func() {
+		c.metrics.running.Dec()
+		known := resource.Find(schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}) != nil
+		c.metrics.observe(info, known, began, streams)
+	}()
+	if !streams {
 		timeout, err := timeoutOf(r)
 		if err != nil {
 			c.refuse(w, r.WithContext(ctx), apierrors.NewBadRequest(err.Error()))
@@ -136,6 +147,7 @@ func (c *Chain) recovered(w http.ResponseWriter, r *http.Request) {
 	case http.ErrAbortHandler:
 		panic(reason)
 	default:
+		c.metrics.panics.Inc()
 		c.o.Logger.Error("request panicked", zap.String("method", r.Method), zap.String("path", r.URL.Path),
 			zap.Any("reason", reason), zap.ByteString("stack", debug.Stack()))
 		http.Error(w, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)

@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bustest"
+)
+
+// Whatever gateway a request meets, it sees what was acknowledged by another.
+func TestSeveralGatewaysAreOne(t *testing.T) {
+	server := bustest.Server(t)
+	one, two := startOver(t, server), startOver(t, server)
+	t.Run("what one acknowledged, the other has", func(t *testing.T) {
+		for i := range 50 {
+			path := fmt.Sprintf("%s/c-%d", configMaps, i)
+			must[corev1.ConfigMap](t, one, "POST", configMaps, configMap(fmt.Sprintf("c-%d", i)))
+			must[corev1.ConfigMap](t, two, "PATCH", path, `{"data":{"b":"2"}}`, "application/merge-patch+json")
+			if got := must[corev1.ConfigMap](t, one, "GET", path, nil); got.Data["b"] != "2" {
+				t.Fatalf("%s: got %v", path, got.Data)
+			}
+			must[corev1.ConfigMap](t, one, "DELETE", path, nil)
+			must[corev1.ConfigMap](t, two, "POST", configMaps, configMap(fmt.Sprintf("c-%d", i)))
+			namespace := fmt.Sprintf("n-%d", i)
+			must[corev1.Namespace](t, one, "POST", "/api/v1/namespaces", &corev1.Namespace{ObjectMeta: configMap(namespace).ObjectMeta})
+			must[corev1.ConfigMap](t, two, "POST", "/api/v1/namespaces/"+namespace+"/configmaps", configMap("x"))
+		}
+	})
+	t.Run("no increment is lost between them", func(t *testing.T) {
+		must[corev1.ConfigMap](t, one, "POST", configMaps, configMap("count"))
+		const each = 25
+		var wait sync.WaitGroup
+		for worker := range 4 {
+			g := []*running{one, two}[worker%2]
+			wait.Go(func() {
+				for i := range each {
+					key := fmt.Sprintf("w%d-%d", worker, i)
+					_, err := apiclient.Patch[corev1.ConfigMap](t.Context(), g.admin, configMaps+"/count", "application/merge-patch+json", map[string]any{"data": map[string]string{key: "x"}})
+					if err != nil {
+						t.Errorf("%s: %v", key, err)
+					}
+				}
+			})
+		}
+		wait.Wait()
+		if got := must[corev1.ConfigMap](t, two, "GET", configMaps+"/count", nil); len(got.Data) != 4*each+1 {
+			t.Errorf("got %d keys, want %d", len(got.Data), 4*each+1)
+		}
+	})
+}
