@@ -66,8 +66,6 @@ func (c *cache) get(entry *statelog.Entry, f form, derive func() (cacheItem, err
 	if el, ok := c.items[key]; ok {
 		return *el.Value.(*cacheItem), nil
 	}
-	// The entry itself stays in memory with the item, superseded or not.
-	item.size += len(entry.Data())
 	c.items[key] = c.order.PushFront(&item)
 	c.used += item.size
 	for c.used > c.budget && c.order.Len() > 1 {

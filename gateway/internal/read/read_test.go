@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,12 +39,13 @@ import (
 
 // server is a Reader over a log of its own, behind HTTP.
 type server struct {
-	t   *testing.T
-	log *statelog.Log
-	url string
+	t    testing.TB
+	log  *statelog.Log
+	url  string
+	stop func()
 }
 
-func start(t *testing.T, change func(*read.Options)) *server {
+func start(t testing.TB, change func(*read.Options)) *server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	conn := bustest.Start(t)
@@ -77,7 +79,27 @@ func start(t *testing.T, change func(*read.Options)) *server {
 		hs.Close()
 		cancel()
 	})
-	return &server{t, log, hs.URL}
+	return &server{t, log, hs.URL, hs.CloseClientConnections}
+}
+
+// fill writes pods as large as real ones, all at once.
+func (s *server) fill(n int) {
+	s.t.Helper()
+	note := map[string]string{"app": "web", "note": strings.Repeat("x", 2500)}
+	var wait sync.WaitGroup
+	next := make(chan int)
+	for range 64 {
+		wait.Go(func() {
+			for i := range next {
+				s.pod("a", fmt.Sprintf("p%05d", i), "n1", note)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wait.Wait()
 }
 
 func (s *server) put(obj any, key proto.Key) uint64 {

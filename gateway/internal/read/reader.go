@@ -27,7 +27,7 @@ type Options struct {
 	Open func(key proto.Key, sealed []byte) ([]byte, error)
 
 	Logger *zap.Logger
-	// CacheBytes bounds derived encodings; default 16 MiB.
+	// CacheBytes bounds derived encodings; default 32 MiB.
 	CacheBytes int
 	// PageTTL is how long the pages of one list stay consistent; default 5 minutes.
 	PageTTL time.Duration
@@ -51,7 +51,7 @@ func New(o Options) *Reader {
 		o.Logger = zap.NewNop()
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 16 << 20
+		o.CacheBytes = 32 << 20
 	}
 	if o.PageTTL == 0 {
 		o.PageTTL = 5 * time.Minute

@@ -1,0 +1,214 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"kubus.dev/gateway/internal/auth"
+	"kubus.dev/proto"
+	"kubus.dev/proto/bustest"
+	"kubus.dev/proto/statelog"
+)
+
+func openLog(t *testing.T) *statelog.Log {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	conn := bustest.Start(t)
+	views := statelog.OpenViews(ctx, conn, zap.NewNop())
+	log, err := statelog.OpenLog(ctx, conn, views, 1, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := views.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func put(t *testing.T, log *statelog.Log, group, resource string, obj metav1.Object) proto.Key {
+	t.Helper()
+	data, err := json.Marshal(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := proto.Key{GroupResource: proto.GroupResource{Group: group, Resource: resource}, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	if _, err := log.Commit(t.Context(), statelog.Write{Key: key, Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func meta(ns, name string, labels map[string]string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: ns, Name: name, Labels: labels}
+}
+
+func rule(verb, resource string) []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{{Verbs: []string{verb}, APIGroups: []string{""}, Resources: []string{resource}}}
+}
+
+func request(u user.Info, verb, ns, resource, name string) authorizer.AttributesRecord {
+	r, sub, _ := strings.Cut(resource, "/")
+	return authorizer.AttributesRecord{User: u, Verb: verb, Namespace: ns, Resource: r, Subresource: sub, Name: name, APIVersion: "v1", ResourceRequest: true}
+}
+
+func TestRolesDecideAndChangesCountAtOnce(t *testing.T) {
+	log := openLog(t)
+	a := auth.NewAuthorizer(auth.NewRules(log.View))
+	const g = "rbac.authorization.k8s.io"
+	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "reader", nil), Rules: rule("get", "pods")})
+	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "sum", nil), AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"part": "yes"}}}}})
+	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "part", map[string]string{"part": "yes"}), Rules: rule("list", "nodes")})
+	put(t, log, g, "roles", &rbacv1.Role{ObjectMeta: meta("a", "writer", nil), Rules: rule("create", "pods")})
+	put(t, log, g, "clusterrolebindings", &rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "readers", nil), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "reader"}, Subjects: []rbacv1.Subject{{Kind: "Group", Name: "devs"}}})
+	put(t, log, g, "clusterrolebindings", &rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "sums", nil), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "sum"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "ann"}}})
+	writers := put(t, log, g, "rolebindings", &rbacv1.RoleBinding{ObjectMeta: meta("a", "writers", nil), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "writer"}, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "bot"}}})
+	put(t, log, g, "rolebindings", &rbacv1.RoleBinding{ObjectMeta: meta("a", "broken", nil), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "missing"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "ann"}}})
+
+	ann := &user.DefaultInfo{Name: "ann", Groups: []string{"devs"}}
+	bot := &user.DefaultInfo{Name: "system:serviceaccount:a:bot"}
+	otherBot := &user.DefaultInfo{Name: "system:serviceaccount:b:bot"}
+	master := &user.DefaultInfo{Name: "x", Groups: []string{user.SystemPrivilegedGroup}}
+	for name, c := range map[string]struct {
+		r      authorizer.AttributesRecord
+		want   bool
+		reason string
+	}{
+		"a group's cluster role, everywhere":       {request(ann, "get", "b", "pods", "x"), true, `RBAC: allowed by ClusterRoleBinding "readers" of ClusterRole "reader" to Group "devs"`},
+		"not another verb":                         {request(ann, "delete", "b", "pods", "x"), false, ""},
+		"not a subresource":                        {request(ann, "get", "b", "pods/log", "x"), false, ""},
+		"an aggregated role":                       {request(ann, "list", "", "nodes", ""), true, `to User "ann"`},
+		"a service account's role":                 {request(bot, "create", "a", "pods", ""), true, `RBAC: allowed by RoleBinding "writers/a" of Role "writer" to ServiceAccount "bot/a"`},
+		"not in another namespace":                 {request(bot, "create", "b", "pods", ""), false, ""},
+		"not another namespace's account":          {request(otherBot, "create", "a", "pods", ""), false, ""},
+		"a missing role is said":                   {request(ann, "create", "a", "pods", ""), false, `RBAC: role.rbac.authorization.k8s.io "missing" not found`},
+		"masters may everything":                   {request(master, "destroy", "a", "worlds", ""), true, ""},
+		"nobody knows this user":                   {request(&user.DefaultInfo{Name: "eve"}, "get", "a", "pods", "x"), false, ""},
+		"a user named as the group gets no rights": {request(&user.DefaultInfo{Name: "devs"}, "get", "a", "pods", "x"), false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision, reason, err := a.Authorize(t.Context(), c.r)
+			if (decision == authorizer.DecisionAllow) != c.want || !strings.Contains(reason, c.reason) || err != nil {
+				t.Errorf("got %v %q %v, want %v %q", decision, reason, err, c.want, c.reason)
+			}
+		})
+	}
+	e := log.View(writers.GroupResource).Get(writers.GroupResource, "a", "writers")
+	if _, err := log.Commit(t.Context(), statelog.Write{Key: writers, Expect: e.Revision(), Data: e.Data(), Delete: true}); err != nil {
+		t.Fatal(err)
+	}
+	if decision, _, _ := a.Authorize(t.Context(), request(bot, "create", "a", "pods", "")); decision == authorizer.DecisionAllow {
+		t.Error("a deleted binding still counts")
+	}
+}
+
+func TestANodeGetsWhatItsPodsNeed(t *testing.T) {
+	log := openLog(t)
+	pods := proto.GroupResource{Resource: "pods"}
+	log.View(pods).AddIndex(pods, "spec.nodeName", func(e *statelog.Entry) []string {
+		pod, err := statelog.Decode[corev1.Pod](e)
+		if err != nil {
+			return nil
+		}
+		return []string{pod.Spec.NodeName}
+	})
+	a := auth.NewAuthorizer(auth.NewRules(log.View))
+	put(t, log, "", "pods", &corev1.Pod{ObjectMeta: meta("a", "p", nil), Spec: corev1.PodSpec{
+		NodeName: "n1", ServiceAccountName: "sa", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
+		Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}}},
+	}})
+	node := func(name string) user.Info {
+		return &user.DefaultInfo{Name: "system:node:" + name, Groups: []string{user.NodesGroup}}
+	}
+	own, err := fields.ParseSelector("spec.nodeName=n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := request(node("n1"), "watch", "", "pods", "")
+	mine.FieldSelectorRequirements = own.Requirements()
+	theirs := request(node("n2"), "watch", "", "pods", "")
+	theirs.FieldSelectorRequirements = own.Requirements()
+	for name, c := range map[string]struct {
+		r      authorizer.AttributesRecord
+		want   bool
+		reason string
+	}{
+		"the pull secret of its pod":      {request(node("n1"), "get", "a", "secrets", "pull"), true, ""},
+		"not from another node":           {request(node("n2"), "get", "a", "secrets", "pull"), false, "no relationship found between node 'n2' and this object"},
+		"not another secret":              {request(node("n1"), "get", "a", "secrets", "other"), false, "no relationship found"},
+		"not all secrets":                 {request(node("n1"), "list", "a", "secrets", ""), false, "No Object name found"},
+		"not in another namespace":        {request(node("n1"), "get", "b", "secrets", "pull"), false, "no relationship found"},
+		"not to write it":                 {request(node("n1"), "update", "a", "secrets", "pull"), false, "can only read resources of this type"},
+		"watching the config map by name": {request(node("n1"), "watch", "a", "configmaps", "cm"), true, ""},
+		"a token of its pod's account":    {request(node("n1"), "create", "a", "serviceaccounts/token", "sa"), true, ""},
+		"not of another account":          {request(node("n1"), "create", "a", "serviceaccounts/token", "admin"), false, "no relationship found"},
+		"its own pods":                    {mine, true, ""},
+		"not another node's pods":         {theirs, false, "can only list/watch pods with spec.nodeName field selector"},
+		"its pod by name":                 {request(node("n1"), "get", "a", "pods", "p"), true, ""},
+		"not another's pod by name":       {request(node("n2"), "get", "a", "pods", "p"), false, "no relationship found"},
+		"its own node":                    {request(node("n1"), "get", "", "nodes", "n1"), true, ""},
+		"not all nodes":                   {request(node("n1"), "list", "", "nodes", ""), false, "node 'n1' cannot read all nodes, only its own Node object"},
+		"services, as every node":         {request(node("n1"), "list", "", "services", ""), true, ""},
+		"not deployments":                 {request(node("n1"), "list", "", "deployments", ""), false, ""},
+		"a node without a name":           {request(&user.DefaultInfo{Name: "x", Groups: []string{user.NodesGroup}}, "list", "", "services", ""), false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision, reason, err := a.Authorize(t.Context(), c.r)
+			if (decision == authorizer.DecisionAllow) != c.want || !strings.Contains(reason, c.reason) || err != nil {
+				t.Errorf("got %v %q %v, want %v %q", decision, reason, err, c.want, c.reason)
+			}
+		})
+	}
+}
+
+func TestADecisionDoesNotSlowDownWithTheNumberOfBindings(t *testing.T) {
+	log := openLog(t)
+	a := auth.NewAuthorizer(auth.NewRules(log.View))
+	const g = "rbac.authorization.k8s.io"
+	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "reader", nil), Rules: rule("get", "pods")})
+	for i := range 300 {
+		put(t, log, g, "clusterrolebindings", &rbacv1.ClusterRoleBinding{ObjectMeta: meta("", fmt.Sprint("b", i), nil), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "reader"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: fmt.Sprint("u", i)}}})
+	}
+	r := request(&user.DefaultInfo{Name: "u250"}, "get", "a", "pods", "x")
+	result := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			if decision, _, _ := a.Authorize(b.Context(), r); decision != authorizer.DecisionAllow {
+				b.Fatal("refused")
+			}
+		}
+	})
+	if per := time.Duration(result.NsPerOp()); per > time.Millisecond {
+		t.Errorf("a decision among 300 bindings takes %v", per)
+	} else {
+		t.Log("a decision takes", per)
+	}
+}
+
+func TestWhoIsLetInWithoutCredentials(t *testing.T) {
+	noTokens := authenticator.TokenFunc(func(context.Context, string) (*authenticator.Response, bool, error) { return nil, false, nil })
+	a := auth.NewAuthenticator(nil, noTokens)
+	for path, want := range map[string]string{"/healthz": user.Anonymous, "/livez/ping": user.Anonymous, "/readyz": user.Anonymous, "/version": "", "/api/v1/pods": "", "/healthzx": ""} {
+		resp, ok, err := a.Requests.AuthenticateRequest(httptest.NewRequest(http.MethodGet, path, nil))
+		switch {
+		case want == "" && ok:
+			t.Errorf("%s: let in as %s", path, resp.User.GetName())
+		case want != "" && (!ok || err != nil || resp.User.GetName() != want):
+			t.Errorf("%s: got %v, %v", path, ok, err)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package service_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+	"k8s.io/kubernetes/pkg/apis/core"
+
+	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/gateway/internal/service"
+	"kubus.dev/proto"
+	"kubus.dev/proto/bustest"
+	"kubus.dev/proto/statelog"
+)
+
+type world struct {
+	t     *testing.T
+	log   *statelog.Log
+	hooks *service.Hooks
+}
+
+var gr = proto.GroupResource{Resource: "services"}
+
+func start(t *testing.T, cidr string, first, last int) *world {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	conn := bustest.Start(t)
+	views := statelog.OpenViews(ctx, conn, zap.NewNop())
+	log, err := statelog.OpenLog(ctx, conn, views, 1, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := views.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	hooks, err := service.New(service.Options{View: log.View(gr), CIDR: netip.MustParsePrefix(cidr), FirstPort: first, LastPort: last})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{t, log, hooks}
+}
+
+// create does what the storage does with a new Service.
+func (w *world) create(svc *core.Service) error {
+	svc.Namespace = "a"
+	finish, err := w.hooks.BeginCreate(w.t.Context(), svc, false)
+	if err != nil {
+		return err
+	}
+	err = w.commit(svc, 0)
+	finish(err == nil)
+	return err
+}
+
+func (w *world) commit(svc *core.Service, expect uint64) error {
+	kind := resource.Of(gr)
+	data, err := kind.Encode(svc)
+	if err != nil {
+		return err
+	}
+	_, err = w.log.Commit(w.t.Context(), statelog.Write{Key: kind.Key("a", svc.Name), Expect: expect, Data: data})
+	return err
+}
+
+func (w *world) update(old, svc *core.Service) error {
+	finish, err := w.hooks.BeginUpdate(w.t.Context(), svc, old, false)
+	if err != nil {
+		return err
+	}
+	err = w.commit(svc, w.log.View(gr).Get(gr, "a", svc.Name).Revision())
+	finish(err == nil)
+	return err
+}
+
+func (w *world) remove(name string) {
+	w.t.Helper()
+	e := w.log.View(gr).Get(gr, "a", name)
+	if _, err := w.log.Commit(w.t.Context(), statelog.Write{Key: e.Key(), Expect: e.Revision(), Data: e.Data(), Delete: true}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func svc(name string, kind core.ServiceType, ports ...core.ServicePort) *core.Service {
+	s := &core.Service{Spec: core.ServiceSpec{Type: kind, Ports: ports, Selector: map[string]string{"a": "b"}}}
+	s.Name = name
+	return s
+}
+
+func TestConcurrentCreatesNeverShareAnAddressAndTheRangeIsUsedUp(t *testing.T) {
+	w := start(t, "10.1.0.0/26", 30000, 30010)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	owners := map[string]string{}
+	for i := range 62 {
+		wait.Go(func() {
+			s := svc(fmt.Sprint("s", i), core.ServiceTypeClusterIP)
+			if err := w.create(s); err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if other, taken := owners[s.Spec.ClusterIP]; taken {
+				t.Errorf("%s belongs to %s and %s", s.Spec.ClusterIP, other, s.Name)
+			}
+			owners[s.Spec.ClusterIP] = s.Name
+		})
+	}
+	wait.Wait()
+	err := w.create(svc("late", core.ServiceTypeClusterIP))
+	if err == nil || !strings.Contains(err.Error(), "range is full") {
+		t.Errorf("got %v, want a full range", err)
+	}
+	w.remove("s7")
+	if err := w.create(svc("late", core.ServiceTypeClusterIP)); err != nil {
+		t.Errorf("a deleted Service's address is not free: %v", err)
+	}
+}
+
+func TestAddressesAndPortsThatAreAskedFor(t *testing.T) {
+	w := start(t, "10.1.0.0/24", 30000, 30100)
+	port := func(n, nodePort int32) core.ServicePort {
+		return core.ServicePort{Name: fmt.Sprint("p", n), Port: n, Protocol: core.ProtocolTCP, NodePort: nodePort}
+	}
+	first := svc("first", core.ServiceTypeNodePort, port(80, 30001))
+	first.Spec.ClusterIP = "10.1.0.10"
+	if err := w.create(first); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		ip   string
+		port int32
+		want string
+	}{
+		"a taken address":     {"10.1.0.10", 0, "failed to allocate IP 10.1.0.10: provided IP is already allocated"},
+		"an address outside":  {"10.2.0.1", 0, "the provided IP (10.2.0.1) is not in the valid range. The range of valid IPs is 10.1.0.0/24"},
+		"the network itself":  {"10.1.0.0", 0, "is not in the valid range"},
+		"the last address":    {"10.1.0.255", 0, "is not in the valid range"},
+		"a taken port":        {"", 30001, "provided port is already allocated"},
+		"a port out of range": {"", 80, "provided port is not in the valid range. The range of valid ports is 30000-30100"},
+		"an IPv6 address":     {"fd00::1", 0, "IPv6 is not configured on this cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := svc("x", core.ServiceTypeNodePort, port(80, c.port))
+			s.Spec.ClusterIP = c.ip
+			if err := w.create(s); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+	// What failed has left nothing behind.
+	second := svc("second", core.ServiceTypeNodePort, port(80, 30002))
+	second.Spec.ClusterIP = "10.1.0.11"
+	if err := w.create(second); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheSamePortOfTwoProtocolsSharesANodePort(t *testing.T) {
+	w := start(t, "10.1.0.0/24", 30000, 30100)
+	s := svc("dns", core.ServiceTypeNodePort,
+		core.ServicePort{Name: "udp", Port: 53, Protocol: core.ProtocolUDP}, core.ServicePort{Name: "tcp", Port: 53, Protocol: core.ProtocolTCP})
+	if err := w.create(s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Spec.Ports[0].NodePort == 0 || s.Spec.Ports[0].NodePort != s.Spec.Ports[1].NodePort {
+		t.Errorf("got %+v", s.Spec.Ports)
+	}
+}
+
+func TestUpdatesKeepGiveAndFree(t *testing.T) {
+	w := start(t, "10.1.0.0/24", 30000, 30100)
+	s := svc("s", core.ServiceTypeClusterIP, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
+	if err := w.create(s); err != nil {
+		t.Fatal(err)
+	}
+	// The YAML of the creation again, now as NodePort.
+	again := svc("s", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
+	if err := w.update(s, again); err != nil {
+		t.Fatal(err)
+	}
+	port := again.Spec.Ports[0].NodePort
+	if again.Spec.ClusterIP != s.Spec.ClusterIP || port == 0 {
+		t.Fatalf("got %+v", again.Spec)
+	}
+	third := svc("s", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 8080, Protocol: core.ProtocolTCP})
+	if err := w.update(again, third); err != nil || third.Spec.Ports[0].NodePort != port {
+		t.Fatalf("the node port changed: %+v, %v", third.Spec.Ports, err)
+	}
+	external := svc("s", core.ServiceTypeExternalName)
+	external.Spec.ExternalName = "example.com"
+	if err := w.update(third, external); err != nil {
+		t.Fatal(err)
+	}
+	other := svc("other", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP, NodePort: port})
+	other.Spec.ClusterIP = s.Spec.ClusterIP
+	if err := w.create(other); err != nil {
+		t.Errorf("what an ExternalName Service gave up is not free: %v", err)
+	}
+	back := svc("s", core.ServiceTypeClusterIP, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
+	if err := w.update(external, back); err != nil || back.Spec.ClusterIP == "" || back.Spec.ClusterIP == s.Spec.ClusterIP {
+		t.Errorf("got %s, %v", back.Spec.ClusterIP, err)
+	}
+}
+
+func TestADryRunTakesNothing(t *testing.T) {
+	w := start(t, "10.1.0.0/30", 30000, 30000)
+	for range 5 {
+		s := svc("s", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
+		if _, err := w.hooks.BeginCreate(t.Context(), s, true); err != nil {
+			t.Fatal(err)
+		}
+		if s.Spec.ClusterIP == "" || s.Spec.Ports[0].NodePort != 30000 {
+			out, _ := json.Marshal(s.Spec)
+			t.Errorf("got %s", out)
+		}
+	}
+}
+
+func TestHeadlessServicesGetNoAddress(t *testing.T) {
+	w := start(t, "10.1.0.0/24", 30000, 30100)
+	s := svc("s", core.ServiceTypeClusterIP)
+	s.Spec.ClusterIP, s.Spec.ClusterIPs = core.ClusterIPNone, []string{core.ClusterIPNone}
+	if err := w.create(s); err != nil || s.Spec.ClusterIP != core.ClusterIPNone || len(s.Spec.IPFamilies) != 1 {
+		t.Errorf("got %+v, %v", s.Spec, err)
+	}
+	s = svc("t", core.ServiceTypeClusterIP)
+	s.Spec.Selector = nil
+	s.Spec.ClusterIP, s.Spec.ClusterIPs = core.ClusterIPNone, []string{core.ClusterIPNone}
+	if err := w.create(s); err != nil || len(s.Spec.IPFamilies) != 2 {
+		t.Errorf("without a selector both families are named: got %+v, %v", s.Spec, err)
+	}
+}
