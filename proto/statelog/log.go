@@ -62,12 +62,33 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 			return nil, err
 		}
 	}
+	conn.OnReconnect(func() { l.remake(ctx) })
 	for _, s := range proto.StateStreams() {
 		view := views.Stream(s)
 		l.committers[s.Name] = newCommitter(ctx, l, view)
 		l.barriers[s.Name] = &barrier{log: l, stream: s.Name}
 	}
 	return l, nil
+}
+
+// remake makes the streams in memory again, which are gone when their server was.
+func (l *Log) remake(ctx context.Context) {
+	for _, s := range proto.Streams() {
+		if !s.Memory {
+			continue
+		}
+		for wait := 20 * time.Millisecond; ctx.Err() == nil && l.conn.Connected(); wait = min(2*wait, time.Second) {
+			err := l.conn.EnsureStream(ctx, s, l.replicas)
+			if err == nil {
+				break
+			}
+			l.log.Debug("making a stream again", zap.String("stream", s.Name), zap.Error(err))
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+		}
+	}
 }
 
 // Views gives the views of this process.

@@ -33,7 +33,11 @@ type Subscriber interface {
 	Catalog(catalog *Catalog)
 }
 
-const rediscover = 2 * time.Second // after a discovery that failed
+// Waits after a discovery that failed, doubling.
+const (
+	rediscoverFirst = 50 * time.Millisecond
+	rediscoverMost  = 5 * time.Second
+)
 
 // Feed follows all collections.
 type Feed struct {
@@ -109,9 +113,10 @@ func (f *Feed) signal(ctx context.Context, gr proto.GroupResource, changed chan<
 func (f *Feed) discoverAll(ctx context.Context, group *errgroup.Group, changed <-chan struct{}) error {
 	followed := map[proto.GroupResource]context.CancelFunc{}
 	var first sync.WaitGroup
+	wait := rediscoverFirst
 	for start := true; ; {
 		catalog, err := discover(ctx, f.read)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && wait > rediscoverMost/4 {
 			f.logger.Warn("discovering what the API serves", zap.Error(err))
 		}
 		if catalog != nil {
@@ -152,7 +157,9 @@ func (f *Feed) discoverAll(ctx context.Context, group *errgroup.Group, changed <
 		}
 		var retry <-chan time.Time
 		if err != nil {
-			retry = time.After(rediscover)
+			retry, wait = time.After(wait), min(2*wait, rediscoverMost)
+		} else {
+			wait = rediscoverFirst
 		}
 		select {
 		case <-ctx.Done():
