@@ -128,7 +128,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.events = report.NewEvents(cfg.Node, a.api, log)
 	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
-	a.services = source.NewServices()
+	a.services = source.NewServices(a.store, log)
 	tokens := source.NewTokens(a.api)
 	runner := probe.NewRunner(rt)
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })

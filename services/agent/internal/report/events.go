@@ -47,6 +47,7 @@ type Events struct {
 	pending []*event
 	known   map[eventKey]*event
 	budget  map[types.UID]*budget
+	stamp   int64 // of the last Event's name; names never repeat
 }
 
 type eventKey struct {
@@ -102,12 +103,13 @@ func (e *Events) record(ref corev1.ObjectReference, namespace, eventType, reason
 	}
 	ev := e.known[key]
 	if ev == nil {
+		e.stamp = max(e.stamp+1, now.UnixNano())
 		if len(e.known) >= remembered {
 			e.forgetOldest()
 		}
 		ev = &event{key: key, event: corev1.Event{
 			TypeMeta:            metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-			ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, now.UnixNano())},
+			ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, e.stamp)},
 			InvolvedObject:      ref,
 			Reason:              reason,
 			Message:             message,

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -117,7 +118,7 @@ func (m *Manager) downwardFiles(pod *corev1.Pod, items []corev1.DownwardAPIVolum
 	return nil
 }
 
-func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, p *corev1.ProjectedVolumeSource, a downward.Addresses) (content, error) {
+func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, dir string, p *corev1.ProjectedVolumeSource, a downward.Addresses) (content, error) {
 	c := content{files: map[string]File{}}
 	def := mode(p.DefaultMode, defaultMode)
 	for i := range p.Sources {
@@ -131,7 +132,7 @@ func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, p *core
 		case s.DownwardAPI != nil:
 			err = m.downwardFiles(pod, s.DownwardAPI.Items, def, a, c.files)
 		case s.ServiceAccountToken != nil:
-			err = m.tokenFile(ctx, pod, s.ServiceAccountToken, def, &c)
+			err = m.tokenFile(ctx, pod, dir, s.ServiceAccountToken, def, &c)
 		default:
 			err = fmt.Errorf("projected source %d is of a kind that this node does not support", i)
 		}
@@ -144,14 +145,20 @@ func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, p *core
 
 const defaultTokenSeconds = 3600
 
-func (m *Manager) tokenFile(ctx context.Context, pod *corev1.Pod, s *corev1.ServiceAccountTokenProjection, def fs.FileMode, c *content) error {
+func (m *Manager) tokenFile(ctx context.Context, pod *corev1.Pod, dir string, s *corev1.ServiceAccountTokenProjection, def fs.FileMode, c *content) error {
 	seconds := int64(defaultTokenSeconds)
 	if s.ExpirationSeconds != nil {
 		seconds = *s.ExpirationSeconds
 	}
 	value, renewAt, err := m.Tokens.Token(ctx, pod, s.Audience, seconds)
 	if err != nil {
-		return err
+		var refused apierrors.APIStatus
+		now := time.Now()
+		old, ok := keptToken(tokenPath(dir, s.Path), now)
+		if !ok || errors.As(err, &refused) && refused.Status().Code < 500 {
+			return err
+		}
+		value, renewAt = old, now.Add(30*time.Second)
 	}
 	f := File{Data: []byte(value), Mode: def, UID: -1}
 	if uid, ok := commonUser(pod); ok {

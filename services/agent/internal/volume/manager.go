@@ -92,7 +92,7 @@ func (m *Manager) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, 
 		err = m.downwardFiles(pod, v.DownwardAPI.Items, mode(v.DownwardAPI.DefaultMode, defaultMode), a, c.files)
 	case v.Projected != nil:
 		kind = "projected"
-		c, err = m.projectedContent(ctx, pod, v.Projected, a)
+		c, err = m.projectedContent(ctx, pod, m.dir(pod.UID, kind, v.Name), v.Projected, a)
 	default:
 		return "", time.Time{}, errors.New("this node does not support volumes of this kind")
 	}
