@@ -1,0 +1,97 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func newPod(name, uid, node string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(uid), ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}}},
+		Spec:       corev1.PodSpec{NodeName: node},
+	}
+}
+
+func TestHandlersHearEachChangeAndIndexesFollow(t *testing.T) {
+	t.Parallel()
+	world := NewWorld()
+	var heard []string
+	name := func(p *corev1.Pod) string {
+		if p == nil {
+			return "-"
+		}
+		return p.Name + "@" + p.Spec.NodeName
+	}
+	world.Pods.Handle(func(old, new *corev1.Pod) { heard = append(heard, name(old)+">"+name(new)) })
+	world.Pods.Put(1, newPod("a", "1", "n"))
+	world.Pods.Put(2, newPod("a", "1", "m"))
+	if len(world.Pods.ByIndex(ByNode, "n")) != 0 || len(world.Pods.ByIndex(ByNode, "m")) != 1 || len(world.Pods.ByIndex(ByOrphanage, "default")) != 1 {
+		t.Error("the indexes do not follow")
+	}
+	if world.Pods.Get("default", "a").ManagedFields != nil {
+		t.Error("managedFields are kept")
+	}
+	world.Pods.Drop(3, "default", "a")
+	world.Pods.Drop(4, "default", "a")
+	if got, want := fmt.Sprint(heard), "[->a@n a@n>a@m a@m>-]"; got != want {
+		t.Errorf("heard %s, want %s", got, want)
+	}
+	if len(world.Pods.List("")) != 0 || len(world.Pods.ByIndex(ByNode, "m")) != 0 {
+		t.Error("the object is still there")
+	}
+}
+
+func TestAReplacedObjectIsHeardOfAsGoneAndNew(t *testing.T) {
+	t.Parallel()
+	world := NewWorld()
+	changes := 0
+	world.Pods.Handle(func(old, new *corev1.Pod) {
+		if old != nil && new != nil {
+			t.Error("heard of a change")
+		}
+		changes++
+	})
+	world.Pods.Put(1, newPod("a", "1", "n"))
+	other := newPod("a", "1", "n")
+	other.UID = "another"
+	world.Pods.Put(2, other)
+	if changes != 3 {
+		t.Errorf("heard of %d changes, want 3", changes)
+	}
+}
+
+func TestWaitingForOwnWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := NewWorld()
+		done := make(chan error, 2)
+		go func() { done <- world.Pods.WaitRevision(t.Context(), 5) }()
+		go func() {
+			done <- world.Pods.WaitFor(t.Context(), "default", "a", func(p *corev1.Pod) bool { return p == nil })
+		}()
+		synctest.Wait()
+		if len(done) != 1 {
+			t.Fatal("what is absent already was waited for, or what is not there was not")
+		}
+		world.Pods.Put(4, newPod("a", "1", "n"))
+		synctest.Wait()
+		if len(done) != 1 {
+			t.Fatal("returned before the revision")
+		}
+		world.Pods.Put(6, newPod("b", "1", "n"))
+		synctest.Wait()
+		if len(done) != 2 {
+			t.Fatal("did not return after the revision")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := world.Pods.WaitRevision(ctx, 100); err == nil || len(world.Pods.waiters) != 0 {
+			t.Errorf("after its context ended: %v, %d waiters left", err, len(world.Pods.waiters))
+		}
+	})
+}

@@ -1,0 +1,65 @@
+package intake
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func taken(t *testing.T, q *queue, limit int) (subjects string) {
+	t.Helper()
+	reports, err := q.take(t.Context(), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range reports {
+		subjects += r.subject + string(r.data) + " "
+	}
+	return subjects
+}
+
+func TestTheNewestReportOfASubjectWinsAndKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	q.put(&report{subject: "a", data: []byte("1")})
+	q.put(&report{subject: "b", data: []byte("1")})
+	q.put(&report{subject: "a", data: []byte("2")})
+	if got := taken(t, q, 10); got != "a2 b1 " {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestASubjectThatReportsAllTheTimeDoesNotStarveOthers(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	for _, subject := range []string{"flapping", "b", "c"} {
+		q.put(&report{subject: subject})
+	}
+	got := ""
+	for range 3 {
+		got += taken(t, q, 1)
+		q.put(&report{subject: "flapping"})
+	}
+	if got != "flapping b c " {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestARetryGivesWayToANewerReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		q.again(ctx, &report{subject: "a", data: []byte("old")}, time.Second)
+		q.put(&report{subject: "a", data: []byte("new")})
+		time.Sleep(2 * time.Second)
+		if got := taken(t, q, 10); got != "anew " {
+			t.Errorf("got %q", got)
+		}
+		q.again(ctx, &report{subject: "a", data: []byte("old")}, time.Second)
+		if got := taken(t, q, 10); got != "aold " {
+			t.Errorf("got %q", got)
+		}
+	})
+}
