@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -161,15 +162,17 @@ func (c *cache[T, P]) get(ctx context.Context, key types.NamespacedName) (*T, er
 		return c.answer(key, value)
 	}
 	c.mu.Unlock()
-	value, err := apiclient.Get[T](ctx, c.api, c.path(key.Namespace)+"/"+key.Name)
+	kept := new(T)
+	haveKept := load(c.store.objectFile(c.resource, key.Namespace, key.Name), kept) == nil
+	value, err := c.ask(ctx, key, haveKept)
 	if err != nil && !apierrors.IsNotFound(err) {
-		if kept := new(T); load(c.store.objectFile(c.resource, key.Namespace, key.Name), kept) == nil {
-			c.log.Info("the API does not answer, using the kept copy", zap.String("kind", c.resource),
-				zap.String("namespace", key.Namespace), zap.String("name", key.Name), zap.Error(err))
-			c.follow(key)
-			return kept, nil
+		if !haveKept || ctx.Err() != nil {
+			return nil, err
 		}
-		return nil, err
+		c.log.Info("the API does not answer, using the kept copy", zap.String("kind", c.resource),
+			zap.String("namespace", key.Namespace), zap.String("name", key.Name), zap.Error(err))
+		c.follow(key)
+		return kept, nil
 	}
 	if err != nil {
 		value = nil
@@ -182,6 +185,18 @@ func (c *cache[T, P]) get(ctx context.Context, key types.NamespacedName) (*T, er
 	c.keep(key, value)
 	c.follow(key)
 	return c.answer(key, value)
+}
+
+// patience is how long a kept copy waits for a newer answer.
+const patience = 2 * time.Second
+
+func (c *cache[T, P]) ask(ctx context.Context, key types.NamespacedName, hasty bool) (*T, error) {
+	if hasty {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	return apiclient.Get[T](ctx, c.api, c.path(key.Namespace)+"/"+key.Name)
 }
 
 func (c *cache[T, P]) answer(key types.NamespacedName, value *T) (*T, error) {

@@ -2,7 +2,6 @@ package volume
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -143,22 +142,28 @@ func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, dir str
 	return c, nil
 }
 
-const defaultTokenSeconds = 3600
+const (
+	defaultTokenSeconds = 3600
+	renewRetry          = 30 * time.Second
+)
 
 func (m *Manager) tokenFile(ctx context.Context, pod *corev1.Pod, dir string, s *corev1.ServiceAccountTokenProjection, def fs.FileMode, c *content) error {
 	seconds := int64(defaultTokenSeconds)
 	if s.ExpirationSeconds != nil {
 		seconds = *s.ExpirationSeconds
 	}
-	value, renewAt, err := m.Tokens.Token(ctx, pod, s.Audience, seconds)
-	if err != nil {
-		var refused apierrors.APIStatus
-		now := time.Now()
-		old, ok := keptToken(tokenPath(dir, s.Path), now)
-		if !ok || errors.As(err, &refused) && refused.Status().Code < 500 {
+	now := time.Now()
+	old := keptToken(tokenPath(dir, s.Path))
+	value, renewAt := old.value, old.renewAt
+	if !now.Before(old.renewAt) {
+		var err error
+		value, renewAt, err = m.Tokens.Token(ctx, pod, s.Audience, seconds)
+		if err != nil && now.Before(old.expires) {
+			value, renewAt, err = old.value, now.Add(renewRetry), nil
+		}
+		if err != nil {
 			return err
 		}
-		value, renewAt = old, now.Add(30*time.Second)
 	}
 	f := File{Data: []byte(value), Mode: def, UID: -1}
 	if uid, ok := commonUser(pod); ok {
