@@ -46,6 +46,7 @@ func TestAKeyAddedWhileItRunsRunsAgainAndNeverTwiceAtOnce(t *testing.T) {
 		q.Add("a")
 		q.Add("a")
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if got := seen(); len(got) != 2 || most != 1 {
 			t.Fatalf("reconciled %d times with %d at once, want 2 and 1", len(got), most)
 		}
@@ -67,6 +68,7 @@ func TestFailuresBackOffAndSuccessForgets(t *testing.T) {
 		})
 		q.Add("a")
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		want := []time.Duration{0, 5 * time.Millisecond, 15 * time.Millisecond, 35 * time.Millisecond}
 		if len(at) != len(want) {
 			t.Fatalf("ran at %v, want %v", at, want)
