@@ -127,7 +127,7 @@ func (c *Controller) createSome(ctx context.Context, set *appsv1.ReplicaSet, cou
 	if len(set.Spec.Template.Labels) == 0 {
 		return errors.New("unable to create pods, no labels")
 	}
-	requests, names, err := creations(set, count)
+	requests, names, err := creations(set, count, func(name string) bool { return c.world.Pods.Get(set.Namespace, name) != nil })
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,8 @@ func (c *Controller) revisionOf(ctx context.Context, namespace, name string) uin
 	return write.Revision(body)
 }
 
-func creations(set *appsv1.ReplicaSet, count int) (requests []apiclient.Request, names []string, err error) {
+// creations are requests for pods with names that are not taken.
+func creations(set *appsv1.ReplicaSet, count int, taken func(string) bool) (requests []apiclient.Request, names []string, err error) {
 	prefix := set.Name + "-"
 	if len(validation.NameIsDNSSubdomain(prefix, true)) != 0 {
 		prefix = set.Name
@@ -193,8 +194,13 @@ func creations(set *appsv1.ReplicaSet, count int) (requests []apiclient.Request,
 	base := prefix[:min(len(prefix), 63-5)] // as the API shortens a generateName
 	template := podFrom(set, prefix)
 	path := write.Path("", "v1", set.Namespace, "pods")
-	for range count {
+	chosen := make(map[string]bool, count)
+	for len(names) < count {
 		template.Name = base + rand.String(5)
+		if chosen[template.Name] || taken(template.Name) {
+			continue
+		}
+		chosen[template.Name] = true
 		request, err := write.Create(path, template)
 		if err != nil {
 			return nil, nil, err

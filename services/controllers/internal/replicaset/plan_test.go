@@ -177,7 +177,8 @@ func TestStatusCountsAndConditions(t *testing.T) {
 
 func TestPodsGetTheirNamesHereAndKeepTheGeneratedPrefix(t *testing.T) {
 	t.Parallel()
-	requests, made, err := creations(newSet(3), 3)
+	refused := 0
+	requests, made, err := creations(newSet(3), 3, func(string) bool { refused++; return refused == 1 })
 	if err != nil || len(requests) != 3 {
 		t.Fatalf("got %d, %v", len(requests), err)
 	}
