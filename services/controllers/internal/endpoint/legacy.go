@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Endpoints are deprecated, and kept for those who still read them.
+
 package endpoint
 
 import (

@@ -1,14 +1,15 @@
+//lint:file-ignore SA1019 Endpoints are deprecated, and kept for those who still read them.
+
 package mirror
 
 import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"context"
-
-	"golang.org/x/sync/errgroup"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
