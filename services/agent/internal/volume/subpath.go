@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
@@ -58,21 +59,30 @@ func openBeneath(root, sub string) (int, error) {
 	}
 }
 
+// mkdirBeneath makes the folders of sub that are missing, with the volume's own mode.
 func mkdirBeneath(root, sub string) error {
-	mode := fs.FileMode(0o750)
-	if info, err := os.Stat(root); err == nil {
-		mode = info.Mode().Perm()
-	}
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return fmt.Errorf("failed to create subPath directory: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	if err := r.MkdirAll(sub, mode); err != nil {
-		return fmt.Errorf("failed to create subPath directory: %w", err)
+	mode := fs.FileMode(0o750)
+	if info, err := r.Stat("."); err == nil {
+		mode = info.Mode() & (fs.ModePerm | fs.ModeSetgid)
 	}
-	if err := r.Chmod(sub, mode); err != nil {
-		return fmt.Errorf("failed to create subPath directory: %w", err)
+	made := ""
+	for part := range strings.SplitSeq(filepath.Clean(sub), "/") {
+		made = filepath.Join(made, part)
+		err := r.Mkdir(made, mode.Perm())
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = r.Chmod(made, mode) // whatever our umask is
+		}
+		if err != nil {
+			return fmt.Errorf("failed to create subPath directory: %w", err)
+		}
 	}
 	return nil
 }
