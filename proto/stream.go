@@ -97,5 +97,9 @@ const (
 	OperationDelete = "delete"
 )
 
+// GoneTTL is how long the report of a pod's end stays, so that REPORTS does not
+// keep every pod there ever was. It bounds how long the status service may be away.
+const GoneTTL = 6 * time.Hour
+
 // TombstoneTTL is how long a deletion stays in the log: well beyond any watch window.
 const TombstoneTTL = time.Hour

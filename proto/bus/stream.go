@@ -39,10 +39,10 @@ func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) e
 		cfg.Discard = jetstream.DiscardNew
 		cfg.DenyDelete = true
 		cfg.DenyPurge = true
-		cfg.AllowMsgTTL = true
 		cfg.AllowAtomicPublish = true
 	}
 	if s.State || s.LastPerSubject {
+		cfg.AllowMsgTTL = true
 		cfg.MaxMsgsPerSubject = 1
 	}
 	if s.Async && cfg.Replicas == 1 && !s.Memory {

@@ -36,7 +36,8 @@ type Pods struct {
 }
 
 type entry struct {
-	report message.PodReport
+	report message.PodReport // its names only
+	gone   bool
 	data   []byte
 	dirty  bool
 }
@@ -69,6 +70,7 @@ func (p *Pods) Status(pod *corev1.Pod, status *corev1.PodStatus, gone bool) erro
 		return nil
 	}
 	e.report.Namespace, e.report.Name = pod.Namespace, pod.Name
+	e.gone = gone
 	e.data, e.dirty = data, true
 	p.kick()
 	return nil
@@ -145,6 +147,7 @@ func (p *Pods) Run(ctx context.Context) error {
 type outgoing struct {
 	subject string
 	data    []byte
+	header  bus.Header
 	entry   *entry // nil: the node
 }
 
@@ -153,12 +156,16 @@ func (p *Pods) flush(ctx context.Context) bool {
 	p.mu.Lock()
 	var out []outgoing
 	if p.dirty {
-		out = append(out, outgoing{proto.NodeReportSubject(p.node), p.own, nil})
+		out = append(out, outgoing{subject: proto.NodeReportSubject(p.node), data: p.own})
 		p.dirty = false
 	}
 	for _, e := range p.pods {
 		if e.dirty {
-			out = append(out, outgoing{proto.PodReportSubject(p.node, e.report.Namespace, e.report.Name), e.data, e})
+			o := outgoing{subject: proto.PodReportSubject(p.node, e.report.Namespace, e.report.Name), data: e.data, entry: e}
+			if e.gone {
+				o.header = bus.Header{bus.HeaderTTL: {proto.GoneTTL.String()}}
+			}
+			out = append(out, o)
 			e.dirty = false
 		}
 	}
@@ -177,7 +184,7 @@ func (p *Pods) flush(ctx context.Context) bool {
 			defer func() { <-limit }()
 			one, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
-			_, failed[i] = p.out.PublishStream(one, out[i].subject, out[i].data, nil)
+			_, failed[i] = p.out.PublishStream(one, out[i].subject, out[i].data, out[i].header)
 		}()
 	}
 	wg.Wait()
