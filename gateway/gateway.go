@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/kubernetes/pkg/capabilities"
 
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
@@ -66,6 +67,9 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 		}
 	}()
 	upstreamlog.Use(p.Logger)
+	// As kube-apiserver's --allow-privileged: whether a namespace's pods may be
+	// privileged is for admission to say, not for validation.
+	capabilities.Setup(true, 0)
 	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
