@@ -3,6 +3,7 @@ package read
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -103,6 +104,8 @@ type collection struct {
 	gv   schema.GroupVersion
 	view *statelog.View
 	enc  *encoder
+
+	watchers atomic.Int64
 }
 
 func (r *Reader) collection(kind *resource.Kind, gv schema.GroupVersion) *collection {

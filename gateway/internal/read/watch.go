@@ -22,6 +22,15 @@ const writeLimit = 30 * time.Second
 // watchBatch is how many bytes are gathered before they are written.
 const watchBatch = 128 << 10
 
+// With many watchers of one collection, each waits a little between two writes, so
+// that a burst of changes reaches it in fewer and larger ones. A change after a
+// pause is sent at once, and few watchers never wait.
+const (
+	manyWatchers = 32
+	watcherShare = 40 * time.Microsecond // of the pause, for each watcher
+	longestPause = 20 * time.Millisecond
+)
+
 // watcher is one watch request.
 type watcher struct {
 	c     *collection
@@ -32,6 +41,7 @@ type watcher struct {
 	rc        *http.ResponseController
 	buf       []byte
 	bookmarks bool
+	written   time.Time // when the last write ended
 }
 
 // watch serves a watch until its time is over, the client leaves, or it falls
@@ -65,6 +75,8 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 		}
 		begin = initial.Revision()
 	}
+	c.watchers.Add(1)
+	defer c.watchers.Add(-1)
 	wr.follow(ctx, begin)
 	return nil
 }
@@ -159,11 +171,34 @@ func (wr *watcher) follow(ctx context.Context, after uint64) {
 		}
 		select {
 		case <-changed:
+			if !wr.pace(ctx) {
+				return
+			}
 		case <-bookmark:
 			due = true
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// pace waits until this watcher may write again; false when the watch is over.
+func (wr *watcher) pace(ctx context.Context) bool {
+	watchers := wr.c.watchers.Load()
+	if watchers < manyWatchers {
+		return true
+	}
+	pause := min(time.Duration(watchers)*watcherShare, longestPause) - time.Since(wr.written)
+	if pause <= 0 {
+		return true
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -226,6 +261,7 @@ func (wr *watcher) flush() bool {
 		return false
 	}
 	_ = wr.rc.SetWriteDeadline(time.Time{})
+	wr.written = time.Now()
 	return true
 }
 
