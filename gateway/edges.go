@@ -94,7 +94,7 @@ func (g *Gateway) serviceHooks() (map[proto.GroupResource]storage.Hooks, error) 
 	if err != nil {
 		return nil, fmt.Errorf("nodePorts: %w", err)
 	}
-	hooks, err := service.New(service.Options{View: g.state.View(gr), CIDR: cidr, FirstPort: first, LastPort: last})
+	hooks, err := service.New(service.Options{View: g.state.View(gr), CIDR: cidr, FirstPort: first, LastPort: last, Fences: g.state})
 	if err != nil {
 		return nil, err
 	}

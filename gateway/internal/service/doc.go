@@ -5,9 +5,11 @@
 // There is no allocation record. The Services themselves, found through indexes of
 // the view, say what is taken; what a write in progress has chosen is held in
 // memory until the write is in the view or has failed. So nothing can leak, and
-// nothing needs repair after a crash. Within one gateway no two Services ever own
-// the same address or port. Two gateways that choose the same one at the same
-// moment are not kept apart.
+// nothing needs repair after a crash. Gateways take turns by a fence of the state
+// log, which costs a Service that needs something two small writes. No two
+// Services ever own the same address or port, except if a gateway that held the
+// fence comes to life again after half a minute's standstill between its choice
+// and its write.
 //
 // Start with New.
 package service

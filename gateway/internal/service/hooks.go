@@ -21,12 +21,14 @@ type Options struct {
 	CIDR      netip.Prefix   // IPv4
 	FirstPort int
 	LastPort  int
+	Fences    Fences // nil: there is no other gateway
 }
 
 // Hooks run around writes of Services.
 type Hooks struct {
 	o    Options
 	pool *pool
+	lock *lock
 }
 
 // New registers the index on the view.
@@ -39,12 +41,12 @@ func New(o Options) (*Hooks, error) {
 	}
 	o.CIDR = o.CIDR.Masked()
 	o.View.AddIndex(services, allocated, allocatedOf)
-	return &Hooks{o: o, pool: &pool{view: o.View, claims: map[string]bool{}}}, nil
+	return &Hooks{o: o, pool: &pool{view: o.View, claims: map[string]bool{}}, lock: newLock(o.Fences, o.View)}, nil
 }
 
 // BeginCreate completes a new Service. The finish function is called once, when
 // the write is done or has failed.
-func (h *Hooks) BeginCreate(_ context.Context, obj runtime.Object, dryRun bool) (func(bool), error) {
+func (h *Hooks) BeginCreate(ctx context.Context, obj runtime.Object, dryRun bool) (func(bool), error) {
 	svc, ok := obj.(*core.Service)
 	if !ok {
 		return nil, apierrors.NewInternalError(fmt.Errorf("a hook of Services was given a %T", obj))
@@ -52,7 +54,7 @@ func (h *Hooks) BeginCreate(_ context.Context, obj runtime.Object, dryRun bool) 
 	if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 {
 		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 	}
-	return h.transaction(dryRun, func(c *claim) error {
+	return h.transaction(ctx, dryRun, func(c *claim) error {
 		if err := initFamilies(svc, nil); err != nil {
 			return err
 		}
@@ -72,7 +74,7 @@ func (h *Hooks) BeginCreate(_ context.Context, obj runtime.Object, dryRun bool) 
 }
 
 // BeginUpdate completes a changed Service.
-func (h *Hooks) BeginUpdate(_ context.Context, obj, oldObj runtime.Object, dryRun bool) (func(bool), error) {
+func (h *Hooks) BeginUpdate(ctx context.Context, obj, oldObj runtime.Object, dryRun bool) (func(bool), error) {
 	svc, ok := obj.(*core.Service)
 	old, okOld := oldObj.(*core.Service)
 	if !ok || !okOld {
@@ -80,7 +82,7 @@ func (h *Hooks) BeginUpdate(_ context.Context, obj, oldObj runtime.Object, dryRu
 	}
 	keepAllocated(svc, old)
 	alignClusterIPs(svc, old)
-	return h.transaction(dryRun, func(c *claim) error {
+	return h.transaction(ctx, dryRun, func(c *claim) error {
 		if err := initFamilies(svc, old); err != nil {
 			return err
 		}
@@ -101,9 +103,16 @@ func (h *Hooks) BeginUpdate(_ context.Context, obj, oldObj runtime.Object, dryRu
 	})
 }
 
-func (h *Hooks) transaction(dryRun bool, allocate func(*claim) error) (func(bool), error) {
-	c := &claim{pool: h.pool}
-	if err := allocate(c); err != nil {
+func (h *Hooks) transaction(ctx context.Context, dryRun bool, allocate func(*claim) error) (func(bool), error) {
+	c := &claim{pool: h.pool, ctx: ctx}
+	if !dryRun {
+		c.lock = h.lock
+	}
+	err := allocate(c)
+	if c.err != nil {
+		err = apierrors.NewServiceUnavailable(c.err.Error())
+	}
+	if err != nil {
 		c.end()
 		return nil, err
 	}

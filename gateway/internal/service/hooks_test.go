@@ -15,6 +15,7 @@ import (
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/service"
 	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
 	"kubus.dev/proto/statelog"
 )
@@ -29,9 +30,14 @@ var gr = proto.GroupResource{Resource: "services"}
 
 func start(t *testing.T, cidr string, first, last int) *world {
 	t.Helper()
+	return startOver(t, bustest.Start(t), cidr, first, last)
+}
+
+// startOver is one more gateway's hooks.
+func startOver(t *testing.T, conn *bus.Conn, cidr string, first, last int) *world {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	conn := bustest.Start(t)
 	views := statelog.OpenViews(ctx, conn, zap.NewNop())
 	log, err := statelog.OpenLog(ctx, conn, views, 1, zap.NewNop())
 	if err != nil {
@@ -40,7 +46,7 @@ func start(t *testing.T, cidr string, first, last int) *world {
 	if err := views.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := service.New(service.Options{View: log.View(gr), CIDR: netip.MustParsePrefix(cidr), FirstPort: first, LastPort: last})
+	hooks, err := service.New(service.Options{View: log.View(gr), CIDR: netip.MustParsePrefix(cidr), FirstPort: first, LastPort: last, Fences: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +127,43 @@ func TestConcurrentCreatesNeverShareAnAddressAndTheRangeIsUsedUp(t *testing.T) {
 	w.remove("s7")
 	if err := w.create(svc("late", core.ServiceTypeClusterIP)); err != nil {
 		t.Errorf("a deleted Service's address is not free: %v", err)
+	}
+}
+
+func TestSeveralGatewaysNeverGiveTheSameAddress(t *testing.T) {
+	conn := bustest.Start(t)
+	gateways := []*world{startOver(t, conn, "10.1.0.0/26", 30000, 30010), startOver(t, conn, "10.1.0.0/26", 30000, 30010), startOver(t, conn, "10.1.0.0/26", 30000, 30010)}
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	owners := map[string]string{}
+	asked := 0
+	for i := range 57 {
+		wait.Go(func() {
+			s := svc(fmt.Sprint("s", i), core.ServiceTypeClusterIP)
+			if i < 6 {
+				s.Spec.ClusterIP = "10.1.0.7" // all ask for the same: one gets it
+			}
+			err := gateways[i%3].create(s)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				if i >= 6 || !strings.Contains(err.Error(), "already allocated") {
+					t.Error(err)
+				}
+				return
+			}
+			if i < 6 {
+				asked++
+			}
+			if other, taken := owners[s.Spec.ClusterIP]; taken {
+				t.Errorf("%s belongs to %s and %s", s.Spec.ClusterIP, other, s.Name)
+			}
+			owners[s.Spec.ClusterIP] = s.Name
+		})
+	}
+	wait.Wait()
+	if asked > 1 {
+		t.Errorf("%d Services got the one address that they asked for", asked)
 	}
 }
 

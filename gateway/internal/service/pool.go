@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"strconv"
@@ -117,11 +118,27 @@ func (p *pool) within(first, count int, value func(int) string) (int, bool) {
 // claim is what one write has taken.
 type claim struct {
 	pool   *pool
+	lock   *lock // nil for a dry run, which needs no turn
+	ctx    context.Context
+	locked bool
+	err    error // why there is no turn; nothing can be taken then
 	values []string
 }
 
+// turn makes sure that no other gateway chooses now.
+func (c *claim) turn() bool {
+	if c.lock == nil || c.locked {
+		return true
+	}
+	if c.err == nil {
+		c.err = c.lock.enter(c.ctx)
+	}
+	c.locked = c.err == nil
+	return c.locked
+}
+
 func (c *claim) take(value string) bool {
-	if !c.pool.take(value) {
+	if !c.turn() || !c.pool.take(value) {
 		return false
 	}
 	c.values = append(c.values, value)
@@ -129,6 +146,9 @@ func (c *claim) take(value string) bool {
 }
 
 func (c *claim) any(count, lower int, value func(int) string) (int, bool) {
+	if !c.turn() {
+		return 0, false
+	}
 	i, ok := c.pool.any(count, lower, value)
 	if ok {
 		c.values = append(c.values, value(i))
@@ -138,4 +158,10 @@ func (c *claim) any(count, lower int, value func(int) string) (int, bool) {
 
 // end gives back what was claimed: after a failure nobody owns it, after a
 // success the view says who does.
-func (c *claim) end() { c.pool.release(c.values) }
+func (c *claim) end() {
+	c.pool.release(c.values)
+	if c.locked {
+		c.locked = false
+		c.lock.leave(c.ctx)
+	}
+}
