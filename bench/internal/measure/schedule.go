@@ -26,6 +26,7 @@ func schedule(ctx context.Context, e *Env) (Result, error) {
 		return Result{}, err
 	}
 	defer nodes.remove()
+	defer e.removePods(ctx, ns)
 
 	replicas := e.amount(2000)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
@@ -93,6 +94,30 @@ func schedule(ctx context.Context, e *Env) (Result, error) {
 		"all_bound_ms":    float64(all.Milliseconds()),
 		"after_create_ms": float64(bound[len(bound)-1].Sub(created[len(created)-1]).Milliseconds()),
 	}}, nil
+}
+
+// removePods removes the Deployment and its pods at once: no agent would ever
+// report them stopped.
+func (e *Env) removePods(ctx context.Context, ns string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	options := fields{"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+	for _, path := range []string{"/apis/apps/v1/namespaces/" + ns + "/deployments", "/apis/apps/v1/namespaces/" + ns + "/replicasets"} {
+		if _, err := e.admin.Do(ctx, http.MethodDelete, path, options); err != nil {
+			e.Log("removing %s: %v", path, err)
+		}
+	}
+	pods := "/api/v1/namespaces/" + ns + "/pods"
+	err := e.until(ctx, 2*time.Minute, func() (bool, error) {
+		if _, err := e.admin.Do(ctx, http.MethodDelete, pods, options); err != nil {
+			return false, err
+		}
+		data, err := e.admin.Do(ctx, http.MethodGet, pods+"?limit=1", nil)
+		return bytes.Contains(data, []byte(`"items":[]`)), err
+	})
+	if err != nil {
+		e.Log("removing the pods of %s: %v", ns, err)
+	}
 }
 
 // fleet is nodes without agents, kept Ready by status and Lease as a kubelet does.
