@@ -3,6 +3,7 @@
 package change
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -74,7 +75,7 @@ func (r *Reader) Read(m *bus.StreamMsg) (*Event, error) {
 		return nil, nil // fences and barriers
 	}
 	entry := statelog.NewEntry(key, m.Seq, m.Data, false)
-	verb := r.verb(m, entry.Meta().UID)
+	verb := r.verb(m, uid(entry))
 	data := entry.JSON()
 	if key.GroupResource == secrets {
 		if data, err = open(data); err != nil {
@@ -122,6 +123,24 @@ func (r *Reader) verb(m *bus.StreamMsg, uid string) string {
 	}
 	return Modified
 }
+
+// uid gives the object's uid. It stands near the start of the metadata of most
+// objects, so that the rest need not be parsed.
+func uid(e *statelog.Entry) string {
+	at, _ := e.Splice()
+	data := e.Data()[at:]
+	i := bytes.Index(data, uidKey)
+	if i < 0 || bytes.Contains(data[:i], ownersKey) { // an owner's comes first
+		return e.Meta().UID
+	}
+	data = data[i+len(uidKey):]
+	return string(data[:max(0, bytes.IndexByte(data, '"'))])
+}
+
+var (
+	uidKey    = []byte(`"uid":"`)
+	ownersKey = []byte(`"ownerReferences"`)
+)
 
 func (r *Reader) remember(m *bus.StreamMsg) {
 	r.tombs[m.Subject] = tomb{m.Seq, m.Time}
