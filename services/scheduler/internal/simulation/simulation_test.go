@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,17 +248,36 @@ func randomEvents(t *testing.T, seed uint64, steps int) {
 			time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
 		}
 	}
-	w.answer, w.latency = nil, nil
+	lat.stop()
 	time.Sleep(10 * time.Minute)
 	w.settle()
 	w.checkAwake()
 	w.checkRoom()
 }
 
-type sync64 struct{ r *rand.Rand }
+// sync64 is randomness that several goroutines share; over turns it off.
+type sync64 struct {
+	mu   sync.Mutex
+	r    *rand.Rand
+	over bool
+}
 
-func (s *sync64) n(n int) int         { return s.r.IntN(n) }
-func (s *sync64) next() time.Duration { return time.Duration(s.r.IntN(500)) * time.Millisecond }
+func (s *sync64) n(n int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return n - 1
+	}
+	return s.r.IntN(n)
+}
+
+func (s *sync64) next() time.Duration { return time.Duration(s.n(500)) * time.Millisecond }
+
+func (s *sync64) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
 
 func pick(pods map[string]*shape.Pod, r *rand.Rand) *shape.Pod {
 	if len(pods) == 0 {

@@ -1,0 +1,153 @@
+package shape
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"runtime"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// full is a pod as the API server stores it.
+func full(name string, change ...func(*corev1.Pod)) *corev1.Pod {
+	yes, priority := true, int32(7)
+	p := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "u-1", CreationTimestamp: metav1.NewTime(time.Unix(1700000000, 0)),
+			OwnerReferences: []metav1.OwnerReference{{UID: "other"}, {UID: "rs", Controller: &yes}}},
+		Spec: corev1.PodSpec{
+			SchedulerName: "default-scheduler", Priority: &priority,
+			NodeSelector: map[string]string{"disk": "ssd"},
+			Tolerations:  []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}},
+			Containers: []corev1.Container{{
+				Name: "c", Image: "image:1", Env: []corev1.EnvVar{{Name: "A", Value: `quoted "x" {`}},
+				Ports:        []corev1.ContainerPort{{ContainerPort: 80, HostPort: 8080}},
+				Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("250m"), "memory": resource.MustParse("1Gi"), "example.com/gpu": resource.MustParse("2")}},
+				VolumeMounts: []corev1.VolumeMount{{Name: "kube-api-access-" + name, MountPath: "/var/run"}},
+			}},
+			Volumes: []corev1.Volume{{Name: "kube-api-access-" + name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{}}}},
+		},
+	}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+func parse(t *testing.T, table *Table, p *corev1.Pod) *Pod {
+	t.Helper()
+	data, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := table.Parse(data, 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestParseReadsWhatMatters(t *testing.T) {
+	table := NewTable()
+	got := parse(t, table, full("a", func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: "PodScheduled", Status: "False", Reason: "Unschedulable", Message: "why"}}
+	}))
+	want := &Pod{Namespace: "default", Name: "a", UID: "u-1", Owner: "rs", Created: time.Unix(1700000000, 0).UTC(), Revision: 42,
+		Unscheduled: Condition{"Unschedulable", "why"}, Shape: got.Shape}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	s := got.Shape
+	if s.Requests.MilliCPU != 250 || s.Requests.Memory != 1<<30 || s.Requests.Scalar("example.com/gpu") != 2 || s.Priority != 7 ||
+		len(s.Ports) != 1 || s.Ports[0] != (Port{"0.0.0.0", "TCP", 8080}) || len(s.Tolerations) != 1 || len(s.Missing) != 0 {
+		t.Errorf("shape %+v", s)
+	}
+}
+
+// The shape read from the few members that are kept is that of the whole pod.
+func TestParseAgreesWithTheWholePod(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	table := NewTable()
+	for i, change := range []func(*corev1.Pod){
+		func(*corev1.Pod) {},
+		func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "i", RestartPolicy: &always, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("3")}}}}
+		},
+		func(p *corev1.Pod) { p.Spec.Overhead = corev1.ResourceList{"memory": resource.MustParse("64Mi")} },
+		func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} },
+		func(p *corev1.Pod) {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}})
+		},
+		func(p *corev1.Pod) {
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{WhenUnsatisfiable: corev1.DoNotSchedule, TopologyKey: "zone"}}
+		},
+		func(p *corev1.Pod) {
+			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "zone"}}}}
+		},
+		func(p *corev1.Pod) { p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "x"}} },
+		func(p *corev1.Pod) {
+			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"n1"}}}}}}}}
+		},
+	} {
+		p := full(fmt.Sprint("p", i), change)
+		got, want := *parse(t, table, p).Shape, *New(p)
+		got.required, want.required = want.required, got.required // compiled selectors have no equality
+		want.required = got.required
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("change %d: got %+v\nwant %+v", i, got, want)
+		}
+	}
+}
+
+func TestPodsOfOneTemplateShareAShapeAndOthersDoNot(t *testing.T) {
+	table := NewTable()
+	a, b := parse(t, table, full("a")), parse(t, table, full("b"))
+	if a.Shape != b.Shape {
+		t.Error("two pods that differ in name and token volume have two shapes")
+	}
+	c := parse(t, table, full("c", func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests["cpu"] = resource.MustParse("251m") }))
+	if c.Shape == a.Shape {
+		t.Error("a pod with another request has the same shape")
+	}
+	bound := parse(t, table, full("a", func(p *corev1.Pod) { p.Spec.NodeName = "n"; p.Status.Phase = corev1.PodRunning }))
+	if bound.Shape != a.Shape || bound.NodeName != "n" || bound.Pending() || !bound.Occupies() {
+		t.Errorf("the bound version reads %+v", bound)
+	}
+	runtime.KeepAlive(c)
+}
+
+func TestShapesThatNobodyUsesAreForgotten(t *testing.T) {
+	table := NewTable()
+	for i := range 100 {
+		parse(t, table, full("p", func(p *corev1.Pod) { p.Spec.NodeSelector["n"] = fmt.Sprint(i) }))
+	}
+	for deadline := time.Now().Add(10 * time.Second); table.Len() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d shapes are still held", table.Len())
+		}
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	data, err := json.Marshal(full("a"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	table := NewTable()
+	keep, _ := table.Parse(data, 1)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if _, err := table.Parse(data, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+	runtime.KeepAlive(keep)
+}
