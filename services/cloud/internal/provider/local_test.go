@@ -57,7 +57,7 @@ func TestBalanceTakesTheReadyNodes(t *testing.T) {
 
 func TestAPortBelongsToTheOldestService(t *testing.T) {
 	nodes := []*corev1.Node{aNode("a", "10.0.0.1")}
-	services := []*corev1.Service{aService("young", 0, 443, 80), aService("old", time.Hour, 80), aService("other", 0, 443)}
+	services := []*corev1.Service{aService("young", 0, 443, 80), aService("old", time.Hour, 80), aService("other", -time.Hour, 443)}
 	got, err := Local{}.Balance(t.Context(), services, nodes)
 	if err != nil {
 		t.Fatal(err)
