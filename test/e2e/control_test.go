@@ -126,7 +126,7 @@ func TestTwoClustersRunSideBySide(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m = append(m, c.dir, s.Instance, strings.ToUpper(s.Instance))
+		m = append(m, traces(c.dir, s.Instance)...)
 	}
 	for _, c := range []*cluster{a, b} {
 		c.run(t, "create", "deployment", "web", "--image="+images.Address+"/web:v1", "--replicas=2")

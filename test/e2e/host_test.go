@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,6 +22,12 @@ type host map[string][]string
 // marks tell our own traces from those of whoever else works on the machine; used
 // where CI has not promised that we are alone.
 type marks []string
+
+// traces are the marks of one instance: links and chains carry a hash of its id.
+func traces(dir, instance string) marks {
+	sum := sha256.Sum256([]byte(instance))
+	return marks{dir, "kubus-" + instance, "/run/kubus/" + instance, hex.EncodeToString(sum[:3])}
+}
 
 func (m marks) ours(line string) bool {
 	if promised() {

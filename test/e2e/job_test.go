@@ -93,7 +93,7 @@ func (j *job) marks(t *testing.T) marks {
 	if err != nil {
 		t.Fatalf("status: %v %+v", err, s)
 	}
-	return marks{j.dir, s.Instance, strings.ToUpper(s.Instance)}
+	return traces(j.dir, s.Instance)
 }
 
 func (j *job) up(t *testing.T) {
