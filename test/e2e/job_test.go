@@ -298,7 +298,7 @@ func (j *job) fromPod(t *testing.T) {
 	pod := j.one(t, "app=web")
 	for _, name := range []string{j.clusterIP(t), "web", "web.default", "web.default.svc.cluster.local"} {
 		eventually(t, 10*time.Second, name+" answers in a pod", func() error {
-			out, err := j.try("exec", pod, "--", "wget", "-q", "-T", "3", "-O", "-", "http://"+name+"/")
+			out, err := j.try("exec", pod, "--", "/web", "-get", "http://"+name+"/")
 			if err == nil && !strings.Contains(out, "hello") {
 				err = fmt.Errorf("it says something else")
 			}
@@ -308,12 +308,14 @@ func (j *job) fromPod(t *testing.T) {
 			return nil
 		})
 	}
-	if out, err := j.try("exec", pod, "--", "nslookup", "nothing.default.svc.cluster.local"); err == nil || !strings.Contains(out, "NXDOMAIN") {
+	if out, err := j.try("exec", pod, "--", "/web", "-get", "http://nothing/"); err == nil || !strings.Contains(out, "no such host") {
 		t.Errorf("a name that does not exist: %v\n%s", err, out)
 	}
-	token := `wget -q -T 5 -O - --no-check-certificate --header "Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)" https://kubernetes.default/version`
-	if out, err := j.try("exec", pod, "--", "sh", "-c", token); err != nil || !strings.Contains(out, "gitVersion") {
+	if out, err := j.try("exec", pod, "--", "/web", "-get", "https://kubernetes.default/version"); err != nil || !strings.Contains(out, "gitVersion") {
 		t.Errorf("the API from a pod: %v\n%s", err, out)
+	}
+	if out, err := j.try("exec", pod, "--", "/web", "-get", "https://kubernetes.default/api/v1/secrets"); err == nil || !strings.Contains(out, "system:serviceaccount:default:default") {
+		t.Errorf("Secrets by a pod that has no right to them: %v\n%s", err, out)
 	}
 }
 

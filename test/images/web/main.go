@@ -8,14 +8,21 @@
 //	/exit?code= ends the process
 //	/stream     one line a second until the client leaves
 //
+// With -get it is a client: it fetches one page, over HTTPS as the pod's
+// ServiceAccount, and ends. (Debian's static busybox cannot resolve names: its C
+// library wants plug-ins that the image has not.)
+//
 // On SIGTERM it goes on serving for -drain, since rules on other nodes may still
 // lead here, then finishes what is in hand.
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -30,10 +37,51 @@ import (
 func main() {
 	listen := flag.String("listen", ":8080", "address to serve on")
 	drain := flag.Duration("drain", 2*time.Second, "how long to go on serving after SIGTERM")
+	page := flag.String("get", "", "fetch this page and end")
 	flag.Parse()
-	if err := run(*listen, *drain); err != nil {
+	err := error(nil)
+	if *page != "" {
+		err = get(*page)
+	} else {
+		err = run(*listen, *drain)
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+const serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount/"
+
+func get(page string) error {
+	req, err := http.NewRequest(http.MethodGet, page, nil)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: 5 * time.Second}
+	if req.URL.Scheme == "https" {
+		token, err := os.ReadFile(serviceAccount + "token")
+		if err != nil {
+			return err
+		}
+		ca, err := os.ReadFile(serviceAccount + "ca.crt")
+		if err != nil {
+			return err
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(ca)
+		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+		req.Header.Set("Authorization", "Bearer "+string(token))
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(os.Stdout, resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", page, resp.Status)
+	}
+	return err
 }
 
 type site struct {
