@@ -25,6 +25,7 @@ import (
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/gateway/internal/upstreamlog"
+	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
@@ -138,6 +139,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	overBus, err := apiclient.Serve(requests, g.conn, onBus{g})
 	if err != nil {
 		return fmt.Errorf("gateway: serving the bus: %w", err)
+	}
+	if err := g.conn.Publish(proto.GatewayHelloSubject, nil); err != nil {
+		return fmt.Errorf("gateway: saying hello: %w", err)
 	}
 	debug.FreeOSMemory() // what the start needed and nothing needs again
 	group, groupCtx := errgroup.WithContext(ctx)

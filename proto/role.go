@@ -45,7 +45,7 @@ func Controllers() []string {
 // Roles of the control plane and of a node named node.
 func Roles(node string) []Role {
 	return []Role{
-		{Name: "gateway", Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "node.*.tunnel", "$JS.API.>"},
+		{Name: "gateway", Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
 			Subscribe: []string{APISubjects, HeartbeatSubjects}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
 		{Name: "controllers", Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES"}},

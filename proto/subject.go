@@ -115,6 +115,10 @@ func ParseAPISubject(subject string) (identity, verb string, err error) {
 	return identity, tokens[2], err
 }
 
+// GatewayHelloSubject: core, never stored; a gateway that begins to answer says so
+// there, so that whoever spoke to the one before notices at once.
+const GatewayHelloSubject = "hello.gateway"
+
 // HeartbeatSubject: core, never stored. See message.Heartbeat.
 func HeartbeatSubject(node string) string { return "heartbeat.node." + Token(node) }
 

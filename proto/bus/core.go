@@ -43,6 +43,21 @@ func (c *Conn) Publish(subject string, data []byte) error {
 	return nil
 }
 
+// Probe sends a core message whose loss is told: when nobody listens on subject, a
+// message for which NobodyListens holds comes to reply.
+func (c *Conn) Probe(subject, reply string, data []byte) error {
+	if err := c.nc.PublishRequest(subject, reply, data); err != nil {
+		return fmt.Errorf("publishing %s: %w", subject, err)
+	}
+	return nil
+}
+
+// NobodyListens tells that the message is the server's word on a Probe or Request
+// that found no listener.
+func (m *Msg) NobodyListens() bool {
+	return len(m.Data) == 0 && m.Header.Get("Status") == "503"
+}
+
 // Request sends a core message and waits for one answer, until ctx ends.
 func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
 	msg, err := c.nc.RequestWithContext(ctx, subject, data)

@@ -24,7 +24,7 @@ func Permissions(r proto.Role) (publish, subscribe []string) {
 		publish = append(publish, "api."+proto.Token(identity)+".>")
 	}
 	subscribe = append(subscribe, r.Subscribe...)
-	subscribe = append(subscribe, own)
+	subscribe = append(subscribe, own, proto.GatewayHelloSubject)
 	for _, stream := range r.Reads {
 		publish = append(publish, readSubjects(stream)...)
 		subscribe = append(subscribe, proto.WatermarkSubject(stream))

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	kubus "kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/message"
 )
@@ -19,8 +20,9 @@ const (
 	Window = 256 << 10
 	// chunk is the most that one frame carries.
 	chunk = 32 << 10
-	// alive: both sides say something at least this often; silence of three
-	// times as long breaks the tunnel.
+	// alive: both sides say something at least this often, and hear at once when
+	// the other is no longer there; silence of three times as long breaks the
+	// tunnel as well.
 	alive = 15 * time.Second
 	// noChannel marks frames that belong to the tunnel as a whole.
 	noChannel = 1 << 16
@@ -37,9 +39,11 @@ func (e *Error) Error() string { return e.Text }
 
 // Tunnel is one side of a tunnel.
 type Tunnel struct {
-	conn *bus.Conn
-	peer string // where our frames go
-	sub  *bus.Subscription
+	conn  *bus.Conn
+	peer  string // where our frames go
+	inbox string // where the peer's frames come
+	sub   *bus.Subscription
+	hello *bus.Subscription // of the side that dialled
 
 	done chan struct{} // closed at the end
 
@@ -56,7 +60,7 @@ type Tunnel struct {
 // refusal is an *Error, nobody there bus.ErrNoResponders.
 func Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.TunnelOpen) (*Tunnel, error) {
 	inbox := conn.NewInbox()
-	t := newTunnel(conn, "")
+	t := newTunnel(conn, "", inbox)
 	sub, err := conn.Subscribe(inbox, "", t.receive)
 	if err != nil {
 		return nil, err
@@ -84,6 +88,11 @@ func Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.Tun
 	t.mu.Lock()
 	t.peer = hello.Inbox
 	t.mu.Unlock()
+	// A gateway that starts says hello: perhaps in place of the one we speak to.
+	if t.hello, err = conn.Subscribe(kubus.GatewayHelloSubject, "", func(*bus.Msg) { t.probe() }); err != nil {
+		t.Close(nil)
+		return nil, err
+	}
 	go t.keepAlive()
 	return t, nil
 }
@@ -107,8 +116,8 @@ func Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) {
 		respond(m, &message.TunnelFrame{Error: "unreadable opening of a tunnel"})
 		return
 	}
-	t := newTunnel(conn, open.Inbox)
 	inbox := conn.NewInbox()
+	t := newTunnel(conn, open.Inbox, inbox)
 	sub, err := conn.Subscribe(inbox, "", t.receive)
 	if err != nil {
 		respond(m, &message.TunnelFrame{Error: "the other side cannot receive: " + err.Error()})
@@ -137,8 +146,8 @@ func respond(m *bus.Msg, f *message.TunnelFrame) {
 	}
 }
 
-func newTunnel(conn *bus.Conn, peer string) *Tunnel {
-	return &Tunnel{conn: conn, peer: peer, done: make(chan struct{}), channels: map[uint32]*Channel{}, heard: time.Now()}
+func newTunnel(conn *bus.Conn, peer, inbox string) *Tunnel {
+	return &Tunnel{conn: conn, peer: peer, inbox: inbox, done: make(chan struct{}), channels: map[uint32]*Channel{}, heard: time.Now()}
 }
 
 // Channel gives a channel; both sides name the same number. The first call makes it.
@@ -203,6 +212,9 @@ func (t *Tunnel) end(err error) {
 	if t.sub != nil {
 		t.sub.Stop()
 	}
+	if t.hello != nil {
+		t.hello.Stop()
+	}
 }
 
 // send is called with the lock held.
@@ -210,7 +222,11 @@ func (t *Tunnel) send(f *message.TunnelFrame) {
 	t.sendSeq++
 	f.Sequence = t.sendSeq
 	data, err := proto.Marshal(f)
-	if err == nil {
+	switch {
+	case err != nil:
+	case f.Channel == noChannel && !f.End:
+		err = t.conn.Probe(t.peer, t.inbox, data)
+	default:
 		err = t.conn.Publish(t.peer, data)
 	}
 	if err != nil {
@@ -218,7 +234,22 @@ func (t *Tunnel) send(f *message.TunnelFrame) {
 	}
 }
 
+// probe asks the server whether the peer is still there.
+func (t *Tunnel) probe() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.send(&message.TunnelFrame{Channel: noChannel})
+	}
+}
+
 func (t *Tunnel) receive(m *bus.Msg) {
+	if m.NobodyListens() {
+		t.mu.Lock()
+		t.end(fmt.Errorf("%w: the other side is gone", ErrBroken))
+		t.mu.Unlock()
+		return
+	}
 	f := &message.TunnelFrame{}
 	if err := proto.Unmarshal(m.Data, f); err != nil {
 		f = &message.TunnelFrame{}

@@ -1,0 +1,57 @@
+package tunneltest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bustest"
+	"kubus.dev/proto/message"
+	"kubus.dev/proto/tunnel"
+)
+
+func TestTheHelloOfAGatewayEndsTheTunnelsToOneThatDied(t *testing.T) {
+	server := bustest.Server(t)
+	dies, user, next := bustest.Connect(t, server), bustest.Connect(t, server), bustest.Connect(t, server)
+	sub, err := tunnel.Serve(t.Context(), dies, "api.x.tunnel", "", func(ctx context.Context, _ *message.TunnelOpen, _ *tunnel.Tunnel) error {
+		<-ctx.Done()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Stop()
+	if err := dies.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tun, err := tunnel.Dial(t.Context(), user, "api.x.tunnel", &message.TunnelOpen{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := user.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	hello := func() {
+		if err := next.Publish(proto.GatewayHelloSubject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hello()
+	select {
+	case <-tun.Done():
+		t.Fatalf("a hello ended a tunnel to a gateway that lives: %v", tun.Err())
+	case <-time.After(100 * time.Millisecond):
+	}
+	_ = dies.Drain() // its connection goes, as that of a killed process
+	hello()
+	select {
+	case <-tun.Done():
+	case <-time.After(5 * time.Second):
+		t.Fatal("the tunnel did not end")
+	}
+	if !errors.Is(tun.Err(), tunnel.ErrBroken) {
+		t.Errorf("got %v, want that it is broken", tun.Err())
+	}
+}
