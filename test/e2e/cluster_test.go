@@ -173,7 +173,7 @@ func (c *cluster) pods(selector, field string) (map[string]string, error) {
 // one gives one pod of a selector.
 func (c *cluster) one(t *testing.T, selector string) string {
 	t.Helper()
-	pods, err := c.pods(selector, ".status.phase")
+	pods, err := c.pods(selector, ".status.phase}{.metadata.deletionTimestamp") // not one that is being deleted
 	if err != nil {
 		t.Fatal(err)
 	}
