@@ -25,7 +25,6 @@ type View struct {
 
 	applied atomic.Uint64
 	ready   chan struct{}
-	failed  atomic.Pointer[error]
 
 	mu          sync.Mutex // guards what follows; held while entries are applied
 	collections sync.Map   // proto.GroupResource → *collection; written under mu

@@ -22,8 +22,7 @@ func main() {
 		os.Stderr.WriteString(err.Error() + "\n")
 		os.Exit(1)
 	}
-	if err := shim.Run(); err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
-		os.Exit(1)
-	}
+	// Run ends the process itself after a shutdown request: what it returns is a failure.
+	os.Stderr.WriteString(shim.Run().Error() + "\n")
+	os.Exit(1)
 }
