@@ -70,9 +70,9 @@ $(BIN)/nats-server: proto/store/go.mod
 	@$(BUILD) -o $@ github.com/nats-io/nats-server/v2
 
 .PHONY: images
-images: ## build the images of the examples and tests, serve them on 127.0.0.1:5000 (until Ctrl-C)
-	@$(BUILD) -o $(BIN)/kubus-test-registry ./test/registry
-	@$(BIN)/kubus-test-registry -listen 127.0.0.1:5000
+images: ## build the images of the examples and serve them on 127.0.0.1:5000 until Ctrl-C
+	@$(BUILD) -o $(BIN)/ ./test/images/web ./test/cmd/kubus-test-registry
+	@exec $(BIN)/kubus-test-registry -listen 127.0.0.1:5000 -web $(BIN)/web
 
 ##@ Check
 
@@ -114,12 +114,12 @@ fix-tidy: ## tidy every go.mod
 
 .PHONY: vet
 vet: ## go vet
-	@for m in $(MODULES); do $(GO) vet -p $(JOBS) $(TAGS) -trimpath ./$$m/...; done
+	@$(GO) vet -p $(JOBS) $(TAGS) -trimpath $(MODULES:%=./%/...)
 
 .PHONY: staticcheck
 staticcheck: ## staticcheck, without the checks that ask for comments of a set form
-	@GOWORK=off $(GO) build -C test/tools -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
-	@for m in $(MODULES); do $(BIN)/staticcheck -tags grpcnotrace ./$$m/...; done
+	@GOWORK=off $(GO) build -C test/tools -trimpath -o $(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@$(BIN)/staticcheck -tags grpcnotrace $(MODULES:%=./%/...)
 
 .PHONY: bench
 bench: build ## the figures of docs/performance.md

@@ -44,7 +44,7 @@ func TestTheHelloOfAGatewayEndsTheTunnelsToOneThatDied(t *testing.T) {
 		t.Fatalf("a hello ended a tunnel to a gateway that lives: %v", tun.Err())
 	case <-time.After(100 * time.Millisecond):
 	}
-	_ = dies.Drain() // its connection goes, as that of a killed process
+	_ = dies.Drain()                                             // its connection goes, as that of a killed process
 	for deadline := time.Now().Add(5 * time.Second); ; hello() { // until the server has seen the connection go
 		select {
 		case <-tun.Done():
