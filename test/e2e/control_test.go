@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,4 +152,96 @@ func TestTwoClustersRunSideBySide(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	unchanged(t, before, m)
+}
+
+// background starts `kubus up` in the foreground of its own process, and stops it with the test.
+func background(t *testing.T, args ...string) (logs *output, pid int) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(*binDir, "kubus"), append([]string{"up"}, args...)...)
+	out, logs := &output{}, &output{}
+	cmd.Stdout, cmd.Stderr = out, logs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	eventually(t, 20*time.Second, "kubus up is up", func() error {
+		if err := contains(out.String(), "Next:"); err != nil {
+			return fmt.Errorf("%w\n%s", err, logs)
+		}
+		return nil
+	})
+	return logs, cmd.Process.Pid
+}
+
+func TestADataDirectoryInUseNamesTheProcess(t *testing.T) {
+	need(t, false, "kubus")
+	dir := filepath.Join(t.TempDir(), "data")
+	args := []string{"--nodes", "0", "--data-dir", dir, "--kubeconfig", filepath.Join(t.TempDir(), "config")}
+	_, pid := background(t, append(args, "--listen", freeAddress(t))...)
+	out, err := command(20*time.Second, filepath.Join(*binDir, "kubus"), append([]string{"up", "--listen", freeAddress(t)}, args...)...)
+	if err == nil || !strings.Contains(out, fmt.Sprintf("in use by process %d", pid)) || !strings.Contains(out, "kubus down") {
+		t.Errorf("got %v, %s", err, out)
+	}
+}
+
+func TestAClusterLivesInAnExternalStore(t *testing.T) {
+	need(t, false, "kubus", "kubectl", "nats-server")
+	address := freeAddress(t)
+	_, port, _ := strings.Cut(address, ":")
+	server := exec.Command(filepath.Join(*binDir, "nats-server"), "-js", "-sd", t.TempDir(), "-a", "127.0.0.1", "-p", port)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	dir, config := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "config")
+	background(t, "--nodes", "0", "--data-dir", dir, "--kubeconfig", config, "--listen", freeAddress(t), "--store", "nats://"+address)
+	c := &cluster{config: config, dir: dir}
+	c.run(t, "create", "configmap", "outside")
+	if _, err := os.Stat(filepath.Join(dir, "store")); !os.IsNotExist(err) {
+		t.Errorf("there is a store of our own: %v", err)
+	}
+	if s, err := c.status(); err != nil {
+		t.Errorf("status: %v, %+v", err, s)
+	}
+}
+
+func TestAFullDiskIsToldBeforeAnythingIsWritten(t *testing.T) {
+	need(t, true, "kubus")
+	small := t.TempDir()
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=8m"); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Unmount(small, 0)
+	out, err := command(20*time.Second, filepath.Join(*binDir, "kubus"), "up", "--nodes", "0", "--data-dir", filepath.Join(small, "data"),
+		"--listen", freeAddress(t), "--kubeconfig", filepath.Join(t.TempDir(), "config"))
+	if err == nil || !strings.Contains(out, "no disk space") || !strings.Contains(out, "--data-dir") {
+		t.Errorf("got %v, %s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(small, "data")); !os.IsNotExist(err) {
+		t.Errorf("something was written: %v", err)
+	}
+}
+
+func TestOneServiceRunsFromTheCommandAndChecksItsConfiguration(t *testing.T) {
+	need(t, false, "kubus")
+	kubus := filepath.Join(*binDir, "kubus")
+	if out, err := command(20*time.Second, kubus, "run", "scheduler", "-check-config"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("wokers: 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := command(20*time.Second, kubus, "run", "scheduler", "-config", bad); err == nil || !strings.Contains(out, "wokers") {
+		t.Errorf("an unknown key: %v\n%s", err, out)
+	}
+	if out, err := command(20*time.Second, kubus, "run", "nothing"); err == nil || !strings.Contains(out, "controllers") {
+		t.Errorf("an unknown service: %v\n%s", err, out)
+	}
 }

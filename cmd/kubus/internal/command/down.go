@@ -116,7 +116,7 @@ func removeAll(ctx context.Context, i *instance.Instance) error {
 		return fmt.Errorf("removing the cluster, call it again when this is cured: %w", err)
 	}
 	if i.Nodes > 0 {
-		if err := i.Unregister(); err != nil {
+		if err := errors.Join(i.Unregister(), i.RestoreSysctls()); err != nil {
 			return err
 		}
 	}

@@ -113,11 +113,16 @@ func up(ctx context.Context, s streams, f upFlags) error {
 
 // prepare writes everything a start needs into the data directory and the kubeconfig.
 func prepare(i *instance.Instance, f upFlags) (file string, current bool, err error) {
+	if i.Nodes > 0 {
+		if err := i.RememberSysctls(); err != nil {
+			return "", false, err
+		}
+	}
 	if err := i.Save(); err != nil {
 		return "", false, err
 	}
 	if i.Nodes > 0 {
-		if err := i.Register(); err != nil {
+		if err := errors.Join(i.Register(), i.EnableSysctls()); err != nil {
 			return "", false, err
 		}
 	}

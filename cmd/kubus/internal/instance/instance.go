@@ -46,6 +46,9 @@ type Instance struct {
 	// Ports we chose ourselves, by purpose.
 	Ports map[string]int `json:"ports"`
 
+	// Sysctls are the host's settings before the first start.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+
 	// Context is the name in kubeconfig files; Kubeconfigs the files it was merged into.
 	Context     string   `json:"context"`
 	Kubeconfigs []string `json:"kubeconfigs,omitempty"`
