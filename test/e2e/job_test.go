@@ -74,6 +74,7 @@ func mainJob(t *testing.T, node, form string) {
 	may("exec and TCP probes act", j.otherProbes)
 	may("bad images, crashes and wrong commands say what is wrong", j.badInput)
 	step("every process may be killed: containers, connections, data and logs live on", j.kill)
+	may("with both keepers killed everything goes on, and up takes it over", j.killKeepers)
 	may("delete -f removes everything of the example", j.delete)
 	step("down leaves nothing running, and up goes on with the data", func(t *testing.T) { j.downAndUp(t, before, m) })
 	step("down --purge leaves the machine as it was", func(t *testing.T) {

@@ -108,6 +108,51 @@ func (j *job) kill(t *testing.T) {
 	j.run(t, "delete", "pods", "-l", "run", "--now")
 }
 
+// killKeepers kills both keepers at once, which leaves everything else running, and
+// lets `kubus up` find it.
+func (j *job) killKeepers(t *testing.T) {
+	before, err := j.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := map[string]int{}
+	for _, p := range before.Services {
+		if strings.HasPrefix(p.Name, "keeper") {
+			defer syscall.Kill(p.PID, syscall.SIGCONT)
+			_ = syscall.Kill(p.PID, syscall.SIGSTOP) // neither may notice the other's end
+		} else {
+			pids[p.Name] = p.PID
+		}
+	}
+	for _, p := range before.Services {
+		if strings.HasPrefix(p.Name, "keeper") {
+			_ = syscall.Kill(p.PID, syscall.SIGKILL)
+		}
+	}
+	out, err := j.makeUp()
+	if err != nil || !strings.Contains(out, "already up") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	eventually(t, 10*time.Second, "the processes are kept again", func() error {
+		after, err := j.status()
+		if err != nil {
+			return err
+		}
+		keepers := 0
+		for _, p := range after.Services {
+			if strings.HasPrefix(p.Name, "keeper") {
+				keepers++
+			} else if p.PID != pids[p.Name] {
+				t.Errorf("%s was started again: %d, now %d", p.Name, pids[p.Name], p.PID)
+			}
+		}
+		if keepers != 2 {
+			return fmt.Errorf("%d keepers", keepers)
+		}
+		return nil
+	})
+}
+
 func (j *job) killOne(t *testing.T, name string) {
 	t.Helper()
 	s, err := j.status()

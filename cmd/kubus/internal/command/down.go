@@ -81,6 +81,9 @@ func down(ctx context.Context, s streams, dir string, purge bool) error {
 
 // stop ends the processes of an instance, then what they ran.
 func stop(ctx context.Context, i *instance.Instance) error {
+	if err := stopOrphans(ctx, i); err != nil {
+		return err
+	}
 	for {
 		pid, _, err := instance.User(i.Dir)
 		if err != nil {

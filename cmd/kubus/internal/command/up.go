@@ -78,6 +78,20 @@ func up(ctx context.Context, s streams, f upFlags) error {
 	if err != nil {
 		return err
 	}
+	if old != nil && f.detach {
+		left, err := orphans(old)
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 { // a new keeper adopts them
+			if err := startKeeper(old); err != nil {
+				return err
+			}
+			for _, r := range left {
+				pid = r.PID
+			}
+		}
+	}
 	if pid != 0 {
 		if !f.detach || old == nil {
 			return &instance.InUseError{Dir: dir, PID: pid}
