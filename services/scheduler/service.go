@@ -63,8 +63,12 @@ func (s *service) run(ctx context.Context) error {
 		group.Go(func() error { return s.alone(ctx) })
 		return group.Wait()
 	}
-	remote := wire.NewRemote(s.client.Bus)
 	if s.cfg.plays(RoleWorker) {
+		remote, stop, err := wire.NewRemote(s.client.Bus)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		group.Go(func() error { return s.work(ctx, remote, remote) })
 	}
 	for role, lead := range map[string]func(context.Context, *message.Fence) error{RoleBroker: s.leadBroker, RolePlanner: s.leadPlanner} {

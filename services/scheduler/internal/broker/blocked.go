@@ -10,7 +10,7 @@ import (
 	"kubus.dev/services/scheduler/internal/plan"
 )
 
-// gains remembers which nodes gained room lately, so that a group that is parked
+// gains remembers which nodes gained room lately, and by which change, so that a group that is parked
 // with an answer from an older picture is not left asleep.
 type gains struct {
 	nodes []gained
@@ -27,21 +27,18 @@ const remembered = 4096
 
 // gain wakes the parked groups for which the nodes have room now. Room is given
 // out once: what a woken pod will take is not offered to the next.
-func (b *Broker) gain(nodes []int32) {
+func (b *Broker) gain(nodes []gained) {
 	if len(nodes) == 0 {
 		return
 	}
-	slices.Sort(nodes)
-	nodes = slices.Compact(nodes)
-	at := b.at()
-	for _, i := range nodes {
-		b.gains.nodes = append(b.gains.nodes, gained{i, at})
-	}
+	b.gains.nodes = append(b.gains.nodes, nodes...)
 	if extra := len(b.gains.nodes) - remembered; extra > 0 {
-		b.gains.lost = b.gains.nodes[extra-1].at
+		for _, e := range b.gains.nodes[:extra] {
+			b.gains.lost.Pods, b.gains.lost.Nodes = max(b.gains.lost.Pods, e.at.Pods), max(b.gains.lost.Nodes, e.at.Nodes)
+		}
 		b.gains.nodes = slices.Delete(b.gains.nodes, 0, extra)
 	}
-	b.offer(b.gains.nodes[len(b.gains.nodes)-min(len(nodes), len(b.gains.nodes)):])
+	b.offer(nodes)
 }
 
 // release offers nodes whose room a worker had counted wrongly. Whatever the
@@ -69,10 +66,12 @@ func (b *Broker) offer(nodes []gained) {
 	if len(parked) == 0 {
 		return
 	}
-	for _, e := range nodes {
-		if int(e.node) >= b.mirror.Slots() {
+	seen := make(map[int32]bool, len(nodes))
+	for _, e := range slices.Backward(nodes) { // the last gain of a node speaks for those before it
+		if seen[e.node] || int(e.node) >= b.mirror.Slots() {
 			continue
 		}
+		seen[e.node] = true
 		room := *b.mirror.Node(e.node)
 		room.Ports = slices.Clone(room.Ports)
 		took := false

@@ -106,12 +106,12 @@ func (b *Broker) Apply(batch feed.Batch) {
 
 // observe applies the batch to the mirror and gives the nodes that can take more
 // than before: all that changed other than by a pod that was put on them.
-func (b *Broker) observe(batch feed.Batch) []int32 {
+func (b *Broker) observe(batch feed.Batch) []gained {
 	if batch.Reset {
 		b.mirror.Apply(batch)
 		return nil // rescan looks at everything
 	}
-	var gained []int32
+	var gains []gained
 	for _, c := range batch.Changes {
 		was, had := int32(0), false
 		if c.Pod != nil {
@@ -123,13 +123,13 @@ func (b *Broker) observe(batch feed.Batch) []int32 {
 		switch {
 		case !ok || len(touched) == 0:
 		case c.Node != nil && !c.Gone:
-			gained = append(gained, touched[0])
+			gains = append(gains, gained{touched[0], plan.Revision{Nodes: c.Revision}})
 		case had:
-			gained = append(gained, was)
+			gains = append(gains, gained{was, plan.Revision{Pods: c.Revision}})
 		}
 	}
 	b.mirror.Apply(feed.Batch{PodRevision: batch.PodRevision, NodeRevision: batch.NodeRevision})
-	return gained
+	return gains
 }
 
 // rescan makes the set of waiting pods equal to the mirror's after a reset, and
@@ -160,12 +160,8 @@ func (b *Broker) track(p *shape.Pod, gone bool) {
 
 func keyOf(p *shape.Pod) key { return key{p.Shape, p.Owner} }
 
-func (b *Broker) at() plan.Revision {
-	return plan.Revision{Pods: b.mirror.PodRevision, Nodes: b.mirror.NodeRevision}
-}
-
 // Take waits for work until ctx ends.
-func (b *Broker) Take(ctx context.Context) (*plan.Eval, error) {
+func (b *Broker) Take(ctx context.Context, _ string) (*plan.Eval, error) {
 	got := make(chan *plan.Eval, 1)
 	cancel := b.Offer(func(e *plan.Eval) { got <- e })
 	select {
@@ -173,7 +169,7 @@ func (b *Broker) Take(ctx context.Context) (*plan.Eval, error) {
 		return e, nil
 	case <-ctx.Done():
 		if !cancel() {
-			b.giveBack((<-got).ID)
+			b.Return((<-got).ID)
 		}
 		return nil, ctx.Err()
 	}
@@ -204,8 +200,8 @@ func (b *Broker) Offer(give func(*plan.Eval)) (cancel func() bool) {
 	}
 }
 
-// giveBack queues an evaluation again that nobody will work on.
-func (b *Broker) giveBack(id uint64) {
+// Return queues an evaluation again that nobody works on.
+func (b *Broker) Return(id uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.finish(id, nil)
@@ -227,7 +223,7 @@ func (b *Broker) dispatch() {
 func (b *Broker) next() *plan.Eval {
 	g := b.ready.pop()
 	b.lastID++
-	e := &plan.Eval{ID: b.lastID, Owner: g.owner, Pods: g.take(plan.MostPods), After: b.at()}
+	e := &plan.Eval{ID: b.lastID, Owner: g.owner, Pods: g.take(plan.MostPods), After: b.mirror.Seen()}
 	l := &lease{groups: []*group{g}}
 	if g.alone(b.mirror) {
 		e.Owner = ""
@@ -243,7 +239,7 @@ func (b *Broker) next() *plan.Eval {
 	id := e.ID
 	l.timer = time.AfterFunc(b.options.Lease, func() {
 		b.options.Logger.Warn("a worker kept an evaluation too long, giving it to another", zap.Uint64("eval", id))
-		b.giveBack(id)
+		b.Return(id)
 	})
 	b.out[id] = l
 	return e

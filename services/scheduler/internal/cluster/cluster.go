@@ -11,6 +11,7 @@ package cluster
 import (
 	"kubus.dev/services/scheduler/internal/feed"
 	"kubus.dev/services/scheduler/internal/node"
+	"kubus.dev/services/scheduler/internal/plan"
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
@@ -33,6 +34,8 @@ type Mirror struct {
 
 	PodRevision  uint64
 	NodeRevision uint64
+	podSeen      uint64
+	nodeSeen     uint64
 }
 
 // record is what is kept of a pod.
@@ -57,6 +60,14 @@ func New() *Mirror {
 
 // Node gives a node by index. The pointer is good until the next Apply.
 func (m *Mirror) Node(i int32) *node.Node { return &m.nodes[i] }
+
+// At is how far the mirror has read the log.
+func (m *Mirror) At() plan.Revision { return plan.Revision{Pods: m.PodRevision, Nodes: m.NodeRevision} }
+
+// Seen is the newest change of each resource that the mirror shows: what to ask of
+// another mirror, which gets there by reading the same changes. At is no such
+// thing; a mirror without a change to read stays where it is.
+func (m *Mirror) Seen() plan.Revision { return plan.Revision{Pods: m.podSeen, Nodes: m.nodeSeen} }
 
 // Index finds a node by name.
 func (m *Mirror) Index(name string) (int32, bool) {
@@ -129,6 +140,11 @@ func (m *Mirror) Apply(b feed.Batch) {
 // ApplyOne takes over one change, for owners that look between the changes of a
 // batch. They finish with Apply of the batch without its changes.
 func (m *Mirror) ApplyOne(c feed.Change) {
+	if c.Pod != nil {
+		m.podSeen = max(m.podSeen, c.Revision)
+	} else {
+		m.nodeSeen = max(m.nodeSeen, c.Revision)
+	}
 	switch {
 	case c.Pod != nil && c.Gone:
 		m.dropPod(c.Pod.UID)

@@ -33,11 +33,8 @@ func (s *Shared) Apply(b feed.Batch) {
 	s.advanced = make(chan struct{})
 }
 
-// At is how far the mirror has read the log. The caller holds the lock.
-func (s *Shared) At() plan.Revision { return plan.Revision{Pods: s.PodRevision, Nodes: s.NodeRevision} }
-
-// Reach waits until the mirror covers a revision, for a few seconds at most. The
-// caller does not hold the lock.
+// Reach waits until the mirror covers what another one has Seen, for a few seconds
+// at most. The caller does not hold the lock.
 func (s *Shared) Reach(ctx context.Context, r plan.Revision) error {
 	var timeout <-chan time.Time
 	for {

@@ -18,6 +18,8 @@ type Change struct {
 	Pod  *shape.Pod
 	Node *corev1.Node // name, labels, spec and allocatable only
 	Gone bool         // the object was deleted; Pod or Node is its last state
+	// Revision of the change in the log.
+	Revision uint64
 }
 
 // Batch is what happened since the last one.
@@ -26,7 +28,8 @@ type Batch struct {
 	Reset   bool
 	Changes []Change
 	// PodRevision and NodeRevision say how far the log has been read for each
-	// resource when the batch has been applied.
+	// resource when the batch has been applied. After a reset that is beyond the
+	// newest change, since the log holds other things too.
 	PodRevision  uint64
 	NodeRevision uint64
 }

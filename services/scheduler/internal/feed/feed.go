@@ -129,7 +129,7 @@ func (f *Feed) pod(changes []Change, e *statelog.Entry) []Change {
 		f.log.Error("a pod cannot be read and will not be scheduled", zap.Stringer("pod", e.Key()), zap.Error(err))
 		return changes
 	}
-	return append(changes, Change{Pod: p, Gone: e.Deleted()})
+	return append(changes, Change{Pod: p, Gone: e.Deleted(), Revision: e.Revision()})
 }
 
 func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {
@@ -149,10 +149,10 @@ func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {
 		}
 		if err := json.Unmarshal(e.Data(), &obj); err != nil {
 			f.log.Error("a node cannot be read and gets no pods", zap.Stringer("node", e.Key()), zap.Error(err))
-			return append(changes, Change{Node: n, Gone: true})
+			return append(changes, Change{Node: n, Gone: true, Revision: e.Revision()})
 		}
 		n.Labels, n.Spec.Taints, n.Spec.Unschedulable = obj.Metadata.Labels, obj.Spec.Taints, obj.Spec.Unschedulable
 		n.Status.Allocatable = obj.Status.Allocatable
 	}
-	return append(changes, Change{Node: n, Gone: e.Deleted()})
+	return append(changes, Change{Node: n, Gone: e.Deleted(), Revision: e.Revision()})
 }

@@ -45,7 +45,7 @@ type Outcome struct {
 // Plan proposes nodes for pods.
 type Plan struct {
 	Worker     string      `json:"worker"`
-	At         Revision    `json:"at"` // what the worker had read
+	After      Revision    `json:"after"` // the planner must have read at least this
 	Placements []Placement `json:"placements"`
 }
 
@@ -60,17 +60,18 @@ type Placement struct {
 // bound as proposed.
 type Result struct {
 	Moved    []Placement `json:"moved,omitempty"`    // bound, but to this node
-	Rejected []string    `json:"rejected,omitempty"` // to be planned again, with what At shows
+	Rejected []string    `json:"rejected,omitempty"` // to be planned again
 	Refused  []string    `json:"refused,omitempty"`  // by the API; Error says why the last of them
 	Error    string      `json:"error,omitempty"`
 	Dropped  []string    `json:"dropped,omitempty"` // gone, bound by somebody else, or in hand already
-	At       Revision    `json:"at"`
+	After    Revision    `json:"after"`             // what a new plan must have read
 }
 
 // Queue is the broker as workers see it.
 type Queue interface {
-	// Take waits for work until ctx ends.
-	Take(ctx context.Context) (*Eval, error)
+	// Take waits for work until ctx ends. Slot names the hand that takes it, among
+	// all workers: who asks again with a slot has nothing in that hand.
+	Take(ctx context.Context, slot string) (*Eval, error)
 	// Done answers an Eval, exactly once.
 	Done(ctx context.Context, o Outcome) error
 }

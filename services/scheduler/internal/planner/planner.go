@@ -112,7 +112,7 @@ func (p *Planner) Run(ctx context.Context) error {
 // Apply verifies a plan in its order, queues what holds, and returns when all of
 // it is committed or refused.
 func (p *Planner) Apply(ctx context.Context, proposal plan.Plan) (plan.Result, error) {
-	if err := p.ledger.Reach(ctx, proposal.At); err != nil {
+	if err := p.ledger.Reach(ctx, proposal.After); err != nil {
 		return plan.Result{}, err
 	}
 	c := &call{done: make(chan struct{})}
@@ -120,7 +120,7 @@ func (p *Planner) Apply(ctx context.Context, proposal plan.Plan) (plan.Result, e
 	for _, placement := range proposal.Placements {
 		p.verify(c, placement)
 	}
-	c.result.At = p.ledger.At()
+	c.result.After = p.ledger.Seen()
 	empty := c.left == 0
 	p.ledger.Unlock()
 	if empty {

@@ -72,6 +72,7 @@ func newWorld(t testing.TB, workers int) *world {
 func (w *world) commit(changes ...feed.Change) {
 	w.rev++
 	for i, c := range changes {
+		changes[i].Revision = w.rev
 		if c.Pod != nil {
 			p := *c.Pod
 			p.Revision = w.rev
@@ -89,7 +90,14 @@ func (w *world) commit(changes ...feed.Change) {
 			w.nodes[c.Node.Name] = c.Node
 		}
 	}
-	b := feed.Batch{Changes: changes, PodRevision: w.rev, NodeRevision: w.rev}
+	b := feed.Batch{Changes: changes}
+	for _, c := range changes {
+		if c.Pod != nil {
+			b.PodRevision = w.rev
+		} else {
+			b.NodeRevision = w.rev
+		}
+	}
 	w.truth.Apply(b)
 	for _, s := range w.sinks {
 		s.Apply(b)

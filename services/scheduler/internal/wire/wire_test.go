@@ -12,9 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
 	"kubus.dev/services/scheduler/internal/broker"
 	"kubus.dev/services/scheduler/internal/feed"
+	"kubus.dev/services/scheduler/internal/plan"
 	"kubus.dev/services/scheduler/internal/planner"
 	"kubus.dev/services/scheduler/internal/shape"
 	"kubus.dev/services/scheduler/internal/worker"
@@ -59,7 +62,11 @@ func TestWorkersOfOtherProcessesPlaceEveryPodOnce(t *testing.T) {
 	running.Go(func() { _ = ServePlanner(ctx, home, p, log) })
 	sinks := []feed.Sink{p.Feed()}
 	for i := range 2 {
-		remote := NewRemote(bustest.Connect(t, server))
+		remote, stop, err := NewRemote(bustest.Connect(t, server))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
 		w := worker.New(remote, remote, worker.Options{Name: fmt.Sprint(i), Seed: uint64(i), Logger: log})
 		sinks = append(sinks, w)
 		running.Go(func() { _ = w.Run(ctx) })
@@ -97,3 +104,48 @@ func TestWorkersOfOtherProcessesPlaceEveryPodOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestAWorkerTurnsToTheNewBrokerWhenTheOldOneDied(t *testing.T) {
+	server := bustest.Server(t)
+	remote, stop, err := NewRemote(bustest.Connect(t, server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	// The old broker takes the question and never answers.
+	old := bustest.Connect(t, server)
+	asked := make(chan struct{})
+	silent, err := old.Subscribe(proto.SchedulerTakeSubject(), "", func(*bus.Msg) { close(asked) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan *plan.Eval, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() {
+		e, _ := remote.Take(ctx, "slot")
+		got <- e
+	})
+	<-asked
+	silent.Stop()
+	running.Go(func() { _ = ServeBroker(ctx, bustest.Connect(t, server), oneEval{}, zap.NewNop()) })
+	if e := <-got; e == nil || e.ID != 7 {
+		t.Errorf("got %+v from the new broker", e)
+	}
+}
+
+type oneEval struct{}
+
+func (oneEval) Offer(give func(*plan.Eval)) func() bool {
+	give(&plan.Eval{ID: 7})
+	return func() bool { return false }
+}
+
+func (oneEval) Return(uint64) {}
+
+func (oneEval) Done(context.Context, plan.Outcome) error { return nil }

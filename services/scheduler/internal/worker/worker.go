@@ -7,6 +7,8 @@ package worker
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"slices"
 	"time"
 
@@ -73,15 +75,16 @@ func (w *Worker) Apply(b feed.Batch) { w.mirror.Apply(b) }
 // Run works until ctx ends.
 func (w *Worker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for range w.options.InFlight {
-		group.Go(func() error { return w.loop(ctx) })
+	run := rand.Text() // this run of the worker
+	for i := range w.options.InFlight {
+		group.Go(func() error { return w.loop(ctx, fmt.Sprintf("%s/%s/%d", w.options.Name, run, i)) })
 	}
 	return group.Wait()
 }
 
-func (w *Worker) loop(ctx context.Context) error {
+func (w *Worker) loop(ctx context.Context, slot string) error {
 	for {
-		eval, err := w.queue.Take(ctx)
+		eval, err := w.queue.Take(ctx, slot)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -127,7 +130,7 @@ func (w *Worker) Work(ctx context.Context, eval *plan.Eval) plan.Outcome {
 		if len(d.placements) == 0 {
 			return out
 		}
-		result, err := w.planner.Apply(ctx, plan.Plan{Worker: w.options.Name, At: d.at, Placements: d.placements})
+		result, err := w.planner.Apply(ctx, plan.Plan{Worker: w.options.Name, After: after, Placements: d.placements})
 		if err != nil {
 			left = uids(d.placements)
 			out.Released = append(out.Released, w.forget(d.placements, left)...)
@@ -144,7 +147,7 @@ func (w *Worker) Work(ctx context.Context, eval *plan.Eval) plan.Outcome {
 		if len(result.Rejected) == 0 {
 			return out
 		}
-		left, after = result.Rejected, result.At
+		left, after = result.Rejected, result.After
 	}
 	out.Retry, out.Error = append(out.Retry, left...), "rejected by the planner again and again"
 	return out
