@@ -162,7 +162,8 @@ func (e *elector) win(ctx context.Context) (*message.Fence, error) {
 		if err := e.silence(ctx, since, need); err != nil {
 			return nil, err
 		}
-		from = present.Epoch
+		// The one that fell silent may have taken the fence after we asked.
+		from = max(present.Epoch, e.newest())
 	}
 }
 

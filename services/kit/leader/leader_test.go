@@ -119,6 +119,7 @@ func TestAStandbyTakesOverAfterTenSecondsOfSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		a := start(t, "a", w, w)
+		synctest.Wait() // a is the first
 		b := start(t, "b", w, w)
 		time.Sleep(time.Minute)
 		a.stop()
@@ -151,10 +152,29 @@ func TestALeaderTakenForDeadStepsDownWhenItHearsOfTheNewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		a := start(t, "a", w, mute{w})
+		synctest.Wait() // a is the first
 		b := start(t, "b", w, w)
 		time.Sleep(Silence + Announce + time.Second)
 		if a.leading() || !b.leading() {
 			t.Fatalf("a leads %v, b leads %v, want b alone", a.leading(), b.leading())
+		}
+	})
+}
+
+func TestALeaderThatCameWhileAStandbyListenedIsReplacedAfterOneSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		a := start(t, "a", w, w)
+		synctest.Wait()
+		b := start(t, "b", w, w) // it knows a's epoch, and goes on listening
+		synctest.Wait()
+		a.stop()
+		a = start(t, "a", w, w) // a takes the fence again: a newer epoch
+		time.Sleep(time.Minute)
+		a.stop()
+		time.Sleep(Silence + time.Second)
+		if !b.leading() {
+			t.Fatal("b does not lead after the silence")
 		}
 	})
 }
