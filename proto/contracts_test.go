@@ -100,6 +100,10 @@ func subjectTable() string {
 		{PodReportSubject("NODE", "NAMESPACE", "NAME"), "agent", "status service", "PodReport: the whole status; sent again after a reconnect"},
 		{NodeReportSubject("NODE"), "agent", "status service", "NodeReport: the node as the agent would create it"},
 		{ChangeSubject("CLUSTER", pod, "VERB"), "events service", "automation", "CloudEvent 1.0, binary mode, of one committed change"},
+		{SchedulerTakeSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; the answer waits until there is work"},
+		{SchedulerDoneSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; what became of an evaluation"},
+		{SchedulerPlanSubject(), "scheduler workers elsewhere", "the active planner", "core request and reply; the answer comes after the commit"},
+		{SchedulerReadySubject(), "a new broker or planner", "scheduler workers elsewhere", "core; ask again, the old one may have died"},
 	}
 	var b strings.Builder
 	b.WriteString("| subject | from | to | what |\n|---|---|---|---|\n")
