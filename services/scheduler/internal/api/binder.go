@@ -14,6 +14,7 @@ import (
 
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/message"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/scheduler/internal/planner"
 )
 
@@ -62,23 +63,36 @@ func podPath(namespace, name string) string {
 	return "/api/v1/namespaces/" + namespace + "/pods/" + name
 }
 
-// verdict reads the answer to one binding.
+// verdict reads the answer to one binding. What is neither clear success nor a
+// clear end is unknown, and the same binding is asked for again.
 func verdict(err error, node string) planner.Verdict {
 	switch {
 	case err == nil:
 		return planner.Verdict{Outcome: planner.Bound}
-	case apierrors.IsConflict(err) && strings.Contains(err.Error(), fmt.Sprintf("already assigned to node %q", node)):
-		return planner.Verdict{Outcome: planner.Bound} // by an earlier try of ours
-	case apierrors.IsConflict(err) && !fenced(err), apierrors.IsNotFound(err), apierrors.IsGone(err):
+	case apierrors.IsConflict(err):
+		return conflict(err, node)
+	case apierrors.IsNotFound(err), apierrors.IsGone(err):
 		return planner.Verdict{Outcome: planner.Gone}
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), fenced(err), apierrors.IsUnauthorized(err):
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsUnauthorized(err):
 		return planner.Verdict{Outcome: planner.Refused, Error: err.Error()}
 	}
 	return planner.Verdict{Outcome: planner.Unknown}
 }
 
-// fenced tells whether a newer planner has taken over.
-func fenced(err error) bool { return strings.Contains(err.Error(), "fence") }
+// conflict tells by upstream's sentences what stands against a binding. A pod that
+// was merely written to by somebody else is tried again.
+func conflict(err error, node string) planner.Verdict {
+	says := func(text string) bool { return strings.Contains(err.Error(), text) }
+	switch {
+	case says(fmt.Sprintf("already assigned to node %q", node)):
+		return planner.Verdict{Outcome: planner.Bound} // by an earlier try of ours
+	case says("already assigned to node"), says("is being deleted"), says("Precondition failed"):
+		return planner.Verdict{Outcome: planner.Gone}
+	case says(statelog.ErrFenced.Error()), says("schedulingGates"):
+		return planner.Verdict{Outcome: planner.Refused, Error: err.Error()}
+	}
+	return planner.Verdict{Outcome: planner.Unknown}
+}
 
 // conditionRequest sets the pod's PodScheduled condition to False.
 func conditionRequest(namespace, name, uid string, c corev1.PodCondition) (apiclient.Request, error) {
