@@ -110,7 +110,9 @@ func cgroups() []string {
 	return out
 }
 
-// processes lists what runs, kernel threads, zombies and our own children aside.
+// processes lists what runs of any cluster: our programs by their executable, what
+// is in containers by its cgroup. Kernel threads, zombies and our own children are
+// left out, and so is what others do on the machine meanwhile.
 func processes() []string {
 	parents := map[int]int{}
 	lines := map[int]string{}
@@ -127,6 +129,9 @@ func processes() []string {
 			continue
 		}
 		parents[pid], _ = strconv.Atoi(fields[1])
+		if !ofACluster(dir) {
+			continue
+		}
 		lines[pid] = fmt.Sprintf("%d %s", pid, strings.TrimSpace(strings.ReplaceAll(string(cmdline), "\x00", " ")))
 	}
 	var out []string
@@ -140,6 +145,14 @@ func processes() []string {
 		}
 	}
 	return out
+}
+
+func ofACluster(dir string) bool {
+	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil && strings.HasPrefix(exe, *binDir+"/") {
+		return true
+	}
+	groups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+	return strings.Contains(string(groups), "/kubus-")
 }
 
 // added lists what is in after and not in before, by kind.
