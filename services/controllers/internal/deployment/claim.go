@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -45,7 +44,7 @@ func (c *Controller) settle(ctx context.Context, d *appsv1.Deployment, found cla
 		return found.Owned, nil
 	}
 	if len(found.Adopt) > 0 {
-		if err := c.mayAdopt(ctx, d); err != nil {
+		if err := c.writer.MayAdopt(ctx, "Deployment", path(d.Namespace, "deployments", d.Name), d); err != nil {
 			return nil, err
 		}
 	}
@@ -92,23 +91,4 @@ func (c *Controller) settle(ctx context.Context, d *appsv1.Deployment, found cla
 		}
 	}
 	return owned, nil
-}
-
-// mayAdopt asks the API itself whether the deployment still wants sets.
-func (c *Controller) mayAdopt(ctx context.Context, d *appsv1.Deployment) error {
-	body, err := c.writer.Read(ctx, path(d.Namespace, "deployments", d.Name))
-	if err != nil {
-		return fmt.Errorf("reading deployment before adopting: %w", err)
-	}
-	var fresh metav1.PartialObjectMetadata
-	if err := json.Unmarshal(body, &fresh); err != nil {
-		return fmt.Errorf("reading deployment before adopting: %w", err)
-	}
-	if fresh.UID != d.UID {
-		return fmt.Errorf("original Deployment %s/%s is gone: got uid %s, wanted %s", d.Namespace, d.Name, fresh.UID, d.UID)
-	}
-	if fresh.DeletionTimestamp != nil {
-		return fmt.Errorf("%s/%s has just been deleted at %v", d.Namespace, d.Name, fresh.DeletionTimestamp)
-	}
-	return nil
 }

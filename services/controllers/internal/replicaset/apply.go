@@ -2,7 +2,6 @@ package replicaset
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -31,7 +30,7 @@ func (c *Controller) settle(ctx context.Context, set *appsv1.ReplicaSet, found c
 		return found.Owned, nil
 	}
 	if len(found.Adopt) > 0 {
-		if err := c.mayAdopt(ctx, set); err != nil {
+		if err := c.writer.MayAdopt(ctx, "ReplicaSet", write.Path("apps", "v1", set.Namespace, "replicasets", set.Name), set); err != nil {
 			return nil, err
 		}
 	}
@@ -74,25 +73,6 @@ func (c *Controller) settle(ctx context.Context, set *appsv1.ReplicaSet, found c
 		return nil, err
 	}
 	return owned, errors.Join(errs...)
-}
-
-// mayAdopt asks the API itself whether the set still wants pods: the mirror may be old.
-func (c *Controller) mayAdopt(ctx context.Context, set *appsv1.ReplicaSet) error {
-	body, err := c.writer.Read(ctx, write.Path("apps", "v1", set.Namespace, "replicasets", set.Name))
-	if err != nil {
-		return fmt.Errorf("reading replica set before adopting: %w", err)
-	}
-	var fresh metav1.PartialObjectMetadata
-	if err := json.Unmarshal(body, &fresh); err != nil {
-		return fmt.Errorf("reading replica set before adopting: %w", err)
-	}
-	if fresh.UID != set.UID {
-		return fmt.Errorf("original ReplicaSet %s/%s is gone: got uid %s, wanted %s", set.Namespace, set.Name, fresh.UID, set.UID)
-	}
-	if fresh.DeletionTimestamp != nil {
-		return fmt.Errorf("%s/%s has just been deleted at %v", set.Namespace, set.Name, fresh.DeletionTimestamp)
-	}
-	return nil
 }
 
 // apply carries out a change and returns once the mirror shows it. A failure is for
