@@ -23,6 +23,7 @@ func New(source Source) admission.Interface {
 		newServiceAccount(source),
 		tolerations{},
 		newPriority(source),
+		newRuntimeClass(),
 		newTopologyLabels(source),
 		newNodeRestriction(source),
 	}

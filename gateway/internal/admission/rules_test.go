@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apiserver/pkg/authentication/user"
 	api "k8s.io/kubernetes/pkg/apis/core"
 )
@@ -102,6 +103,31 @@ func TestTolerates(t *testing.T) {
 			t.Parallel()
 			if got := tolerates([]api.Toleration{c.toleration}, "k"); got != c.want {
 				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestPodsOfARuntimeClassAreRefused(t *testing.T) {
+	t.Parallel()
+	name := "gvisor"
+	for _, c := range []struct {
+		name string
+		spec api.PodSpec
+		want string
+	}{
+		{"an ordinary pod is let in", api.PodSpec{}, ""},
+		{"one of a class is not", api.PodSpec{RuntimeClassName: &name}, `pod rejected: RuntimeClass "gvisor" not found`},
+		{"nor one with an overhead", api.PodSpec{Overhead: api.ResourceList{api.ResourceCPU: resource.MustParse("1")}}, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := ""
+			if err := withoutRuntimeClass(&api.Pod{Spec: c.spec}); err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
 	}

@@ -97,7 +97,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // matches says whether the path is one that the resource has. A path names the
 // namespace exactly where the resource has one, but for reads across all.
 func (e *endpoint) matches(info *request.RequestInfo) bool {
-	if len(info.Parts) > 3 {
+	if len(info.Parts) > 3 && info.Subresource != "proxy" {
 		return false
 	}
 	if e.namespaced {

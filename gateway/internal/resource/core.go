@@ -25,6 +25,8 @@ var (
 	all    = []string{"all"}
 	// updatable are the verbs of a path that shows a part of an object.
 	updatable = []string{"get", "patch", "update"}
+	// proxied are the verbs of the methods that a proxy passes on.
+	proxied   = []string{"create", "delete", "get", "patch", "update"}
 	creatable = []string{"create"}
 )
 
@@ -94,6 +96,7 @@ func core() []*Kind {
 				{Name: "exec", Kind: coreV1.WithKind("PodExecOptions"), Verbs: []string{"create", "get"}},
 				{Name: "log", Kind: coreV1.WithKind("Pod"), Verbs: []string{"get"}},
 				{Name: "portforward", Kind: coreV1.WithKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
+				{Name: "proxy", Kind: coreV1.WithKind("PodProxyOptions"), Verbs: proxied},
 				{Name: "status", Kind: coreV1.WithKind("Pod"), Verbs: updatable, Update: pod.StatusStrategy},
 			},
 		},
@@ -124,6 +127,7 @@ func core() []*Kind {
 			Create:  service.Strategy, Update: service.Strategy, Delete: service.Strategy,
 			Attrs: service.GetAttrs, ReturnDeleted: true,
 			Subresources: []Subresource{
+				{Name: "proxy", Kind: coreV1.WithKind("ServiceProxyOptions"), Verbs: proxied},
 				{Name: "status", Kind: coreV1.WithKind("Service"), Verbs: updatable, Update: service.StatusStrategy},
 			},
 		},

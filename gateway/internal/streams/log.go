@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/tunnel"
@@ -56,6 +57,10 @@ func (s *Server) logs(w http.ResponseWriter, req *http.Request, pod *corev1.Pod)
 		case <-stop:
 		}
 	}()
+	if wsstream.IsWebSocketRequest(req) {
+		_ = wsstream.NewReader(t.Channel(stdout), true, wsstream.NewDefaultReaderProtocols()).Copy(w, req) // the client has left, or the handshake has answered
+		return nil
+	}
 	return relay(w, t)
 }
 

@@ -59,6 +59,8 @@ func (s *Server) Handlers() map[string]http.Handler {
 		"pods/attach":      s.handler(s.attach),
 		"pods/portforward": s.handler(s.forward),
 		"pods/log":         s.handler(s.logs),
+		"pods/proxy":       http.HandlerFunc(s.podProxy),
+		"services/proxy":   http.HandlerFunc(s.serviceProxy),
 	}
 }
 
@@ -67,7 +69,7 @@ type serveFunc func(w http.ResponseWriter, req *http.Request, pod *corev1.Pod) e
 // handler finds the pod and writes what serve returns as a Status.
 func (s *Server) handler(serve serveFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		pod, err := s.pod(req)
+		pod, err := s.requested(req)
 		if err == nil {
 			err = serve(w, req, pod)
 		}
@@ -77,7 +79,8 @@ func (s *Server) handler(serve serveFunc) http.Handler {
 	})
 }
 
-func (s *Server) pod(req *http.Request) (*corev1.Pod, error) {
+// requested is the pod that a stream's request names.
+func (s *Server) requested(req *http.Request) (*corev1.Pod, error) {
 	info, ok := request.RequestInfoFrom(req.Context())
 	if !ok {
 		return nil, apierrors.NewInternalError(errors.New("no RequestInfo found in the context"))
@@ -85,22 +88,34 @@ func (s *Server) pod(req *http.Request) (*corev1.Pod, error) {
 	if req.Method != http.MethodGet && req.Method != http.MethodPost {
 		return nil, apierrors.NewMethodNotSupported(schema.GroupResource{Resource: "pods/" + info.Subresource}, info.Verb)
 	}
-	revision, err := s.o.Barrier(req.Context(), pods)
+	if err := s.fresh(req.Context(), pods); err != nil {
+		return nil, err
+	}
+	return get[corev1.Pod](s, pods, info.Namespace, info.Name)
+}
+
+// fresh waits until the view of gr has everything that was written before.
+func (s *Server) fresh(ctx context.Context, gr kubus.GroupResource) error {
+	revision, err := s.o.Barrier(ctx, gr)
 	if err == nil {
-		err = s.o.View(pods).WaitFor(req.Context(), revision)
+		err = s.o.View(gr).WaitFor(ctx, revision)
 	}
 	if err != nil {
-		return nil, apierrors.NewServiceUnavailable("the state log did not answer in time")
+		return apierrors.NewServiceUnavailable("the state log did not answer in time")
 	}
-	e := s.o.View(pods).Get(pods, info.Namespace, info.Name)
+	return nil
+}
+
+func get[T any](s *Server, gr kubus.GroupResource, namespace, name string) (*T, error) {
+	e := s.o.View(gr).Get(gr, namespace, name)
 	if e == nil {
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, info.Name)
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gr.Group, Resource: gr.Resource}, name)
 	}
-	pod, err := statelog.Decode[corev1.Pod](e)
+	object, err := statelog.Decode[T](e)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	return pod, nil
+	return object, nil
 }
 
 // mayCreate: opening a stream by GET, as WebSocket clients do, needs the same right

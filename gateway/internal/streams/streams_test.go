@@ -1,6 +1,7 @@
 package streams_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -15,9 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -31,6 +34,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
 	"k8s.io/client-go/util/exec"
+	"k8s.io/utils/ptr"
 
 	"kubus.dev/gateway/internal/streams"
 	kubus "kubus.dev/proto"
@@ -54,9 +58,23 @@ func start(t *testing.T) *rest.Config {
 	if err := views.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u"}, Spec: corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}, Status: corev1.PodStatus{Phase: corev1.PodRunning}})
+	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u"}, Spec: corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}, Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.2", PodIPs: []corev1.PodIP{{IP: "10.0.0.2"}}}})
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pending"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}})
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "lost"}, Spec: corev1.PodSpec{NodeName: "away", Containers: []corev1.Container{{Name: "a"}}}})
+	write(t, log, kubus.GroupResource{Resource: "services"}, "s", &corev1.Service{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"},
+		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "web", Port: 80}}},
+	})
+	write(t, log, kubus.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}, "s-1", &discoveryv1.EndpointSlice{
+		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "s-1", Labels: map[string]string{discoveryv1.LabelServiceName: "s"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: ptr.To("web"), Port: ptr.To[int32](8080)}},
+		Endpoints: []discoveryv1.Endpoint{
+			{Addresses: []string{"169.254.169.254"}}, // of nobody
+			{Addresses: []string{"127.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "p"}}, // not the pod's
+			{Addresses: []string{"10.0.0.2"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "p"}},
+		},
+	})
 	if _, err := tunnel.Serve(ctx, conn, kubus.NodeTunnelSubject("n"), "", agent); err != nil {
 		t.Fatal(err)
 	}
@@ -81,12 +99,16 @@ func start(t *testing.T) *rest.Config {
 func put(t *testing.T, log *statelog.Log, pod *corev1.Pod) {
 	t.Helper()
 	pod.Namespace, pod.Kind, pod.APIVersion = "default", "Pod", "v1"
-	data, err := json.Marshal(pod)
+	write(t, log, kubus.GroupResource{Resource: "pods"}, pod.Name, pod)
+}
+
+func write(t *testing.T, log *statelog.Log, gr kubus.GroupResource, name string, object any) {
+	t.Helper()
+	data, err := json.Marshal(object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := kubus.Key{GroupResource: kubus.GroupResource{Resource: "pods"}, Namespace: "default", Name: pod.Name}
-	if _, err := log.Commit(t.Context(), statelog.Write{Key: key, Data: data}); err != nil {
+	if _, err := log.Commit(t.Context(), statelog.Write{Key: kubus.Key{GroupResource: gr, Namespace: "default", Name: name}, Data: data}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -105,6 +127,11 @@ func agent(_ context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error 
 	case "log":
 		fmt.Fprintf(t.Channel(1), "one\ntwo tail=%d\n", r.TailLines)
 		return t.Channel(1).Close()
+	case "proxy":
+		if r.Port == 9 {
+			return errors.New("connection refused")
+		}
+		return site(r.Port, t.Channel(0))
 	case "portforward":
 		fmt.Fprintf(t.Channel(0), "port %d: ", r.Port)
 		_, _ = io.Copy(t.Channel(0), t.Channel(0))
@@ -131,6 +158,29 @@ func agent(_ context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error 
 	}
 	fmt.Fprint(t.Channel(3), st)
 	return t.Channel(3).Close()
+}
+
+// site answers one HTTP request with what it was asked, or speaks another protocol
+// where the request asks for that.
+func site(port uint32, ch *tunnel.Channel) error {
+	in := bufio.NewReader(ch)
+	req, err := http.ReadRequest(in)
+	if err != nil {
+		return err
+	}
+	if req.Header.Get("Upgrade") != "" {
+		fmt.Fprintf(ch, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", req.Header.Get("Upgrade"))
+		line, err := in.ReadString('\n')
+		fmt.Fprintf(ch, "heard %s", line)
+		return err
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return err
+	}
+	answer := fmt.Sprintf("%s %s on %d: %s", req.Method, req.RequestURI, port, body)
+	fmt.Fprintf(ch, "HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer)
+	return ch.Close()
 }
 
 func target(t *testing.T, c *rest.Config, path string, query url.Values) *url.URL {
@@ -318,5 +368,92 @@ func TestPortForwardOverBothTransports(t *testing.T) {
 				conn.Close()
 			}
 		})
+	}
+}
+
+func TestProxy(t *testing.T) {
+	c := start(t)
+	base := c.Host + "/api/v1/namespaces/default/"
+	for _, test := range []struct {
+		name, method, path string
+		code               int
+		body               string
+	}{
+		{"a pod by its port", "GET", "pods/p:8080/proxy/a/b?c=d", 202, "GET /a/b?c=d on 8080: "},
+		{"a path keeps its slash", "GET", "pods/p:8080/proxy/a/", 202, "GET /a/ on 8080: "},
+		{"a pod that declares no port", "GET", "pods/p/proxy/", 202, "GET / on 80: "},
+		{"with a body", "PUT", "pods/http:p:81/proxy/x", 202, "PUT /x on 81: body"},
+		{"by other methods", "DELETE", "pods/p:81/proxy/x", 202, "DELETE /x on 81: "},
+		{"a service by the name of a port", "GET", "services/s:web/proxy/x", 202, "GET /x on 8080: "},
+		{"a service by number", "POST", "services/s:80/proxy/x", 202, "POST /x on 8080: body"},
+		{"a port that the service has not", "GET", "services/s:81/proxy/x", 503, `no service port 81 found for service \"s\"`},
+		{"a service without endpoints", "GET", "services/none:web/proxy/x", 503, `no endpoints available for service \"none\"`},
+		{"nobody listens", "GET", "pods/p:9/proxy/x", 503, "connection refused"},
+		{"a pod that does not exist", "GET", "pods/q:80/proxy/x", 404, `pods \"q\" not found`},
+		{"a pod without an address", "GET", "pods/pending:80/proxy/x", 400, "address not allowed"},
+		{"no port at all", "GET", "pods/p:web/proxy/x", 400, `\"web\" is no port number`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var body io.Reader
+			if test.method == "PUT" || test.method == "POST" {
+				body = strings.NewReader("body")
+			}
+			req, err := http.NewRequestWithContext(t.Context(), test.method, base+test.path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			got, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != test.code || !strings.Contains(string(got), test.body) {
+				t.Errorf("got %d %q, %v; want %d %q", resp.StatusCode, got, err, test.code, test.body)
+			}
+		})
+	}
+}
+
+func TestAnUpgradePassesTheProxy(t *testing.T) {
+	c := start(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.Host, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(conn, "GET /api/v1/namespaces/default/pods/p:8080/proxy/x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n")
+	in := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	fmt.Fprint(conn, "you\n")
+	if line, err := in.ReadString('\n'); line != "heard you\n" {
+		t.Errorf("got %q, %v", line, err)
+	}
+}
+
+func TestLogsOverWebSocket(t *testing.T) {
+	c := start(t)
+	u := "ws" + strings.TrimPrefix(c.Host, "http") + "/api/v1/namespaces/default/pods/p/log?container=a"
+	dialer := websocket.Dialer{Subprotocols: []string{"binary.k8s.io"}}
+	conn, resp, err := dialer.DialContext(t.Context(), u, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	defer conn.Close()
+	var got []byte
+	for {
+		_, message, err := conn.ReadMessage()
+		got = append(got, message...)
+		if err != nil {
+			break
+		}
+	}
+	if string(got) != "one\ntwo tail=-1\n" {
+		t.Errorf("got %q", got)
 	}
 }

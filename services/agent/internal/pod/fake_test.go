@@ -229,7 +229,7 @@ func (f *fakeRuntime) Attach(context.Context, string, runtime.AttachOptions) err
 	return errors.New("not here")
 }
 
-func (f *fakeRuntime) PortForward(context.Context, string, uint16, io.ReadWriteCloser) error {
+func (f *fakeRuntime) PortForward(context.Context, string, []string, uint16, io.ReadWriteCloser) error {
 	return errors.New("not here")
 }
 

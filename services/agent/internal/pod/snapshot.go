@@ -15,12 +15,13 @@ type Snapshot struct {
 	Pod     *corev1.Pod
 	Status  corev1.PodStatus
 	Sandbox *runtime.Sandbox // nil before it exists
+	IPs     []string         // where others reach it; the node's with its network
 	records map[string][]*status.Record
 }
 
 // publish makes the present state visible to readers.
 func (w *worker) publish() {
-	s := &Snapshot{Pod: w.pod, Status: w.last, Sandbox: w.sandbox, records: make(map[string][]*status.Record, len(w.containers))}
+	s := &Snapshot{Pod: w.pod, Status: w.last, Sandbox: w.sandbox, IPs: w.podIPs(), records: make(map[string][]*status.Record, len(w.containers))}
 	for name, c := range w.containers {
 		if !c.busy {
 			s.records[name] = c.records

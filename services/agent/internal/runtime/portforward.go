@@ -12,16 +12,24 @@ import (
 	"kubus.dev/services/agent/internal/network"
 )
 
+var loopback = []string{"127.0.0.1", "::1"}
+
 // PortForward implements Runtime.
-func (n *Node) PortForward(ctx context.Context, sandboxID string, port uint16, conn io.ReadWriteCloser) error {
+func (n *Node) PortForward(ctx context.Context, sandboxID string, addresses []string, port uint16, conn io.ReadWriteCloser) error {
 	defer conn.Close()
 	s, err := n.sandbox(sandboxID)
 	if err != nil {
 		return err
 	}
-	target, err := s.dialPod(ctx, port)
+	host := "localhost"
+	if len(addresses) > 0 {
+		host = addresses[0]
+	} else {
+		addresses = loopback
+	}
+	target, err := s.dialPod(ctx, addresses, port)
 	if err != nil {
-		return fmt.Errorf("failed to connect to localhost:%d inside namespace %q: %w", port, sandboxID, err)
+		return fmt.Errorf("failed to connect to %s:%d inside namespace %q: %w", host, port, sandboxID, err)
 	}
 	defer target.Close()
 	stop := context.AfterFunc(ctx, func() { target.Close(); conn.Close() })
@@ -41,11 +49,11 @@ func (n *Node) PortForward(ctx context.Context, sandboxID string, port uint16, c
 	return err
 }
 
-func (s *sandbox) dialPod(ctx context.Context, port uint16) (*net.TCPConn, error) {
+func (s *sandbox) dialPod(ctx context.Context, addresses []string, port uint16) (*net.TCPConn, error) {
 	var conn net.Conn
 	dial := func() (err error) {
 		dialer := net.Dialer{Timeout: 10 * time.Second}
-		for _, address := range []string{"127.0.0.1", "::1"} {
+		for _, address := range addresses {
 			// One address and no names: the socket is made on this thread.
 			if conn, err = dialer.DialContext(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port)))); err == nil {
 				return nil

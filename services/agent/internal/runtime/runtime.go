@@ -65,8 +65,9 @@ type Runtime interface {
 	Exec(ctx context.Context, id string, opts ExecOptions) (exitCode int, err error)
 	// Attach connects to the main process's streams until it ends, ctx ends or stdin and the outputs are closed.
 	Attach(ctx context.Context, id string, opts AttachOptions) error
-	// PortForward copies bytes between conn and a port on the pod's loopback until either side ends.
-	PortForward(ctx context.Context, sandboxID string, port uint16, conn io.ReadWriteCloser) error
+	// PortForward copies bytes between conn and a port of the pod until either side ends. It tries the addresses
+	// in their order, from inside the pod's network; none of them stands for the pod's loopback.
+	PortForward(ctx context.Context, sandboxID string, addresses []string, port uint16, conn io.ReadWriteCloser) error
 
 	// Version names the OCI runtime, for instance "runc", "1.5.2".
 	Version() (name, version string)

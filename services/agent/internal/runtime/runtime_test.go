@@ -215,12 +215,14 @@ func TestPodsReachEachOtherAndTheNode(t *testing.T) {
 		out, _ := n.exec(client, "wget", "-q", "-O", "-", "http://"+server.IPs[0]+"/")
 		return strings.Contains(out, "served")
 	})
-	a, b := io.Pipe()
-	var got bytes.Buffer
-	go func() { _, _ = b.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }()
-	err := n.PortForward(t.Context(), server.ID, 80, &pipeConn{a, &got})
-	if err != nil || !strings.Contains(got.String(), "served") {
-		t.Errorf("port-forward: %v, %q", err, got.String())
+	for _, addresses := range [][]string{nil, server.IPs} {
+		a, b := io.Pipe()
+		var got bytes.Buffer
+		go func() { _, _ = b.Write([]byte("GET / HTTP/1.0\r\n\r\n")) }()
+		err := n.PortForward(t.Context(), server.ID, addresses, 80, &pipeConn{a, &got})
+		if err != nil || !strings.Contains(got.String(), "served") {
+			t.Errorf("port-forward to %v: %v, %q", addresses, err, got.String())
+		}
 	}
 }
 

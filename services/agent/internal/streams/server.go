@@ -66,7 +66,9 @@ func (s *Server) Handle(ctx context.Context, open *message.TunnelOpen, t *tunnel
 	case "log":
 		return s.logs(ctx, p, req, t)
 	case "portforward":
-		return s.forward(ctx, p, req, t)
+		return s.forward(ctx, p, nil, req, t)
+	case "proxy":
+		return s.proxy(ctx, p, req, t)
 	}
 	return fmt.Errorf("this node does not serve %q streams", open.Kind)
 }
@@ -194,12 +196,20 @@ func (s *Server) logs(ctx context.Context, p *pod.Snapshot, req *message.NodeReq
 	return out.Close()
 }
 
-func (s *Server) forward(ctx context.Context, p *pod.Snapshot, req *message.NodeRequest, t *tunnel.Tunnel) error {
+// proxy reaches what listens on the pod's own address, as everybody in the cluster does.
+func (s *Server) proxy(ctx context.Context, p *pod.Snapshot, req *message.NodeRequest, t *tunnel.Tunnel) error {
+	if len(p.IPs) == 0 {
+		return fmt.Errorf("pod %s has no address yet", req.Pod)
+	}
+	return s.forward(ctx, p, p.IPs, req, t)
+}
+
+func (s *Server) forward(ctx context.Context, p *pod.Snapshot, addresses []string, req *message.NodeRequest, t *tunnel.Tunnel) error {
 	if p.Sandbox == nil {
 		return fmt.Errorf("pod %s is not running yet", req.Pod)
 	}
 	if req.Port == 0 || req.Port > 65535 {
 		return fmt.Errorf("invalid port %d", req.Port)
 	}
-	return s.runtime.PortForward(ctx, p.Sandbox.ID, uint16(req.Port), t.Channel(stdin))
+	return s.runtime.PortForward(ctx, p.Sandbox.ID, addresses, uint16(req.Port), t.Channel(stdin))
 }

@@ -38,7 +38,7 @@ func NewLegacy(world *mirror.World, writer *write.Client, events *event.Recorder
 		if new == nil {
 			new = old
 		}
-		if old == nil || new.Labels[legacyManagedBy] == legacyManager { // leftovers of services deleted while nobody looked, and edits of ours
+		if new.Labels[legacyManagedBy] == legacyManager { // left over of services deleted while nobody looked, or ours and edited
 			c.queue.Add(types.NamespacedName{Namespace: new.Namespace, Name: new.Name})
 		}
 	})
