@@ -94,7 +94,7 @@ func subjectTable() string {
 		{APIBulkSubject("USER"), "services", "one gateway", "core request and reply; BulkRequest, ApiResponse around BulkResponse"},
 		{APIFenceSubject("USER"), "services", "one gateway", "core request and reply; AcquireFence, ApiResponse around FenceState"},
 		{APITunnelSubject("USER"), "services, agents, automation", "one gateway", "opening of a tunnel (TunnelOpen); the response comes as HTTP/1.1 on channel 1"},
-		{NodeTunnelSubject("NODE"), "gateway", "the node's agent", "opening of a tunnel for exec, attach, log, portforward (NodeRequest)"},
+		{NodeTunnelSubject("NODE"), "gateway", "the node's agent", "opening of a tunnel for exec, attach, log, portforward, proxy (NodeRequest)"},
 		{HeartbeatSubject("NODE"), "agent", "node controller, gateway", "core, every 10 s; Heartbeat; never stored"},
 		{LeaderSubject("NAME"), "the holder of a fence", "its standbys", "core, every 2 s; never stored"},
 		{PodReportSubject("NODE", "NAMESPACE", "NAME"), "agent", "status service", "PodReport: the whole status; sent again after a reconnect"},

@@ -12,6 +12,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
+	"k8s.io/kubernetes/pkg/registry/core/podtemplate"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
@@ -99,6 +100,14 @@ func core() []*Kind {
 				{Name: "proxy", Kind: coreV1.WithKind("PodProxyOptions"), Verbs: proxied},
 				{Name: "status", Kind: coreV1.WithKind("Pod"), Verbs: updatable, Update: pod.StatusStrategy},
 			},
+		},
+		{
+			GVR: coreV1.WithResource("podtemplates"), GVK: coreV1.WithKind("PodTemplate"), Singular: "podtemplate",
+			Namespaced: true, Served: []schema.GroupVersion{coreV1},
+			New:     func() runtime.Object { return &api.PodTemplate{} },
+			NewList: func() runtime.Object { return &api.PodTemplateList{} },
+			Create:  podtemplate.Strategy, Update: podtemplate.Strategy, Delete: podtemplate.Strategy,
+			ReturnDeleted: true,
 		},
 		{
 			GVR: coreV1.WithResource("secrets"), GVK: coreV1.WithKind("Secret"), Singular: "secret",
