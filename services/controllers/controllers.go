@@ -157,6 +157,10 @@ func (t *term) endpoints(world *mirror.World, workers int) {
 	writer = t.writer("endpoint-controller")
 	legacy := endpoint.NewLegacy(world, writer, t.recorder("endpoint-controller", writer), t.named("endpoints"))
 	t.start(func(ctx context.Context) error { return legacy.Run(ctx, workers) })
+
+	writer = t.writer("endpointslicemirroring-controller")
+	mirrored := endpoint.NewMirrored(world, writer, t.recorder("endpoint-slice-mirroring-controller", writer), t.named("endpointslicemirroring"))
+	t.start(func(ctx context.Context) error { return mirrored.Run(ctx, workers) })
 }
 
 func (t *term) housekeeping(world *mirror.World, all *feed.Feed, state *statelog.View, bundle string, workers int) {

@@ -117,7 +117,7 @@ func (c *Legacy) remove(ctx context.Context, present *corev1.Endpoints) error {
 	if present == nil || present.DeletionTimestamp != nil {
 		return nil
 	}
-	if _, lock := present.Annotations["control-plane.alpha.kubernetes.io/leader"]; lock {
+	if _, lock := present.Annotations[leaderRecord]; lock {
 		return nil
 	}
 	request, err := write.Delete(write.Path("", "v1", present.Namespace, "endpoints", present.Name), &metav1.DeleteOptions{Preconditions: write.OnlyUID(present.UID)})

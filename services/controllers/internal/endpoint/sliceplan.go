@@ -53,6 +53,8 @@ func planSlices(service *corev1.Service, pods []*corev1.Pod, node func(string) *
 	return plan
 }
 
+func (p *slicePlan) changes() bool { return len(p.Create)+len(p.Update)+len(p.Delete) > 0 }
+
 func (p *slicePlan) add(more slicePlan) {
 	p.Create = append(p.Create, more.Create...)
 	p.Update = append(p.Update, more.Update...)
