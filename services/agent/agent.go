@@ -195,7 +195,14 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.node.Run(ctx) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })
-	g.Go(func() error { return source.FollowPods(ctx, a.api, a.cfg.Node, a) })
+	g.Go(func() error {
+		select {
+		case <-a.node.Known():
+			return source.FollowPods(ctx, a.api, a.cfg.Node, a)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	a.events.Node("Normal", "Starting", "Starting kubelet.")
 	if err = g.Wait(); errors.Is(err, context.Canceled) {
 		return nil

@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The node's last object stays on disk, with its pod CIDR: the next run of the
-// agent goes on from it, also when the cluster is away.
+// The node's last object stays on disk, with its pod CIDR and labels: the next run
+// of the agent goes on from it, also when the cluster is away.
 
 func (r *Reporter) file() string { return filepath.Join(r.dataDir, "agent", "node.json") }
 
@@ -30,6 +30,9 @@ func (r *Reporter) keep(n *corev1.Node) {
 	n = n.DeepCopy()
 	r.mu.Lock()
 	n.Spec.PodCIDR = r.cidr
+	if r.labels != nil {
+		n.Labels = r.labels
+	}
 	r.mu.Unlock()
 	data, err := json.Marshal(n)
 	if err == nil {

@@ -4,10 +4,10 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -16,15 +16,13 @@ import (
 
 // Settings are the operator's choices for the node.
 type Settings struct {
-	Name          string
-	IPs           []string // primary first
-	Labels        map[string]string
-	Taints        []corev1.Taint
-	MaxPods       int
-	Reserved      corev1.ResourceList // kept from pods
-	Version       string              // shown as kubelet's and kube-proxy's
-	Runtime       string              // for instance "kubus+runc://1.5.2"
-	Unschedulable bool
+	Name     string
+	IPs      []string // primary first
+	Labels   map[string]string
+	MaxPods  int
+	Reserved corev1.ResourceList // kept from pods
+	Version  string              // shown as kubelet's
+	Runtime  string              // for instance "kubus+runc://1.5.2"
 }
 
 // maxImages is how many images a node shows, as kubelet's default.
@@ -43,7 +41,6 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 	n := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: s.Name, Labels: labels(s)},
-		Spec:       corev1.NodeSpec{Taints: s.Taints, Unschedulable: s.Unschedulable},
 	}
 	capacity := corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(m.CPUs), resource.DecimalSI),
@@ -86,10 +83,8 @@ func labels(s Settings) map[string]string {
 	return out
 }
 
-// hardMemory is kept free by kubelet's default hard eviction threshold; a tenth
-// of the disk likewise.
-const hardMemory = 100 << 20
-
+// allocatable is what is left for pods: not what is reserved, and not what kubelet's
+// default hard eviction thresholds keep free.
 func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
 	out := capacity.DeepCopy()
 	for name, q := range reserved {
@@ -104,7 +99,7 @@ func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
 		out[name] = have
 	}
 	memory := out[corev1.ResourceMemory]
-	memory = *resource.NewQuantity(max(memory.Value()-hardMemory, 0), resource.BinarySI)
+	memory = *resource.NewQuantity(max(memory.Value()-memoryFloor, 0), resource.BinarySI)
 	out[corev1.ResourceMemory] = memory
 	disk := out[corev1.ResourceEphemeralStorage]
 	out[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/10*9, resource.BinarySI)
@@ -174,5 +169,5 @@ func same(a, b *corev1.Node) bool {
 			n.Status.Conditions[i].LastHeartbeatTime = metav1.Time{}
 		}
 	}
-	return strings.Compare(a.String(), b.String()) == 0
+	return equality.Semantic.DeepEqual(a, b)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -49,14 +50,16 @@ type Reporter struct {
 	bus      Publisher
 	log      *zap.Logger
 
-	object atomic.Pointer[corev1.Node]
-	cidr   string // of a former run; its network is set up before anybody is told anything
+	object atomic.Pointer[corev1.Node] // as reported last
+	known  chan struct{}               // closed when the API's object, or that there is none, is known
 
 	refreshing sync.Mutex // one Refresh at a time, so that an older look never wins
 
 	mu       sync.Mutex
 	network  string // why the network is not ready; "" when it is
 	pressure Pressure
+	cidr     string            // of the API's object, at first as a former run kept it
+	labels   map[string]string // likewise; nil before they are known
 }
 
 // NewReporter builds the first object, as the continuation of the one a former
@@ -65,11 +68,11 @@ type Reporter struct {
 func NewReporter(s Settings, m Machine, dataDir, instance string, images Images, reports Reports, bus Publisher, log *zap.Logger) *Reporter {
 	r := &Reporter{
 		settings: s, machine: m, dataDir: dataDir, instance: instance, images: images, reports: reports, bus: bus, log: log,
-		network: "the node has no pod CIDR yet", pressure: ReadPressure(dataDir),
+		network: "the node has no pod CIDR yet", pressure: ReadPressure(dataDir), known: make(chan struct{}),
 	}
 	kept := r.load()
 	if kept != nil {
-		r.cidr = kept.Spec.PodCIDR
+		r.cidr, r.labels = kept.Spec.PodCIDR, kept.Labels
 	}
 	r.object.Store(r.build(kept))
 	return r
@@ -100,12 +103,26 @@ func (r *Reporter) build(previous *corev1.Node) *corev1.Node {
 	return Build(r.settings, r.machine, st, previous, time.Now())
 }
 
-// Object is the node as reported last, with the API's labels where they are
-// known. It must not be changed.
-func (r *Reporter) Object() *corev1.Node { return r.object.Load() }
+// Object is the node as reported last, with the labels that it has in the API, by
+// whomever, where they are known. It must not be changed.
+func (r *Reporter) Object() *corev1.Node {
+	n := r.object.Load()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.labels == nil {
+		return n
+	}
+	labelled := *n
+	labelled.Labels = r.labels
+	return &labelled
+}
+
+// Known is closed when Follow has read the node's object, or that there is none.
+// A pod that was bound to the node should not be judged before.
+func (r *Reporter) Known() <-chan struct{} { return r.known }
 
 // Allocatable is what pods may use.
-func (r *Reporter) Allocatable() corev1.ResourceList { return r.Object().Status.Allocatable }
+func (r *Reporter) Allocatable() corev1.ResourceList { return r.object.Load().Status.Allocatable }
 
 // SetNetwork says why the pod network is not ready; "" when it is.
 func (r *Reporter) SetNetwork(reason string) {
@@ -181,20 +198,18 @@ type Network interface {
 	SetPodCIDR(ctx context.Context, cidr string) error
 }
 
-// Follow watches the node's object until ctx ends: its pod CIDR goes to the
-// network, then ready is called; when the object is deleted while the agent
-// runs, the node is reported anew.
+// Follow watches the node's object until ctx ends: its labels are noted, its pod
+// CIDR goes to the network, then ready is called; when the object is deleted while
+// the agent runs, the node is reported anew.
 func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Network, ready func()) error {
 	query := url.Values{"fieldSelector": {"metadata.name=" + r.settings.Name}}
 	have := r.cidr
 	return apiclient.ListWatch(ctx, api, "/api/v1/nodes", query, func(_, new *corev1.Node) {
 		if new == nil {
-			r.log.Warn("the node's object was deleted, reporting it again")
-			if err := r.reports.Node(r.Object(), r.instance+"/"+time.Now().Format(time.RFC3339Nano)); err != nil {
-				r.log.Error("node not reported", zap.Error(err))
-			}
+			r.deleted()
 			return
 		}
+		r.label(new.Labels)
 		if new.Spec.PodCIDR == "" || new.Spec.PodCIDR == have {
 			return
 		}
@@ -209,7 +224,30 @@ func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Ne
 		r.mu.Unlock()
 		r.SetNetwork("")
 		ready()
-	}, nil)
+	}, func() { close(r.known) })
+}
+
+// deleted reports the node as a new one.
+func (r *Reporter) deleted() {
+	r.log.Warn("the node's object was deleted, reporting it again")
+	r.label(nil)
+	if err := r.reports.Node(r.object.Load(), r.instance+"/"+time.Now().Format(time.RFC3339Nano)); err != nil {
+		r.log.Error("node not reported", zap.Error(err))
+	}
+}
+
+// label notes the labels that the node has in the API.
+func (r *Reporter) label(labels map[string]string) {
+	r.mu.Lock()
+	same := maps.Equal(r.labels, labels)
+	r.labels = labels
+	r.mu.Unlock()
+	if same {
+		return
+	}
+	r.refreshing.Lock()
+	defer r.refreshing.Unlock()
+	r.keep(r.object.Load())
 }
 
 func (r *Reporter) connect(ctx context.Context, network Network, cidr string) error {
