@@ -34,7 +34,7 @@ func Controllers() []string {
 	names := []string{
 		"deployment-controller", "replicaset-controller", "endpointslice-controller", "endpoint-controller", "endpointslicemirroring-controller",
 		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
-		"generic-garbage-collector", "node-controller",
+		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)

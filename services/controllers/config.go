@@ -22,6 +22,8 @@ type Config struct {
 	NodeGracePeriod      kit.Duration `yaml:"nodeGracePeriod"`
 	NodeStartGracePeriod kit.Duration `yaml:"nodeStartGracePeriod"`
 	Workers              int          `yaml:"workers"`
+
+	TerminatedPodThreshold int `yaml:"terminatedPodThreshold"`
 }
 
 // Default is a cluster with the usual ranges.
@@ -34,6 +36,8 @@ func Default() Config {
 		NodeGracePeriod:      kit.Duration(40 * time.Second),
 		NodeStartGracePeriod: kit.Duration(60 * time.Second),
 		Workers:              4,
+
+		TerminatedPodThreshold: 12500,
 	}
 }
 

@@ -32,6 +32,7 @@ import (
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/namespace"
 	"kubus.dev/services/controllers/internal/node"
+	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
 	"kubus.dev/services/controllers/internal/write"
 	"kubus.dev/services/kit"
@@ -105,7 +106,7 @@ func serve(ctx context.Context, cfg Config, bundle string, fence *message.Fence,
 
 	t.workloads(world, cfg.Workers)
 	t.endpoints(world, cfg.Workers)
-	t.housekeeping(world, all, state, bundle, cfg.Workers)
+	t.housekeeping(world, all, state, bundle, cfg)
 	if err := t.nodes(world, leases, cfg); err != nil {
 		return err
 	}
@@ -163,13 +164,17 @@ func (t *term) endpoints(world *mirror.World, workers int) {
 	t.start(func(ctx context.Context) error { return mirrored.Run(ctx, workers) })
 }
 
-func (t *term) housekeeping(world *mirror.World, all *feed.Feed, state *statelog.View, bundle string, workers int) {
+func (t *term) housekeeping(world *mirror.World, all *feed.Feed, state *statelog.View, bundle string, cfg Config) {
+	workers := cfg.Workers
 	namespaces := namespace.New(world, all, t.writer("namespace-controller"), t.named("namespace"))
 	t.start(func(ctx context.Context) error { return namespaces.Run(ctx, workers) })
 
 	writer := t.writer("generic-garbage-collector")
 	collector := garbage.New(all, writer, t.recorder("garbage-collector-controller", writer), t.named("garbagecollector"))
 	t.start(func(ctx context.Context) error { return collector.Run(ctx, workers) })
+
+	pods := podgc.New(world, t.writer("pod-garbage-collector"), t.named("podgc"), cfg.TerminatedPodThreshold)
+	t.start(func(ctx context.Context) error { return pods.Run(ctx, workers) })
 
 	accounts := account.NewDefault(world, state, t.writer("service-account-controller"), t.named("serviceaccount"))
 	t.start(func(ctx context.Context) error { return accounts.Run(ctx, 1) })
