@@ -3,7 +3,11 @@ package proto
 import (
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -83,32 +87,45 @@ func roleTable() string {
 }
 
 func subjectTable() string {
-	pod := Key{GroupResource{"", "pods"}, "NAMESPACE", "NAME"}
-	rows := [][4]string{
-		{pod.Subject(), "gateway", "every view", "one version of an object; JSON without resourceVersion; header `" + HeaderOperation + ": " + OperationDelete + "` on a tombstone"},
-		{FenceSubject("NAME"), "gateway", "every view of STATE", "who holds a fence; the sequence is its epoch"},
-		{FenceUseSubject("NAME"), "gateway", "-", "touched by each fenced commit, which so checks the fence"},
-		{BarrierSubject("STREAM", "WRITER"), "gateway", "-", "empty; its sequence is a read index (clusters only)"},
-		{WatermarkSubject("STREAM"), "gateway", "views", "core; decimal sequence up to which the stream is on disk"},
-		{APIRequestSubject("USER"), "services, agents, automation", "one gateway", "core request and reply; ApiRequest, ApiResponse"},
-		{APIBulkSubject("USER"), "services", "one gateway", "core request and reply; BulkRequest, ApiResponse around BulkResponse"},
-		{APIFenceSubject("USER"), "services", "one gateway", "core request and reply; AcquireFence, ApiResponse around FenceState"},
-		{APITunnelSubject("USER"), "services, agents, automation", "one gateway", "opening of a tunnel (TunnelOpen); the response comes as HTTP/1.1 on channel 1"},
-		{NodeTunnelSubject("NODE"), "gateway", "the node's agent", "opening of a tunnel for exec, attach, log, portforward, proxy (NodeRequest)"},
-		{HeartbeatSubject("NODE"), "agent", "node controller, gateway", "core, every 10 s; Heartbeat; never stored"},
-		{LeaderSubject("NAME"), "the holder of a fence", "its standbys", "core, every 2 s; never stored"},
-		{PodReportSubject("NODE", "NAMESPACE", "NAME"), "agent", "status service", "PodReport: the whole status; sent again after a reconnect"},
-		{NodeReportSubject("NODE"), "agent", "status service", "NodeReport: the node as the agent would create it"},
-		{ChangeSubject("CLUSTER", pod, "VERB"), "events service", "automation", "CloudEvent 1.0, binary mode, of one committed change"},
-		{SchedulerTakeSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; the answer waits until there is work"},
-		{SchedulerDoneSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; what became of an evaluation"},
-		{SchedulerPlanSubject(), "scheduler workers elsewhere", "the active planner", "core request and reply; the answer comes after the commit"},
-		{SchedulerReadySubject(), "a new broker or planner", "scheduler workers elsewhere", "core; ask again, the old one may have died"},
-	}
 	var b strings.Builder
 	b.WriteString("| subject | from | to | what |\n|---|---|---|---|\n")
-	for _, r := range rows {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r[0], r[1], r[2], r[3])
+	for _, r := range Contract() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.Subject, r.From, r.To, r.What)
 	}
 	return b.String()
+}
+
+func TestEverySubjectIsInTheContract(t *testing.T) {
+	contract, err := parser.ParseFile(token.NewFileSet(), "contract.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	ast.Inspect(contract, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Ident:
+			named[n.Name] = true
+		case *ast.SelectorExpr: // Key.Subject
+			named[n.Sel.Name] = true
+		}
+		return true
+	})
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && strings.HasSuffix(fn.Name.Name, "Subject") && !strings.HasPrefix(fn.Name.Name, "Parse") && fn.Name.IsExported() && !named[fn.Name.Name] {
+				t.Errorf("%s of %s is no row of contract.go: say who uses it", fn.Name.Name, file)
+			}
+		}
+	}
 }

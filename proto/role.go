@@ -4,6 +4,7 @@ package proto
 // Embedded and external servers are configured from this one table.
 type Role struct {
 	Name       string
+	Node       string   // of an agent; part of its inbox
 	Identities []string // Kubernetes users it may speak as on api.<identity>.>
 	Publish    []string // beyond what all may
 	Subscribe  []string
@@ -42,10 +43,18 @@ func Controllers() []string {
 	return names
 }
 
+// Client is the name under which a process of the role connects.
+func (r Role) Client() string {
+	if r.Node != "" {
+		return AgentName(r.Node)
+	}
+	return r.Name
+}
+
 // Roles of the control plane and of a node named node.
 func Roles(node string) []Role {
 	return []Role{
-		{Name: "gateway", Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
+		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
 			Subscribe: []string{APISubjects, HeartbeatSubjects}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
 		{Name: "controllers", Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES"}},
@@ -59,7 +68,7 @@ func Roles(node string) []Role {
 			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
 		{Name: "proxy", Subscribe: []string{}, Reads: []string{"STATE"}},
 		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: []string{"STATE"}},
-		{Name: "agent", Identities: []string{NodeUser(node)},
+		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
 			Publish:   []string{HeartbeatSubject(node), "report." + Token(node) + ".>"},
 			Subscribe: []string{NodeTunnelSubject(node)}},
 		{Name: "automation", Subscribe: []string{"events.>"}, Reads: []string{"CHANGES"}},

@@ -24,8 +24,8 @@ import (
 func Serve(ctx context.Context, conn *bus.Conn, s Server) (*bus.Subscription, error) {
 	return conn.Subscribe(kubus.APISubjects, kubus.APIQueue, func(m *bus.Msg) {
 		user, verb, err := kubus.ParseAPISubject(m.Subject)
-		if err != nil {
-			return
+		if err != nil || m.Reply != "" && !kubus.MayBeAnswered(m.Reply) {
+			return // the answer would go where the gateway may publish and the caller may not
 		}
 		own := &bus.Msg{}
 		*own = *m
@@ -41,7 +41,7 @@ func Serve(ctx context.Context, conn *bus.Conn, s Server) (*bus.Subscription, er
 				return s.AcquireFenceAs(ctx, user, r.(*message.AcquireFence))
 			})
 		case "tunnel":
-			tunnel.Accept(ctx, conn, own, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
+			tunnel.GatewayWith(user).Accept(ctx, conn, own, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
 				return serveTunnel(ctx, s, user, open, t)
 			})
 		}

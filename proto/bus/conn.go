@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"kubus.dev/proto"
 )
 
 // ErrNoResponders says that nobody listens on the subject; nothing was done.
@@ -23,7 +25,7 @@ type Options struct {
 	InProcess interface {
 		InProcessConn() (net.Conn, error)
 	}
-	Name          string // shown by the server's connection list; also the inbox prefix
+	Name          string // shown by the server's connection list; the inbox prefix follows from it (proto.InboxPrefix)
 	NkeySeedFile  string
 	CAFile        string
 	NoWait        bool // give up at the first refusal instead of waiting for the server
@@ -95,7 +97,7 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 		nats.ReconnectBufSize(-1), // a publish while away fails at once: the caller knows what was sent
 		nats.PingInterval(20 * time.Second),
 		nats.Timeout(5 * time.Second),
-		nats.CustomInboxPrefix("_INBOX." + inboxName(o.Name)),
+		nats.CustomInboxPrefix(proto.InboxPrefix(o.Name)),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				c.log.Warn("the bus is gone, reconnecting", zap.Error(err))
@@ -132,21 +134,6 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 		opts = append(opts, nats.RootCAs(o.CAFile), nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}), nats.RootCAs(o.CAFile))
 	}
 	return opts, nil
-}
-
-// inboxName keeps letters and digits of a name: a role may subscribe only below
-// its own inbox prefix, _INBOX.<role>.>.
-func inboxName(name string) string {
-	out := make([]byte, 0, len(name))
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
-			out = append(out, c)
-		}
-	}
-	if len(out) == 0 {
-		return "kubus"
-	}
-	return string(out)
 }
 
 // OnReconnect registers a function that runs after each reconnect.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"kubus.dev/proto"
 )
 
 // Header is a message's header; nil when there is none.
@@ -21,10 +24,15 @@ type Msg struct {
 	conn *Conn
 }
 
-// Respond answers a request. It is an error when nobody asked.
+// Respond answers a request. It is an error when nobody asked, or asked for an answer
+// elsewhere than in an inbox: the server does not check where a client wants its
+// answers, and we may publish more than it may.
 func (m *Msg) Respond(data []byte) error {
 	if m.Reply == "" {
 		return fmt.Errorf("answering %s: no reply subject", m.Subject)
+	}
+	if !proto.IsInbox(m.Reply) {
+		return fmt.Errorf("answering %s: %q is no inbox", m.Subject, m.Reply)
 	}
 	return m.conn.Publish(m.Reply, data)
 }
@@ -70,6 +78,26 @@ func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte
 	return msg.Data, nil
 }
 
+// RequestAt is Request with the answer expected on reply, a subject of our own.
+func (c *Conn) RequestAt(ctx context.Context, subject, reply string, data []byte) ([]byte, error) {
+	sub, err := c.nc.SubscribeSync(reply)
+	if err != nil {
+		return nil, fmt.Errorf("requesting %s: %w", subject, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := c.nc.PublishRequest(subject, reply, data); err != nil {
+		return nil, fmt.Errorf("requesting %s: %w", subject, err)
+	}
+	msg, err := sub.NextMsgWithContext(ctx)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, fmt.Errorf("requesting %s: %w", subject, ErrNoResponders)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("requesting %s: %w", subject, err)
+	}
+	return msg.Data, nil
+}
+
 // Subscribe calls h for each message, one after another. With a queue, one
 // subscriber of the queue group gets each message.
 func (c *Conn) Subscribe(subject, queue string, h func(*Msg)) (*Subscription, error) {
@@ -102,3 +130,6 @@ func (c *Conn) Flush(ctx context.Context) error {
 
 // NewInbox is a subject of our own to be answered on.
 func (c *Conn) NewInbox() string { return c.nc.NewInbox() }
+
+// NewInboxBelow is a subject to be answered on by those who may publish below prefix.
+func (c *Conn) NewInboxBelow(prefix string) string { return prefix + "." + nuid.Next() }

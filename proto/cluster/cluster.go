@@ -27,7 +27,7 @@ type Options struct {
 	URL          string
 	NkeySeedFile string
 	CAFile       string
-	Name         string // the role: connection name and inbox prefix
+	Name         string // proto.Role.Client: connection name, from which the inbox follows
 	Identity     string // the Kubernetes user to speak as at first
 	// Resources restricts the views to what the service reads; none is everything.
 	Resources []proto.GroupResource

@@ -8,20 +8,18 @@ var OperatorRole = proto.Role{Name: "operator", Publish: []string{">"}, Subscrib
 
 // Permissions are the subjects that a role may publish and subscribe to: what the
 // role names, the API as its identities, the consumers of the streams it reads,
-// and the inboxes. A client's own inbox is _INBOX.<role>.>, so that one client
-// cannot read the answers to another; answers to the gateway are open to all,
-// since anybody may be asked by it or hold a tunnel with it.
+// and the inboxes. A client's own inbox is _INBOX.<role>.>, an agent's
+// _INBOX.agent.<node>.>, so that no client can read the answers to another; of the
+// gateway's, a client reaches the part in which it speaks with this client.
 func Permissions(r proto.Role) (publish, subscribe []string) {
-	own := "_INBOX." + r.Name + ".>"
+	own := proto.InboxPrefix(r.Client()) + ".>"
 	publish = append(publish, r.Publish...)
 	publish = append(publish, own)
 	if r.Name == "gateway" {
 		publish = append(publish, "_INBOX.>")
-	} else {
-		publish = append(publish, "_INBOX.gateway.>")
 	}
 	for _, identity := range r.Identities {
-		publish = append(publish, "api."+proto.Token(identity)+".>")
+		publish = append(publish, "api."+proto.Token(identity)+".>", proto.GatewayInbox(identity)+".>")
 	}
 	subscribe = append(subscribe, r.Subscribe...)
 	subscribe = append(subscribe, own, proto.GatewayHelloSubject)

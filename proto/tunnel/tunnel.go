@@ -59,7 +59,12 @@ type Tunnel struct {
 // Dial opens a tunnel to whoever serves subject and waits until it answers. A
 // refusal is an *Error, nobody there bus.ErrNoResponders.
 func Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.TunnelOpen) (*Tunnel, error) {
-	inbox := conn.NewInbox()
+	return Side{}.Dial(ctx, conn, subject, open)
+}
+
+// Dial is Dial from a given side.
+func (s Side) Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.TunnelOpen) (*Tunnel, error) {
+	inbox := s.inbox(conn)
 	t := newTunnel(conn, "", inbox)
 	sub, err := conn.Subscribe(inbox, "", t.receive)
 	if err != nil {
@@ -72,13 +77,13 @@ func Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.Tun
 		sub.Stop()
 		return nil, fmt.Errorf("opening a tunnel: %w", err)
 	}
-	answer, err := conn.Request(ctx, subject, data)
+	answer, err := conn.RequestAt(ctx, subject, inbox+".hello", data)
 	if err != nil {
 		sub.Stop()
 		return nil, err
 	}
 	var hello message.TunnelFrame
-	if err := proto.Unmarshal(answer, &hello); err != nil || hello.Inbox == "" {
+	if err := proto.Unmarshal(answer, &hello); err != nil || !s.maySend(hello.Inbox) {
 		sub.Stop()
 		if hello.Error != "" {
 			return nil, &Error{hello.Error}
@@ -105,18 +110,19 @@ type Handler func(ctx context.Context, open *message.TunnelOpen, t *Tunnel) erro
 // handlers' contexts end with ctx, and when their tunnel breaks.
 func Serve(ctx context.Context, conn *bus.Conn, subject, queue string, h Handler) (*bus.Subscription, error) {
 	return conn.Subscribe(subject, queue, func(m *bus.Msg) {
-		Accept(ctx, conn, m, h)
+		Side{}.Accept(ctx, conn, m, h)
 	})
 }
 
 // Accept answers one opening message that arrived on a subscription of the caller's.
-func Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) {
+// One that would have us send elsewhere than to an inbox of the other end is refused.
+func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) {
 	open := &message.TunnelOpen{}
-	if err := proto.Unmarshal(m.Data, open); err != nil || open.Inbox == "" {
+	if err := proto.Unmarshal(m.Data, open); err != nil || !s.maySend(open.Inbox) {
 		respond(m, &message.TunnelFrame{Error: "unreadable opening of a tunnel"})
 		return
 	}
-	inbox := conn.NewInbox()
+	inbox := s.inbox(conn)
 	t := newTunnel(conn, open.Inbox, inbox)
 	sub, err := conn.Subscribe(inbox, "", t.receive)
 	if err != nil {

@@ -193,7 +193,7 @@ func (s *Server) dial(ctx context.Context, kind string, pod *corev1.Pod, r *mess
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	t, err := tunnel.Dial(ctx, s.o.Conn, kubus.NodeTunnelSubject(pod.Spec.NodeName), &message.TunnelOpen{Kind: kind, Request: body})
+	t, err := tunnel.GatewayWith(kubus.NodeUser(pod.Spec.NodeName)).Dial(ctx, s.o.Conn, kubus.NodeTunnelSubject(pod.Spec.NodeName), &message.TunnelOpen{Kind: kind, Request: body})
 	var refused *tunnel.Error
 	switch {
 	case err == nil:

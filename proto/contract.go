@@ -1,0 +1,38 @@
+package proto
+
+// Use is one kind of subject: who publishes there, who subscribes, and what.
+type Use struct{ Subject, From, To, What string }
+
+// Contract lists every kind of subject, with names in capitals for what varies: NODE,
+// USER, STREAM, CLUSTER, NAMESPACE, NAME, WRITER, VERB. The table of docs/contracts.md and
+// the matrix of rights (package store) are made from it.
+func Contract() []Use {
+	pod := Key{GroupResource{"", "pods"}, "NAMESPACE", "NAME"}
+	lease, event := Key{Leases, "NAMESPACE", "NAME"}, Key{Events, "NAMESPACE", "NAME"}
+	return []Use{
+		{pod.Subject(), "gateway", "every view", "one version of an object; JSON without resourceVersion; header `" + HeaderOperation + ": " + OperationDelete + "` on a tombstone"},
+		{lease.Subject(), "gateway", "views of LEASES", "the same for Leases"},
+		{event.Subject(), "gateway", "views of EVENTS", "the same for Events"},
+		{FenceSubject("NAME"), "gateway", "every view of STATE", "who holds a fence; the sequence is its epoch"},
+		{FenceUseSubject("NAME"), "gateway", "-", "touched by each fenced commit, which so checks the fence"},
+		{BarrierSubject("STREAM", "WRITER"), "gateway", "-", "empty; its sequence is a read index (clusters only)"},
+		{WatermarkSubject("STREAM"), "gateway", "views", "core; decimal sequence up to which the stream is on disk"},
+		{APIRequestSubject("USER"), "services, agents, automation", "one gateway", "core request and reply; ApiRequest, ApiResponse"},
+		{APIBulkSubject("USER"), "services", "one gateway", "core request and reply; BulkRequest, ApiResponse around BulkResponse"},
+		{APIFenceSubject("USER"), "services", "one gateway", "core request and reply; AcquireFence, ApiResponse around FenceState"},
+		{APITunnelSubject("USER"), "services, agents, automation", "one gateway", "opening of a tunnel (TunnelOpen); the response comes as HTTP/1.1 on channel 1"},
+		{GatewayHelloSubject, "gateway", "whoever holds a tunnel", "core; a gateway began to answer: ask whether the one spoken to is still there"},
+		{NodeTunnelSubject("NODE"), "gateway", "the node's agent", "opening of a tunnel for exec, attach, log, portforward, proxy (NodeRequest)"},
+		{HeartbeatSubject("NODE"), "agent", "node controller, gateway", "core, every 10 s; Heartbeat; never stored"},
+		{LeaderSubject("NAME"), "the holder of a fence", "its standbys", "core, every 2 s; never stored"},
+		{PodReportSubject("NODE", "NAMESPACE", "NAME"), "agent", "status service", "PodReport: the whole status; sent again after a reconnect"},
+		{NodeReportSubject("NODE"), "agent", "status service", "NodeReport: the node as the agent would create it"},
+		{ChangeSubject("CLUSTER", pod, "VERB"), "events service", "automation", "CloudEvent 1.0, binary mode, of one committed change"},
+		{SchedulerTakeSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; the answer waits until there is work"},
+		{SchedulerDoneSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; what became of an evaluation"},
+		{SchedulerPlanSubject(), "scheduler workers elsewhere", "the active planner", "core request and reply; the answer comes after the commit"},
+		{SchedulerReadySubject(), "a new broker or planner", "scheduler workers elsewhere", "core; ask again, the old one may have died"},
+		{InboxPrefix("ROLE") + ".NAME", "whoever was asked", "the role", "answers; an agent's are below `" + InboxPrefix(AgentName("NODE")) + "`"},
+		{GatewayInbox("USER") + ".NAME", "the role that speaks as USER", "gateway", "answers and tunnels between a gateway and this client"},
+	}
+}

@@ -1,0 +1,303 @@
+package store
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nkeys"
+	"go.uber.org/zap/zaptest"
+
+	"kubus.dev/proto"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/matrix.txt")
+
+// credential is one user of the server under test.
+type credential struct {
+	name string // of the role; agents have their node's with it
+	role proto.Role
+	seed []byte
+	c    *client
+}
+
+// credentials are one of each role, and the agent of a second node.
+func credentials(t *testing.T) ([]*credential, []User) {
+	t.Helper()
+	roles := append(proto.Roles("node-1"), OperatorRole)
+	for _, r := range proto.Roles("node-2") {
+		if r.Node != "" {
+			roles = append(roles, r)
+		}
+	}
+	var out []*credential
+	var users []User
+	for _, r := range roles {
+		seed, public, err := NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := r.Name
+		if r.Node != "" {
+			name += "@" + r.Node
+		}
+		out, users = append(out, &credential{name: name, role: r, seed: seed}), append(users, User{PublicKey: public, Role: r})
+	}
+	return out, users
+}
+
+// subjects are the contract's, with the names that matter put in, and what the
+// server itself answers.
+func subjects(creds []*credential) []string {
+	var users []string
+	for _, c := range creds {
+		for i, identity := range c.role.Identities {
+			if i == 0 { // of the controllers, one stands for all
+				users = append(users, proto.Token(identity))
+			}
+		}
+	}
+	users = append(users, "system=3Aapiserver", "system=3Aserviceaccount=3Adefault=3Adefault")
+	var streams []string
+	for _, s := range proto.Streams() {
+		streams = append(streams, s.Name)
+	}
+	values := map[string][]string{"USER": users, "STREAM": streams, "NODE": {"node-1", "node-2"}}
+	for _, c := range creds {
+		prefix := strings.TrimPrefix(proto.InboxPrefix(c.role.Client()), "_INBOX.")
+		values["ROLE"] = append(values["ROLE"], prefix)
+	}
+	var out []string
+	for _, use := range proto.Contract() {
+		out = append(out, expand(use.Subject, values)...)
+	}
+	for _, api := range []string{
+		"STREAM.CREATE.STREAM", "STREAM.UPDATE.STREAM", "STREAM.DELETE.STREAM", "STREAM.PURGE.STREAM", "STREAM.SNAPSHOT.STREAM", "STREAM.RESTORE.STREAM",
+		"STREAM.MSG.DELETE.STREAM", "STREAM.MSG.GET.STREAM", "STREAM.INFO.STREAM", "DIRECT.GET.STREAM", "CONSUMER.CREATE.STREAM", "CONSUMER.CREATE.STREAM.x",
+		"CONSUMER.DURABLE.CREATE.STREAM.x", "CONSUMER.DELETE.STREAM.x", "CONSUMER.MSG.NEXT.STREAM.x", "CONSUMER.LIST.STREAM",
+	} {
+		for _, s := range streams {
+			out = append(out, "$JS.API."+strings.Replace(api, ".STREAM", "."+s, strings.Count(api, ".STREAM")))
+		}
+	}
+	return append(out, "$JS.API.INFO", "$JS.API.STREAM.LIST", "$SYS.REQ.SERVER.PING", "$JS.ACK.STATE.x.1.1.1.1.1", "foreign", ">", "state.>", "_INBOX.>", "_INBOX.gateway.>", "api.*.*", "node.*.tunnel", "report.>")
+}
+
+func expand(subject string, values map[string][]string) []string {
+	for name, all := range values {
+		tokens := strings.Split(subject, ".")
+		if i := slices.Index(tokens, name); i >= 0 {
+			var out []string
+			for _, v := range all {
+				tokens[i] = v
+				out = append(out, expand(strings.Join(tokens, "."), values)...)
+			}
+			return out
+		}
+	}
+	return []string{subject}
+}
+
+// The matrix is what a real server lets each credential do. A new subject gets a line
+// by being in proto.Contract, where a test sees to it that it is.
+func TestEachCredentialMayUseItsOwnSubjectsOnly(t *testing.T) {
+	creds, users := credentials(t)
+	srv, err := Start(t.Context(), Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Users: users, Logger: zaptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Shutdown()
+	for _, c := range creds {
+		c.c = dial(t, strings.TrimPrefix(srv.ClientURL(), "nats://"), c.seed)
+	}
+	var b strings.Builder
+	b.WriteString("# What each credential of the bus may do, the operator's apart, which may do everything.\n# Made by: go test ./proto/store -run TestEachCredential -update\n")
+	for _, subject := range subjects(creds) {
+		var publish, subscribe []string
+		for _, c := range creds {
+			pub, sub := c.c.may(subject)
+			if c.role.Name == OperatorRole.Name {
+				if !pub && !strings.ContainsAny(subject, "*>") || !sub {
+					t.Errorf("the operator may not use %s", subject)
+				}
+				continue
+			}
+			if pub {
+				publish = append(publish, c.name)
+			}
+			if sub {
+				subscribe = append(subscribe, c.name)
+			}
+		}
+		fmt.Fprintf(&b, "%s: publish %s; subscribe %s\n", subject, names(publish), names(subscribe))
+		never(t, subject, publish, subscribe)
+	}
+	const file = "testdata/matrix.txt"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != b.String() {
+		got := strings.Split(b.String(), "\n")
+		for _, line := range got {
+			if !strings.Contains(string(want), line+"\n") {
+				t.Errorf("now: %s", line)
+			}
+		}
+		t.Errorf("%s says otherwise; if the change is meant: go test ./proto/store -run TestEachCredential -update", file)
+	}
+}
+
+// never holds what no update of the matrix may give away.
+func never(t *testing.T, subject string, publish, subscribe []string) {
+	t.Helper()
+	only := func(who []string, allowed ...string) {
+		for _, name := range who {
+			if !slices.Contains(allowed, name) {
+				t.Errorf("%s may use %s", name, subject)
+			}
+		}
+	}
+	tokens := strings.Split(subject, ".")
+	switch {
+	case strings.HasPrefix(subject, "state"), tokens[0] == "watermark", tokens[0] == "node", subject == proto.GatewayHelloSubject:
+		only(publish, "gateway")
+	case tokens[0] == "api":
+		only(subscribe, "gateway")
+	case tokens[0] == "$SYS", subject == ">", subject == "foreign":
+		only(publish)
+		only(subscribe)
+	case strings.HasPrefix(subject, "$JS.API.STREAM.") && !strings.Contains(subject, "GET.") && !strings.Contains(subject, "INFO."),
+		strings.HasPrefix(subject, "$JS.API.CONSUMER.DURABLE"), strings.HasPrefix(subject, "$JS.API.DIRECT"):
+		only(publish, "gateway")
+	}
+	if strings.Contains(subject, "STATE") || strings.Contains(subject, "REPORTS") {
+		for _, name := range publish {
+			if strings.HasPrefix(name, "agent") || name == "automation" {
+				t.Errorf("%s may use %s", name, subject)
+			}
+		}
+	}
+	for _, node := range []string{"node-1", "node-2"} {
+		if strings.Contains(subject, node) {
+			for _, name := range append(publish, subscribe...) {
+				if strings.HasPrefix(name, "agent@") && name != "agent@"+node {
+					t.Errorf("%s may use %s", name, subject)
+				}
+			}
+		}
+	}
+}
+
+func names(list []string) string {
+	if len(list) == 0 {
+		return "-"
+	}
+	return strings.Join(list, " ")
+}
+
+// client speaks the server's protocol, so that it sees each refusal.
+type client struct {
+	t    *testing.T
+	conn net.Conn
+	in   *bufio.Reader
+	sid  int
+}
+
+func dial(t *testing.T, address string, seed []byte) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	c := &client{t: t, conn: conn, in: bufio.NewReader(conn)}
+	line := c.line()
+	var info struct {
+		Nonce string `json:"nonce"`
+	}
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "INFO ")), &info); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+	pair, err := nkeys.FromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := pair.Sign([]byte(info.Nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.send("CONNECT {\"verbose\":false,\"lang\":\"test\",\"version\":\"1\",\"protocol\":1,\"nkey\":%q,\"sig\":%q}\r\n", public, base64.RawURLEncoding.EncodeToString(sig))
+	if refused := c.settle(); refused != "" {
+		t.Fatal(refused)
+	}
+	return c
+}
+
+func (c *client) send(format string, args ...any) {
+	c.t.Helper()
+	_ = c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := fmt.Fprintf(c.conn, format, args...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) line() string {
+	c.t.Helper()
+	_ = c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	line, err := c.in.ReadString('\n')
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// settle waits until the server has seen everything sent, and gives its refusal.
+func (c *client) settle() (refused string) {
+	c.t.Helper()
+	c.send("PING\r\n")
+	for {
+		switch line := c.line(); {
+		case line == "PONG":
+			return refused
+		case line == "PING":
+			c.send("PONG\r\n")
+		case strings.HasPrefix(line, "-ERR"):
+			refused = line
+		}
+	}
+}
+
+// may tries both. What is published is nothing, to nobody.
+func (c *client) may(subject string) (publish, subscribe bool) {
+	c.t.Helper()
+	c.sid++
+	c.send("SUB %s %d\r\n", subject, c.sid)
+	subscribe = c.settle() == ""
+	if subscribe {
+		c.send("UNSUB %d\r\n", c.sid)
+	}
+	if strings.ContainsAny(subject, "*>") {
+		return false, subscribe
+	}
+	c.send("PUB %s 1\r\nx\r\n", subject)
+	return c.settle() == "", subscribe
+}
