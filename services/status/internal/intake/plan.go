@@ -49,7 +49,7 @@ func (in *Intake) plan(ctx context.Context, r *report) ([]apiclient.Request, err
 }
 
 func (in *Intake) planPod(ctx context.Context, node string, said *message.PodReport) ([]apiclient.Request, error) {
-	path := "/api/v1/namespaces/" + said.Namespace + "/pods/" + url.PathEscape(said.Name)
+	path := "/api/v1/namespaces/" + url.PathEscape(said.Namespace) + "/pods/" + url.PathEscape(said.Name)
 	pod, err := in.pod(ctx, said, path)
 	if err != nil || pod == nil {
 		return nil, err
@@ -124,10 +124,9 @@ func (in *Intake) planNode(ctx context.Context, name string, said *message.NodeR
 		return nil, err
 	}
 	if present == nil {
-		reported.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}
-		reported.ResourceVersion, reported.UID = "", ""
-		reported.Status, _ = mergeNode(corev1.NodeStatus{}, reported.Status, time.Now())
-		request, err := encode("POST", "/api/v1/nodes", &reported)
+		node := newNode(&reported)
+		node.Status, _ = mergeNode(corev1.NodeStatus{}, reported.Status, time.Now())
+		request, err := encode("POST", "/api/v1/nodes", node)
 		return []apiclient.Request{request}, err
 	}
 	return nodeUpdates(present, &reported, time.Now())
@@ -151,7 +150,8 @@ func (in *Intake) node(ctx context.Context, name string) (*corev1.Node, error) {
 	return node, nil
 }
 
-// nodeUpdates brings an existing node's status, then its labels, up to the report.
+// nodeUpdates brings an existing node's status, then its labels, up to the report. A
+// label that is not a node's to give is left as it is.
 func nodeUpdates(present, reported *corev1.Node, now time.Time) (requests []apiclient.Request, err error) {
 	path := "/api/v1/nodes/" + url.PathEscape(present.Name)
 	next, changed := mergeNode(present.Status, reported.Status, now)
@@ -166,7 +166,7 @@ func nodeUpdates(present, reported *corev1.Node, now time.Time) (requests []apic
 		requests = append(requests, request)
 	}
 	metadata := map[string]any{}
-	if add := missing(present.Labels, reported.Labels); len(add) > 0 {
+	if add := missing(present.Labels, ownLabels(reported.Labels)); len(add) > 0 {
 		metadata["labels"] = add
 	}
 	if add := missing(present.Annotations, reported.Annotations); len(add) > 0 {

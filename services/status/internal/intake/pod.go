@@ -23,9 +23,7 @@ func mergePod(present, reported corev1.PodStatus) (next corev1.PodStatus, change
 	if next.StartTime == nil {
 		next.StartTime = present.StartTime
 	}
-	if next.ResourceClaimStatuses == nil {
-		next.ResourceClaimStatuses = present.ResourceClaimStatuses
-	}
+	next.ResourceClaimStatuses = present.ResourceClaimStatuses
 	if next.EphemeralContainerStatuses == nil {
 		next.EphemeralContainerStatuses = present.EphemeralContainerStatuses
 	}
