@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -438,6 +439,9 @@ func TestWatchListEndsTheInitialEventsWithABookmark(t *testing.T) {
 func TestSealedKindsAreShownOpened(t *testing.T) {
 	s := start(t, func(o *read.Options) {
 		o.Open = func(_ proto.Key, sealed []byte) ([]byte, error) {
+			if !bytes.Contains(sealed, []byte(`"sealed":"x"`)) {
+				return nil, errors.New("the document is not sealed")
+			}
 			return bytes.Replace(sealed, []byte(`"sealed":"x"`), []byte(`"data":{"p":"aHVudGVyMg=="}`), 1), nil
 		}
 	})
@@ -450,6 +454,15 @@ func TestSealedKindsAreShownOpened(t *testing.T) {
 		if err != nil || len(list.Items) != 1 || string(list.Items[0].Data["p"]) != "hunter2" {
 			t.Errorf("%s: got %+v, %v", name, list, err)
 		}
+		yes := true
+		w, err := s.client(mediaType).CoreV1().Secrets("a").Watch(t.Context(), metav1.ListOptions{SendInitialEvents: &yes, ResourceVersionMatch: "NotOlderThan", FieldSelector: "metadata.name=s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := expect(t, w, "ADDED s")[0].Object.(*corev1.Secret); !ok || string(got.Data["p"]) != "hunter2" {
+			t.Errorf("%s: a watch began with %+v", name, got)
+		}
+		w.Stop()
 	}
 }
 

@@ -116,7 +116,7 @@ func (wr *watcher) sendInitial(snapshot statelog.Snapshot, options *internalvers
 		return false
 	}
 	for _, e := range p.entries {
-		if ok = wr.add(statelog.Added, e); !ok {
+		if ok = wr.send(statelog.Added, e); !ok {
 			return false
 		}
 	}
@@ -223,13 +223,20 @@ func (wr *watcher) event(ev *statelog.Event) bool {
 
 func (wr *watcher) add(t statelog.EventType, e *statelog.Entry) bool {
 	e, err := wr.c.opened(e)
-	if err == nil {
-		if wr.buf == nil {
-			wr.buf = (*chunks.Get().(*[]byte))[:0]
-		}
-		wr.buf, err = wr.frame.event(wr.buf, t, e)
-	}
 	if err != nil {
+		wr.fail(apierrors.NewInternalError(err))
+		return false
+	}
+	return wr.send(t, e)
+}
+
+// send is add of an entry that is open.
+func (wr *watcher) send(t statelog.EventType, e *statelog.Entry) bool {
+	if wr.buf == nil {
+		wr.buf = (*chunks.Get().(*[]byte))[:0]
+	}
+	var err error
+	if wr.buf, err = wr.frame.event(wr.buf, t, e); err != nil {
 		wr.fail(apierrors.NewInternalError(err))
 		return false
 	}
