@@ -29,6 +29,8 @@ type fakeRuntime struct {
 	calls      []string
 	events     chan runtime.Event
 	pullErr    error
+	graces     []time.Duration // that containers were given to stop
+	stubborn   bool            // containers end only when the grace of their stop is over
 }
 
 func newFakeRuntime() *fakeRuntime {
@@ -160,6 +162,12 @@ func (f *fakeRuntime) StartContainer(_ context.Context, id string) error {
 	return nil
 }
 
+func (f *fakeRuntime) graceOfStops() []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.graces)
+}
+
 // end makes a container's process end.
 func (f *fakeRuntime) end(id string, code int) {
 	f.mu.Lock()
@@ -177,12 +185,21 @@ func (f *fakeRuntime) end(id string, code int) {
 	f.events <- runtime.Event{Type: runtime.ContainerStopped, ContainerID: id, PodUID: uid}
 }
 
-func (f *fakeRuntime) StopContainer(_ context.Context, id string, grace time.Duration) error {
+func (f *fakeRuntime) StopContainer(ctx context.Context, id string, grace time.Duration) error {
 	f.mu.Lock()
 	if c := f.containers[id]; c != nil {
 		f.call("stop %s", c.Name)
 	}
+	f.graces = append(f.graces, grace)
+	stubborn := f.stubborn
 	f.mu.Unlock()
+	if stubborn {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(grace):
+		}
+	}
 	f.end(id, 143)
 	return nil
 }

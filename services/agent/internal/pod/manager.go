@@ -144,7 +144,7 @@ func (m *Manager) Remove(pod *corev1.Pod) {
 	defer m.mu.Unlock()
 	delete(m.ended, pod.UID)
 	if w := m.workers[pod.UID]; w != nil {
-		w.post(func() { w.removed = true })
+		w.post(w.forced)
 		return
 	}
 	m.d.Reports.Forget(pod.UID)
@@ -159,7 +159,7 @@ func (m *Manager) Synced() {
 	for uid, w := range m.workers {
 		known[uid] = true
 		if !w.seen() {
-			w.post(func() { w.removed = true })
+			w.post(w.forced)
 		}
 	}
 	m.mu.Unlock()

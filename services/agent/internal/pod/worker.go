@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/agent/internal/probe"
@@ -215,7 +216,7 @@ func (w *worker) drain() {
 	for _, f := range inbox {
 		f()
 	}
-	if latest != nil && !w.finished {
+	if latest != nil && !w.finished && !w.removed {
 		w.take(latest)
 	}
 }
@@ -224,7 +225,7 @@ func (w *worker) take(pod *corev1.Pod) {
 	old := w.pod
 	w.pod = pod
 	w.keepPod()
-	if old.DeletionGracePeriodSeconds != nil && pod.DeletionGracePeriodSeconds != nil && *pod.DeletionGracePeriodSeconds < *old.DeletionGracePeriodSeconds {
+	if pod.DeletionTimestamp != nil && graceOf(pod) < graceOf(old) {
 		for _, c := range w.containers {
 			if c.stopping && c.stop != nil {
 				c.stop() // the plan stops it again, with the shorter grace
@@ -234,6 +235,18 @@ func (w *worker) take(pod *corev1.Pod) {
 	if w.volumes.Stage == Ready && (!reflect.DeepEqual(old.Labels, pod.Labels) || !reflect.DeepEqual(old.Annotations, pod.Annotations)) {
 		w.refresh()
 	}
+}
+
+// forced ends a pod whose object is gone: it was deleted by force, so its
+// containers get no more time than one deleted with no grace.
+func (w *worker) forced() {
+	w.removed = true
+	pod, none := w.pod.DeepCopy(), int64(0)
+	if pod.DeletionTimestamp == nil {
+		pod.DeletionTimestamp = &metav1.Time{Time: w.d.now()}
+	}
+	pod.DeletionGracePeriodSeconds = &none
+	w.take(pod)
 }
 
 func (w *worker) keepPod() {

@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -271,5 +272,36 @@ func TestLostSandboxIsReplaced(t *testing.T) {
 	}
 	if b.rt.called("sandbox lost") != 2 {
 		t.Errorf("calls %q", b.rt.calls)
+	}
+}
+
+func TestPodDeletedByForceGetsNoGrace(t *testing.T) {
+	t.Parallel()
+	for name, already := range map[string]bool{"a running pod": false, "a pod that is terminating": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rt := newFakeRuntime()
+			rt.stubborn = true
+			b := newBench(t, rt, t.TempDir())
+			pod := testPod("forced", corev1.RestartPolicyAlways)
+			b.m.Update(pod)
+			b.until(pod, "ready", running)
+			if already {
+				d, grace := deleted(pod), int64(600)
+				d.DeletionGracePeriodSeconds = &grace
+				b.m.Update(d)
+				for len(rt.graceOfStops()) == 0 {
+					runtime.Gosched()
+				}
+			}
+			b.m.Remove(pod)
+			b.m.running.Wait()
+			if graces := rt.graceOfStops(); graces[len(graces)-1] > leastGrace {
+				t.Errorf("its container got %s", graces)
+			}
+			if len(rt.Sandboxes()) != 0 {
+				t.Error("its sandbox is left")
+			}
+		})
 	}
 }
