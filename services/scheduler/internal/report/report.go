@@ -98,7 +98,7 @@ func (r *Reporter) Unschedulable(pod *shape.Pod, message string) {
 	r.mu.Lock()
 	r.conditions[pod.UID] = Condition{pod, corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
-		Message: message, LastTransitionTime: metav1.NewTime(r.now()),
+		Message: message, LastTransitionTime: metav1.NewTime(r.now()), ObservedGeneration: pod.Generation,
 	}}
 	r.event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
 	r.mu.Unlock()

@@ -3,6 +3,7 @@ package shape
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,8 @@ type Pod struct {
 	Deleting bool // has a deletion timestamp
 	Terminal bool // phase Succeeded or Failed: takes no room any more
 	Revision uint64
+	// Generation is metadata.generation; conditions say which one they are about.
+	Generation int64
 	// Unscheduled is the PodScheduled=False condition the pod shows, if any.
 	Unscheduled Condition
 }
@@ -74,6 +77,8 @@ func (p *Pod) metadata(data []byte) error {
 			p.Namespace = skim.String(value)
 		case "uid":
 			p.UID = skim.String(value)
+		case "generation":
+			p.Generation, _ = strconv.ParseInt(string(value), 10, 64)
 		case "deletionTimestamp":
 			p.Deleting = string(value) != "null"
 		case "creationTimestamp":

@@ -18,7 +18,7 @@ func full(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	yes, priority := true, int32(7)
 	p := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "u-1", CreationTimestamp: metav1.NewTime(time.Unix(1700000000, 0)),
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "u-1", Generation: 3, CreationTimestamp: metav1.NewTime(time.Unix(1700000000, 0)),
 			OwnerReferences: []metav1.OwnerReference{{UID: "other"}, {UID: "rs", Controller: &yes}}},
 		Spec: corev1.PodSpec{
 			SchedulerName: "default-scheduler", Priority: &priority,
@@ -57,7 +57,7 @@ func TestParseReadsWhatMatters(t *testing.T) {
 	got := parse(t, table, full("a", func(p *corev1.Pod) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: "PodScheduled", Status: "False", Reason: "Unschedulable", Message: "why"}}
 	}))
-	want := &Pod{Namespace: "default", Name: "a", UID: "u-1", Owner: "rs", Created: time.Unix(1700000000, 0).UTC(), Revision: 42,
+	want := &Pod{Namespace: "default", Name: "a", UID: "u-1", Owner: "rs", Created: time.Unix(1700000000, 0).UTC(), Revision: 42, Generation: 3,
 		Unscheduled: Condition{"Unschedulable", "why"}, Shape: got.Shape}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -1,0 +1,38 @@
+package report
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/scheduler/internal/shape"
+)
+
+// written is a Writer that hands on what it is given.
+type written chan []Condition
+
+func (w written) Write(_ context.Context, c []Condition, _ []corev1.Event) error {
+	w <- c
+	return nil
+}
+
+func TestUnschedulableSaysWhichGenerationItIsAbout(t *testing.T) {
+	w := make(written, 1)
+	r := New(w, Options{Name: "s", Logger: zap.NewNop()})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = r.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	r.Unschedulable(&shape.Pod{Namespace: "ns", Name: "p", UID: "u", Generation: 4}, "no room")
+	select {
+	case got := <-w:
+		if len(got) != 1 || got[0].ObservedGeneration != 4 || got[0].Message != "no room" {
+			t.Errorf("wrote %+v", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was written")
+	}
+}
