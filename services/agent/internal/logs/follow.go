@@ -7,13 +7,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // follow copies a growing file until the container has ended and all was copied,
-// or ctx ends. When the name comes to mean another file, it goes on there.
+// or ctx ends. When the name comes to mean another file, it goes on with the one
+// that was written after ours.
 func follow(ctx context.Context, path string, f *os.File, ended <-chan struct{}, out *writer) error {
 	w, err := watch(path)
 	if err != nil {
@@ -134,11 +137,39 @@ func (t *tailer) rotated(path string) (*os.File, error) {
 	if os.SameFile(now, ours) {
 		return nil, nil
 	}
-	f, err := os.Open(path)
+	next, err := successor(path, ours)
 	if err != nil {
-		return nil, nil // it will be looked at again with the next change
+		return nil, fmt.Errorf("following the log: %w", err)
+	}
+	f, err := os.Open(next)
+	if err != nil {
+		return nil, nil // removed meanwhile; it will be looked at again with the next change
 	}
 	return f, nil
+}
+
+// successor names the file that was written after ours. A slow reader may be
+// several rotations behind; what was removed before it came there is lost.
+func successor(path string, ours os.FileInfo) (string, error) {
+	folder, base := filepath.Split(path)
+	entries, err := os.ReadDir(folder) // by name, so rotated files by age
+	if err != nil {
+		return "", err
+	}
+	next := ""
+	for _, e := range slices.Backward(entries) {
+		if !strings.HasPrefix(e.Name(), base+".") {
+			continue
+		}
+		if info, err := e.Info(); err == nil && os.SameFile(info, ours) {
+			break
+		}
+		next = folder + e.Name()
+	}
+	if next == "" {
+		return path, nil
+	}
+	return next, nil
 }
 
 // watcher tells that something happened to the log; several changes may be one signal.

@@ -137,6 +137,67 @@ func TestFollowSeesWritesRotationAndTheEnd(t *testing.T) {
 	}
 }
 
+// slow keeps its first writer waiting.
+type slow struct {
+	*safe
+	first   sync.Once
+	waits   chan struct{} // closed by the first write
+	further chan struct{}
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	s.first.Do(func() {
+		close(s.waits)
+		<-s.further
+	})
+	return s.safe.Write(p)
+}
+
+func TestFollowReadsEveryFileThatIsStillThere(t *testing.T) {
+	t.Parallel()
+	record := func(text string) string { return "2026-01-02T03:04:05Z stdout F " + text + "\n" }
+	for name, tt := range map[string]struct {
+		removed []string
+		want    string
+	}{
+		"all rotated files are kept":            {nil, "0\n1\n2\n3\n"},
+		"its own was removed":                   {[]string{".a"}, "0\n1\n2\n3\n"},
+		"its own and the next one were removed": {[]string{".a", ".b"}, "0\n2\n3\n"},
+		"every rotated file was removed":        {[]string{".a", ".b", ".c"}, "0\n3\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, record("0"))
+			ended := make(chan struct{})
+			out := &slow{safe: &safe{got: make(chan struct{}, 1)}, waits: make(chan struct{}), further: make(chan struct{})}
+			done := make(chan error, 1)
+			go func() { done <- Read(t.Context(), path, Options{Follow: true, Tail: -1, Ended: ended}, out, out) }()
+			<-out.waits
+			for i, suffix := range []string{".a", ".b", ".c"} {
+				if err := os.Rename(path, path+suffix); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(record(string(rune('1'+i)))), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, suffix := range tt.removed {
+				if err := os.Remove(path + suffix); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(ended)
+			close(out.further)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if got := out.text(); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("2026-01-02T03:04:05Z stdout F x\n"))
 	f.Fuzz(func(_ *testing.T, raw []byte) {
