@@ -104,6 +104,11 @@ func (l *Lease) Plug(ctx context.Context, ports []PortMapping) error {
 	if err := netlink.LinkSetMasterByIndex(link, l.links.bridge); err != nil {
 		return fmt.Errorf("connecting veth to the bridge: %w", err)
 	}
+	// A Service may send a pod's packets back to the pod. Where the bridge asks iptables
+	// (bridge-nf-call-iptables), it turns them round itself and must be allowed to.
+	if err := netlink.LinkSetHairpin(link, true); err != nil {
+		return fmt.Errorf("setting veth to hairpin: %w", err)
+	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("setting veth up: %w", err)
 	}

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 func TestAContainerRunsLogsAndTellsItsEnd(t *testing.T) {
@@ -293,5 +296,24 @@ func TestRuntimeDefaultSeccompRefusesMounts(t *testing.T) {
 	n.end(id)
 	if log := n.log(id); !strings.Contains(log, "F refused") || !strings.Contains(log, "F fine") {
 		t.Errorf("log: %s", log)
+	}
+}
+
+func TestAPodMayMeetItsOwnPackets(t *testing.T) {
+	n := newTestNode(t)
+	img := n.pull(busybox(t))
+	id := n.run(n.pod(nil), img, "sleep 1000", nil)
+	out, _ := n.exec(id, "cat", "/sys/class/net/eth0/iflink")
+	index, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil {
+		t.Fatalf("the pod's link: %q", out)
+	}
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := netlink.LinkGetProtinfo(link)
+	if err != nil || !port.Hairpin {
+		t.Errorf("%s on the bridge: %+v, %v", link.Attrs().Name, port, err)
 	}
 }
