@@ -34,7 +34,7 @@ func (a *agent) Synced() {
 
 // probeEvents writes a container's Unhealthy Events.
 func probeEvents(events *report.Events) probe.Events {
-	return func(p *corev1.Pod, c *corev1.Container, message string) {
-		events.Pod(p, pod.FieldPath(p, c.Name), corev1.EventTypeWarning, "Unhealthy", message)
+	return func(p *corev1.Pod, c *corev1.Container, reason, message string) {
+		events.Pod(p, pod.FieldPath(p, c.Name), corev1.EventTypeWarning, reason, message)
 	}
 }

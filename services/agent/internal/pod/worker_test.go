@@ -59,7 +59,7 @@ func newBench(t *testing.T, rt *fakeRuntime, dir string) *bench {
 	rec := newRecorder()
 	b := &bench{t: t, rt: rt, rec: rec, store: store}
 	runner := probe.NewRunner(rt)
-	probes := probe.New(runner, func(*corev1.Pod, *corev1.Container, string) {}, func(uid types.UID) { b.m.ProbeChanged(uid) })
+	probes := probe.New(runner, func(*corev1.Pod, *corev1.Container, string, string) {}, func(uid types.UID) { b.m.ProbeChanged(uid) })
 	b.m = NewManager(ctx, Deps{
 		Runtime: rt, Store: store, Objects: noObjects{},
 		Environment: &launch.Environment{Objects: noObjects{}, Services: noServices{}},

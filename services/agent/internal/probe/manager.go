@@ -43,8 +43,8 @@ type Result struct {
 	Kill string
 }
 
-// Events is told of failed probes.
-type Events func(pod *corev1.Pod, container *corev1.Container, message string)
+// Events is told of failed probes and of warnings.
+type Events func(pod *corev1.Pod, container *corev1.Container, reason, message string)
 
 // Manager owns all probes of the node.
 type Manager struct {
@@ -270,6 +270,12 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
+// Reasons of the events of probes.
+const (
+	reasonUnhealthy = "Unhealthy"
+	reasonWarning   = "ProbeWarning"
+)
+
 const retries = 3 // of a probe that could not be asked at all
 
 func (m *Manager) probe(ctx context.Context, w *worker, pod *corev1.Pod, podIP string, t Target) {
@@ -311,9 +317,11 @@ func (m *Manager) probe(ctx context.Context, w *worker, pod *corev1.Pod, podIP s
 	m.mu.Unlock()
 	switch {
 	case o.Err != nil:
-		m.events(pod, t.Container, fmt.Sprintf("%s probe errored and resulted in unknown state: %v", w.kind, o.Err))
+		m.events(pod, t.Container, reasonUnhealthy, fmt.Sprintf("%s probe errored and resulted in unknown state: %v", w.kind, o.Err))
+	case o.Warning:
+		m.events(pod, t.Container, reasonWarning, fmt.Sprintf("%s probe warning: %s", w.kind, o.Message))
 	case !o.OK:
-		m.events(pod, t.Container, fmt.Sprintf("%s probe failed: %s", w.kind, o.Message))
+		m.events(pod, t.Container, reasonUnhealthy, fmt.Sprintf("%s probe failed: %s", w.kind, o.Message))
 	}
 	if changed {
 		m.changed(pod.UID)

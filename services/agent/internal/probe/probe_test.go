@@ -57,7 +57,7 @@ func run(t *testing.T, c *corev1.Container, codes []int, d time.Duration) (Resul
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &scripted{codes: codes}
 		var mu sync.Mutex
-		m := New(NewRunner(s), func(_ *corev1.Pod, _ *corev1.Container, text string) {
+		m := New(NewRunner(s), func(_ *corev1.Pod, _ *corev1.Container, _, text string) {
 			mu.Lock()
 			events = append(events, text)
 			mu.Unlock()
@@ -144,8 +144,9 @@ func TestHTTP(t *testing.T) {
 		srv := start(h)
 		defer srv.Close()
 		for path, want := range map[string]Outcome{
-			"/ok": {OK: true}, "/away": {OK: true},
-			"/bad": {Message: "HTTP probe failed with statuscode: 503"}, "/here": {Message: "HTTP probe failed with statuscode: 503"},
+			"/ok":   {OK: true},
+			"/away": {OK: true, Warning: true, Message: "Probe terminated redirects, Response body: <a href=\"http://192.0.2.1/\">Found</a>.\n\n"},
+			"/bad":  {Message: "HTTP probe failed with statuscode: 503"}, "/here": {Message: "HTTP probe failed with statuscode: 503"},
 		} {
 			get, ip := action(t, srv.URL, path)
 			got := r.Run(t.Context(), &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: get}}, &corev1.Container{}, "", ip)

@@ -29,6 +29,7 @@ type Exec interface {
 // nothing of the container.
 type Outcome struct {
 	OK      bool
+	Warning bool // OK, with a Message that its owner should see
 	Message string
 	Err     error
 }
@@ -69,12 +70,10 @@ func NewRunner(exec Exec) *Runner {
 
 var dialer = &net.Dialer{} // stateless; a linger is of no use to a probe
 
-// errForeign ends a redirect chain that leaves the container.
-var errForeign = errors.New("redirected to another host")
-
+// redirect follows redirects within the container; one that leaves it is the answer.
 func redirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Hostname() != via[0].URL.Hostname() {
-		return errForeign
+		return http.ErrUseLastResponse
 	}
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")
@@ -132,9 +131,6 @@ func (r *Runner) get(ctx context.Context, h *corev1.HTTPGetAction, c *corev1.Con
 	}
 	resp, err := r.http.Do(req)
 	if err != nil {
-		if errors.Is(err, errForeign) {
-			return Outcome{OK: true}
-		}
 		return Outcome{Message: err.Error()}
 	}
 	defer func() { _ = resp.Body.Close() }()
@@ -142,7 +138,10 @@ func (r *Runner) get(ctx context.Context, h *corev1.HTTPGetAction, c *corev1.Con
 	if err != nil {
 		return Outcome{Message: err.Error()}
 	}
-	if resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusBadRequest {
+	switch {
+	case resp.StatusCode >= http.StatusMultipleChoices && resp.StatusCode < http.StatusBadRequest:
+		return Outcome{OK: true, Warning: true, Message: fmt.Sprintf("Probe terminated redirects, Response body: %s", body)}
+	case resp.StatusCode >= http.StatusOK && resp.StatusCode < http.StatusBadRequest:
 		return Outcome{OK: true, Message: string(body)}
 	}
 	return Outcome{Message: fmt.Sprintf("HTTP probe failed with statuscode: %d", resp.StatusCode)}
