@@ -44,6 +44,9 @@ func follow(ctx context.Context, path string, f *os.File, ended <-chan struct{},
 		if over {
 			return in.rest(out)
 		}
+		if err := out.flush(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -44,6 +44,9 @@ func Read(ctx context.Context, path string, o Options, stdout, stderr io.Writer)
 	} else {
 		err = copyLines(bufio.NewReaderSize(f, 64<<10), out)
 	}
+	if flushErr := out.flush(); flushErr != nil && !errors.Is(err, context.Canceled) {
+		err = flushErr
+	}
 	if errors.Is(err, errLimit) || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -80,7 +83,12 @@ type writer struct {
 	left           int64
 	within         [2]bool // the stream's last piece was partial: no new timestamp
 	scratch        []byte
+	to             io.Writer // of what is gathered
+	gathered       []byte
 }
+
+// gather is how much text is written at once.
+const gather = 32 << 10
 
 func (w *writer) line(raw []byte) error {
 	l, err := parse(raw)
@@ -105,13 +113,31 @@ func (w *writer) line(raw []byte) error {
 	w.within[i] = len(l.text) > 0 && l.text[len(l.text)-1] != '\n'
 	if w.o.Limit > 0 {
 		if int64(len(data)) >= w.left {
-			data = data[:w.left]
-			_, err := to.Write(data)
-			return errors.Join(err, errLimit)
+			return errors.Join(w.write(to, data[:w.left]), errLimit)
 		}
 		w.left -= int64(len(data))
 	}
-	_, err = to.Write(data)
+	return w.write(to, data)
+}
+
+// write gathers lines for one stream: whoever reads a log is far away.
+func (w *writer) write(to io.Writer, data []byte) error {
+	if to != w.to || len(w.gathered)+len(data) > gather {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	w.to = to
+	w.gathered = append(w.gathered, data...)
+	return nil
+}
+
+func (w *writer) flush() error {
+	if len(w.gathered) == 0 {
+		return nil
+	}
+	_, err := w.to.Write(w.gathered)
+	w.gathered = w.gathered[:0]
 	return err
 }
 
