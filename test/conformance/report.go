@@ -61,7 +61,7 @@ func firstLine(m *message) string {
 	if text == "" {
 		text = strings.TrimSpace(m.Text)
 	}
-	line, _, _ := strings.Cut(text, "\n")
+	line, _, _ := strings.Cut(strings.TrimPrefix(text, "[FAILED] "), "\n")
 	line = changing.ReplaceAllString(strings.TrimSpace(line), "…")
 	if len(line) > 110 {
 		line = line[:110] + "…"

@@ -10,7 +10,7 @@ import (
 const first = `<testsuites><testsuite>
 <testcase name="[SynchronizedBeforeSuite]"></testcase>
 <testcase name="[It] [sig-apps] Deployment should run [Conformance]"></testcase>
-<testcase name="[It] [sig-apps] CronJob should replace jobs [Slow]"><failure message="creating cronjob in cronjob-1234: the server could not find the requested resource&#xA;more"></failure></testcase>
+<testcase name="[It] [sig-apps] CronJob should replace jobs [Slow]"><failure message="[FAILED] creating cronjob in cronjob-1234: the server could not find the requested resource&#xA;more"></failure></testcase>
 <testcase name="[It] [sig-apps] CronJob should list | jobs"><failure message=""> text only </failure></testcase>
 <testcase name="[It] [sig-node] Pods should start"><failure message="timed out"></failure></testcase>
 <testcase name="[It] [sig-node] Feature not selected"><skipped message="skipped"></skipped></testcase>

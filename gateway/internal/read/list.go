@@ -202,7 +202,7 @@ func (c *collection) fill(p *page, sel *selector, snapshot statelog.Snapshot, af
 	if sel.all() {
 		p.remaining = &more
 	}
-	c.pages.keep(c.gr, snapshot)
+	c.pages.keep(c.gr, snapshot, after == position{})
 	return nil
 }
 

@@ -31,14 +31,19 @@ func newPages(ttl time.Duration) *pages {
 	return &pages{ttl: ttl, kept: map[proto.GroupResource][]keptSnapshot{}}
 }
 
-// keep holds a snapshot for the page TTL.
-func (p *pages) keep(gr proto.GroupResource, s statelog.Snapshot) {
+// keep holds a snapshot for the page TTL. Further pages of it do not make that
+// longer: a token expires however often it is used, as upstream's do.
+func (p *pages) keep(gr proto.GroupResource, s statelog.Snapshot, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.kept[gr]
-	if n := len(list); n > 0 && list[n-1].snapshot.Revision() == s.Revision() {
-		list[n-1].until = time.Now().Add(p.ttl)
-		return
+	for i := range list {
+		if list[i].snapshot.Revision() == s.Revision() {
+			if first {
+				list[i].until = time.Now().Add(p.ttl)
+			}
+			return
+		}
 	}
 	list = append(list, keptSnapshot{s, time.Now().Add(p.ttl)})
 	if len(list) > maxKept {
