@@ -140,6 +140,9 @@ func TestListWatchShowsTheListThenTheChanges(t *testing.T) {
 		err := apiclient.ListWatch(ctx, c, "/list", nil, func(old, obj *metav1.PartialObjectMetadata) {
 			mu.Lock()
 			defer mu.Unlock()
+			if ctx.Err() != nil { // what was on its way may still come
+				return
+			}
 			got = append(got, obj.Name)
 			if len(got) == 4 {
 				cancel()
