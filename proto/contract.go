@@ -10,7 +10,7 @@ func Contract() []Use {
 	pod := Key{GroupResource{"", "pods"}, "NAMESPACE", "NAME"}
 	lease, event := Key{Leases, "NAMESPACE", "NAME"}, Key{Events, "NAMESPACE", "NAME"}
 	return []Use{
-		{pod.Subject(), "gateway", "every view", "one version of an object; JSON without resourceVersion; header `" + HeaderOperation + ": " + OperationDelete + "` on a tombstone"},
+		{pod.Subject(), "gateway", "every view", "one version of an object; JSON without resourceVersion; header `" + HeaderOperation + ": " + OperationCreate + "` on an object's first version, `" + OperationDelete + "` on its tombstone"},
 		{lease.Subject(), "gateway", "views of LEASES", "the same for Leases"},
 		{event.Subject(), "gateway", "views of EVENTS", "the same for Events"},
 		{FenceSubject("NAME"), "gateway", "every view of STATE", "who holds a fence; the sequence is its epoch"},

@@ -92,8 +92,9 @@ func StreamFor(gr GroupResource) *Stream {
 
 // Headers of messages in state streams.
 const (
-	HeaderOperation = "Kubus-Op"      // "delete" on a tombstone, absent otherwise
+	HeaderOperation = "Kubus-Op"      // "create" on an object's first version, "delete" on its tombstone, absent otherwise
 	HeaderRequestID = "Kubus-Request" // the write's own id, to recognise it after an unknown outcome
+	OperationCreate = "create"
 	OperationDelete = "delete"
 )
 

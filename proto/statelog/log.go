@@ -217,10 +217,14 @@ func (o *op) header(expect uint64) bus.Header {
 		bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(expect, 10)},
 		proto.HeaderRequestID:          {strconv.FormatUint(o.requestID, 16)},
 	}
-	if o.Delete {
+	switch {
+	case o.Delete:
 		h[proto.HeaderOperation] = []string{proto.OperationDelete}
 		h[bus.HeaderTTL] = []string{proto.TombstoneTTL.String()}
-	} else if o.TTL > 0 {
+	case o.Expect == 0:
+		h[proto.HeaderOperation] = []string{proto.OperationCreate}
+	}
+	if !o.Delete && o.TTL > 0 {
 		h[bus.HeaderTTL] = []string{o.TTL.String()}
 	}
 	return h

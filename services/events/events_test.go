@@ -34,9 +34,10 @@ func TestTheExampleShowsTheDefaults(t *testing.T) {
 
 // state writes object versions as a gateway does.
 type state struct {
-	t    *testing.T
-	conn *bus.Conn
-	last map[string]uint64
+	t     *testing.T
+	conn  *bus.Conn
+	last  map[string]uint64
+	lives map[string]bool
 }
 
 func (s *state) put(key proto.Key, data string, deleted bool) {
@@ -44,7 +45,10 @@ func (s *state) put(key proto.Key, data string, deleted bool) {
 	h := bus.Header{bus.HeaderExpectLastSubjectSeq: {fmt.Sprint(s.last[key.Subject()])}}
 	if deleted {
 		h[proto.HeaderOperation] = []string{proto.OperationDelete}
+	} else if !s.lives[key.Subject()] {
+		h[proto.HeaderOperation] = []string{proto.OperationCreate}
 	}
+	s.lives[key.Subject()] = !deleted
 	seq, err := s.conn.PublishStream(s.t.Context(), key.Subject(), []byte(data), h)
 	if err != nil {
 		s.t.Fatal(err)
@@ -84,7 +88,7 @@ func next(t *testing.T, ch <-chan *bus.StreamMsg) *bus.StreamMsg {
 
 func TestChangesAreAnnouncedInOrderWithTheirVerbs(t *testing.T) {
 	conn := bustest.Start(t)
-	s := &state{t, conn, map[string]uint64{}}
+	s := &state{t, conn, map[string]uint64{}, map[string]bool{}}
 	stop := start(t, conn)
 	defer stop()
 	got := collect(t, conn)
@@ -107,7 +111,7 @@ func TestChangesAreAnnouncedInOrderWithTheirVerbs(t *testing.T) {
 
 func TestARestartGoesOnWhereItStopped(t *testing.T) {
 	conn := bustest.Start(t)
-	s := &state{t, conn, map[string]uint64{}}
+	s := &state{t, conn, map[string]uint64{}, map[string]bool{}}
 	pod := func(i int) proto.Key {
 		return proto.Key{GroupResource: proto.GroupResource{Resource: "pods"}, Namespace: "default", Name: fmt.Sprint("p", i)}
 	}
@@ -145,9 +149,28 @@ func TestARestartGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+func TestWhatIsMadeAgainAfterARestartIsAnnouncedAsAdded(t *testing.T) {
+	conn := bustest.Start(t)
+	s := &state{t, conn, map[string]uint64{}, map[string]bool{}}
+	got := collect(t, conn)
+	key := proto.Key{GroupResource: proto.GroupResource{Resource: "configmaps"}, Namespace: "default", Name: "c"}
+	stop := start(t, conn)
+	s.put(key, `{"metadata":{"uid":"1"}}`, false)
+	next(t, got)
+	s.put(key, `{"metadata":{"uid":"1"}}`, true)
+	next(t, got)
+	stop()
+	stop = start(t, conn)
+	defer stop()
+	s.put(key, `{"metadata":{"uid":"2"}}`, false)
+	if m := next(t, got); m.Subject != "events.kubus.core.configmaps.default.c.added" {
+		t.Errorf("a name that is used again came as %s", m.Subject)
+	}
+}
+
 func TestASecretComesWithoutItsContent(t *testing.T) {
 	conn := bustest.Start(t)
-	s := &state{t, conn, map[string]uint64{}}
+	s := &state{t, conn, map[string]uint64{}, map[string]bool{}}
 	stop := start(t, conn)
 	defer stop()
 	got := collect(t, conn)

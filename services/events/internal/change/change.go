@@ -47,25 +47,19 @@ type Event struct {
 }
 
 // Reader reads the messages of one state stream in order. It remembers which
-// object it met last under each name, and the tombstones, so that an object that
-// comes again is announced as added. Not safe for concurrent use.
+// object it met last under each name, so that another one is announced as added
+// even when its first version was replaced before it was read. Not safe for
+// concurrent use.
 type Reader struct {
 	Cluster string
 	Stream  string
 	seed    maphash.Seed
 	known   map[uint64]uint64 // hash of the subject → hash of the uid
-	tombs   map[string]tomb
-	swept   time.Time
-}
-
-type tomb struct {
-	seq uint64
-	at  time.Time
 }
 
 // NewReader makes a reader of a state stream.
 func NewReader(cluster, stream string) *Reader {
-	return &Reader{Cluster: cluster, Stream: stream, seed: maphash.MakeSeed(), known: map[uint64]uint64{}, tombs: map[string]tomb{}}
+	return &Reader{Cluster: cluster, Stream: stream, seed: maphash.MakeSeed(), known: map[uint64]uint64{}}
 }
 
 // Read gives the event of a message, or nil when the message is no object's.
@@ -101,24 +95,19 @@ func (r *Reader) Read(m *bus.StreamMsg) (*Event, error) {
 	}, nil
 }
 
-// verb reads from the expectation that the write was made under what came before
-// it: nothing, a tombstone, or a living version. Where the tombstone was missed,
-// another uid under the same name tells.
+// verb is the writer's word. Where the version that he said it of was missed,
+// another uid under the same name tells, or that nothing was expected there.
 func (r *Reader) verb(m *bus.StreamMsg, uid string) string {
 	name := maphash.String(r.seed, m.Subject)
-	if h := m.Header[proto.HeaderOperation]; len(h) > 0 && h[0] == proto.OperationDelete {
+	operation := m.Header.Get(proto.HeaderOperation)
+	if operation == proto.OperationDelete {
 		delete(r.known, name)
-		r.remember(m)
 		return Deleted
 	}
 	is := maphash.String(r.seed, uid)
 	was, seen := r.known[name]
 	r.known[name] = is
-	expected := m.Header[bus.HeaderExpectLastSubjectSeq]
-	t, dead := r.tombs[m.Subject]
-	delete(r.tombs, m.Subject)
-	switch {
-	case len(expected) == 0 || expected[0] == "0", seen && was != is, dead && strconv.FormatUint(t.seq, 10) == expected[0]:
+	if operation == proto.OperationCreate || seen && was != is || m.Header.Get(bus.HeaderExpectLastSubjectSeq) == "0" {
 		return Added
 	}
 	return Modified
@@ -141,19 +130,6 @@ var (
 	uidKey    = []byte(`"uid":"`)
 	ownersKey = []byte(`"ownerReferences"`)
 )
-
-func (r *Reader) remember(m *bus.StreamMsg) {
-	r.tombs[m.Subject] = tomb{m.Seq, m.Time}
-	if m.Time.Sub(r.swept) < proto.TombstoneTTL {
-		return
-	}
-	r.swept = m.Time
-	for subject, t := range r.tombs {
-		if m.Time.Sub(t.at) > proto.TombstoneTTL {
-			delete(r.tombs, subject)
-		}
-	}
-}
 
 var secrets = proto.GroupResource{Resource: "secrets"}
 
