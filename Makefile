@@ -25,7 +25,7 @@ LDFLAGS := -s -w -X kubus.dev/services/kit.Version=$(VERSION) \
 BUILD   := $(GO) build -p $(JOBS) -trimpath $(TAGS) -ldflags "$(LDFLAGS)"
 
 SERVICES := $(notdir $(patsubst %/,%,$(dir $(wildcard services/*/cmd/kubus-*/main.go gateway/cmd/kubus-*/main.go))))
-MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod test/go.mod bench/go.mod))
+MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod examples/go.mod test/go.mod bench/go.mod))
 
 ##@ Use
 

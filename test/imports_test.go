@@ -30,7 +30,10 @@ var rules = []struct {
 		return within(dir, "gateway") && strings.HasPrefix(path, "kubus.dev/services/") && !within(path, "kubus.dev/services/kit")
 	}},
 	{"package bus is the one place that knows nats.go", func(dir, path string, test bool) bool {
-		return within(path, "github.com/nats-io/nats.go") && !within(dir, "proto/bus") && !test
+		return within(path, "github.com/nats-io/nats.go") && !within(dir, "proto/bus") && !within(dir, "examples") && !test
+	}},
+	{"the examples are other people's programs: they know Kubus from outside", func(dir, path string, test bool) bool {
+		return within(dir, "examples") && strings.HasPrefix(path, "kubus.dev/") && !test
 	}},
 	{"package store is the one place that knows nats-server", func(dir, path string, test bool) bool {
 		return within(path, "github.com/nats-io/nats-server/v2") && !within(dir, "proto/store") && !test
@@ -140,6 +143,8 @@ func TestTheImportRulesCatchWhatTheyName(t *testing.T) {
 		"the gateway that imports a service":     {"gateway", "kubus.dev/services/agent", true},
 		"the gateway that imports upstream's":    {"gateway/internal/x", "k8s.io/apiserver/pkg/server", true},
 		"the gateway that imports strategies":    {"gateway/internal/x", "k8s.io/kubernetes/pkg/registry/core/pod", false},
+		"an example that imports nats.go":        {"examples/watch-events", "github.com/nats-io/nats.go/jetstream", false},
+		"an example that imports our own code":   {"examples/watch-events", "kubus.dev/proto", true},
 		"a service that imports a text template": {"services/agent", "text/template", true},
 	} {
 		breaks := false

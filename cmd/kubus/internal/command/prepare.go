@@ -58,11 +58,11 @@ func ports(i *instance.Instance) []string {
 	if i.Nodes > 0 {
 		list = append(list, "dns")
 	}
-	if i.Form == instance.AllInOne {
-		return append(list, serve.HealthPort)
-	}
 	if i.Store == "" {
 		list = append(list, "bus")
+	}
+	if i.Form == instance.AllInOne {
+		return append(list, serve.HealthPort)
 	}
 	for _, s := range roster.For(i) {
 		list = append(list, roster.HealthPort(s.Name))

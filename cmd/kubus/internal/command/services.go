@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"kubus.dev/cmd/kubus-keeper/spec"
 	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/preflight"
 	"kubus.dev/cmd/kubus/internal/roster"
-	"kubus.dev/proto"
 	"kubus.dev/proto/store"
 )
 
@@ -53,20 +51,9 @@ func natsServer(i *instance.Instance) (spec.Process, error) {
 	if err != nil {
 		return spec.Process{}, errors.New("nats-server is not beside kubus: `make build` builds it")
 	}
-	o := store.Options{
-		Dir: i.Path("store"), Name: "kubus-" + i.ID, Listen: i.Address("bus"),
-		CertFile: i.PKI("bus.crt"), KeyFile: i.PKI("bus.key"),
-	}
-	for _, role := range append(proto.Roles(i.NodeName), store.OperatorRole) {
-		seed, err := os.ReadFile(i.PKI("bus/" + role.Name + ".nk"))
-		if err != nil {
-			return spec.Process{}, fmt.Errorf("reading a bus key: %w", err)
-		}
-		public, err := store.PublicKey(seed)
-		if err != nil {
-			return spec.Process{}, err
-		}
-		o.Users = append(o.Users, store.User{PublicKey: public, Role: role})
+	o, err := roster.Store(i)
+	if err != nil {
+		return spec.Process{}, err
 	}
 	config, err := store.Render(o)
 	if err != nil {

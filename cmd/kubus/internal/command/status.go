@@ -66,7 +66,7 @@ type NodeStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
-// StoreStatus tells of the state log's server.
+// StoreStatus tells of the state log's server. URL is where the bus is reached.
 type StoreStatus struct {
 	URL     string         `json:"url"`
 	Healthy bool           `json:"healthy"`
@@ -183,17 +183,13 @@ func serviceOf(name string, r *spec.Record) ServiceStatus {
 
 // ask adds what a process says of its own readiness.
 func (st *Status) ask(ctx context.Context, s ServiceStatus, address string) {
-	body, err := get(ctx, "http://"+address+"/readyz?verbose")
+	_, err := get(ctx, "http://"+address+"/readyz?verbose")
 	s.Healthy = err == nil
 	if err != nil {
 		s.Message = err.Error()
 		st.problem("%s: %v", s.Name, err)
 	}
 	st.Services = append(st.Services, s)
-	if err != nil {
-		return
-	}
-	_ = body
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {
@@ -264,18 +260,14 @@ func (st *Status) api(ctx context.Context, i *instance.Instance) {
 }
 
 func (st *Status) store(ctx context.Context, i *instance.Instance) {
-	st.Store.URL = i.Store
+	st.Store.URL = roster.BusURL(i)
 	var err error
 	if i.Form == instance.AllInOne {
-		if i.Store == "" {
-			st.Store.URL = "embedded"
-		}
 		var data []byte
 		if data, err = get(ctx, "http://"+i.Address(serve.HealthPort)+"/store"); err == nil {
 			err = json.Unmarshal(data, &st.Store.Streams)
 		}
 	} else {
-		st.Store.URL = roster.BusURL(i)
 		st.Store.Streams, err = askStore(ctx, i)
 	}
 	if err != nil {
@@ -287,7 +279,7 @@ func (st *Status) store(ctx context.Context, i *instance.Instance) {
 
 func askStore(ctx context.Context, i *instance.Instance) ([]serve.Stream, error) {
 	o := bus.Options{URL: roster.BusURL(i), Name: store.OperatorRole.Name, NoWait: true,
-		NkeySeedFile: i.PKI("bus/" + store.OperatorRole.Name + ".nk"), CAFile: i.PKI("bus-ca.crt")}
+		NkeySeedFile: roster.BusKey(i, store.OperatorRole.Name), CAFile: i.PKI("bus-ca.crt")}
 	if i.Store != "" {
 		o.NkeySeedFile, o.CAFile = i.StoreNkey, i.StoreCA
 	}

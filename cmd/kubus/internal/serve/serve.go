@@ -103,11 +103,16 @@ func connect(ctx context.Context, i *instance.Instance, logger *zap.Logger) (*bu
 	if i.Store != "" {
 		o.URL, o.NkeySeedFile, o.CAFile = i.Store, i.StoreNkey, i.StoreCA
 	} else {
-		s, err := store.Start(ctx, store.Options{Dir: i.Path("store"), Name: "kubus-" + i.ID, Logger: logger})
+		so, err := roster.Store(i)
 		if err != nil {
 			return nil, nil, err
 		}
-		o.InProcess, stop = s, s.Shutdown
+		so.Logger = logger
+		s, err := store.Start(ctx, so)
+		if err != nil {
+			return nil, nil, err
+		}
+		o.InProcess, o.NkeySeedFile, stop = s, roster.BusKey(i, store.OperatorRole.Name), s.Shutdown
 	}
 	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
