@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 
@@ -15,6 +17,7 @@ import (
 	clientforward "k8s.io/client-go/tools/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
@@ -39,12 +42,30 @@ func (s *Server) forward(w http.ResponseWriter, req *http.Request, pod *corev1.P
 	if wsstream.IsWebSocketRequestWithTunnelingProtocol(req) {
 		return f.overWebSocket(w, req)
 	}
-	o, err := portforward.NewV4Options(req)
+	o, err := channelPorts(req)
 	if err != nil {
-		return apierrors.NewBadRequest(err.Error())
+		return err
 	}
 	portforward.ServePortForward(w, req, f, pod.Name, string(pod.UID), o, idleTimeout, creationTimeout, forwardProtocols)
 	return nil
+}
+
+// channelPorts are the ports of a client of the older way over WebSocket, which
+// gets two channels for each; other clients name ports within the connection.
+func channelPorts(req *http.Request) (*portforward.V4Options, error) {
+	o := &core.PodPortForwardOptions{}
+	if err := query(req, o); err != nil {
+		return nil, err
+	}
+	if wsstream.IsWebSocketRequest(req) && len(o.Ports) == 0 {
+		return nil, apierrors.NewBadRequest(`query parameter "ports" is required`)
+	}
+	for _, port := range o.Ports {
+		if port < 1 || port > math.MaxUint16 {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("port %d must be between 1 and 65535", port))
+		}
+	}
+	return &portforward.V4Options{Ports: o.Ports}, nil
 }
 
 // forwarder opens a tunnel for each connection.

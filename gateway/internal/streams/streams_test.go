@@ -457,3 +457,33 @@ func TestLogsOverWebSocket(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestPortForwardOverWebSocketChannels(t *testing.T) {
+	c := start(t)
+	u := "ws" + strings.TrimPrefix(c.Host, "http") + "/api/v1/namespaces/default/pods/p/portforward"
+	dialer := websocket.Dialer{Subprotocols: []string{"v4.channel.k8s.io"}}
+	for query, code := range map[string]int{"": 400, "?ports=0": 400, "?ports=x": 400} {
+		_, resp, err := dialer.DialContext(t.Context(), u+query, nil)
+		if err == nil || resp == nil || resp.StatusCode != code {
+			t.Errorf("%q: %v, %v", query, resp, err)
+		}
+	}
+	conn, resp, err := dialer.DialContext(t.Context(), u+"?ports=80&ports=8080", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if err := conn.WriteMessage(websocket.BinaryMessage, []byte("\x02hello")); err != nil {
+		t.Fatal(err)
+	}
+	got := map[byte]string{} // by channel: data and errors of the first port, then of the second
+	for got[2] != "\x90\x1fport 8080: hello" || got[0] != "\x50\x00port 80: " || got[1] != "\x50\x00" || got[3] != "\x90\x1f" {
+		_, message, err := conn.ReadMessage()
+		if err != nil {
+			t.Fatalf("%v after %q", err, got)
+		}
+		got[message[0]] += string(message[1:])
+	}
+}
