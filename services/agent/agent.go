@@ -142,6 +142,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			MemoryCapacity: machine.MemoryBytes,
 			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
+			UnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		},
 	})
 	a.streams = streams.New(a.pods, rt, log)

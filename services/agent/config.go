@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/kit"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	Runc       string            `yaml:"runc"` // empty: beside our executable, then in PATH
 	Shim       string            `yaml:"shim"`
 	SeccompDir string            `yaml:"seccompDir"`
+
+	AllowedUnsafeSysctls []string `yaml:"allowedUnsafeSysctls"` // names, or prefixes that end in '*'
 
 	LogMaxSize         int64    `yaml:"logMaxSize"` // bytes
 	LogMaxFiles        int      `yaml:"logMaxFiles"`
@@ -108,6 +111,11 @@ func (c *Config) Validate() error {
 	if c.PodCIDR != "" {
 		if _, err := netip.ParsePrefix(c.PodCIDR); err != nil {
 			problems = append(problems, fmt.Errorf("podCIDR: %w", err))
+		}
+	}
+	for i, s := range c.AllowedUnsafeSysctls {
+		if pod.SysctlNamespace(pod.SysctlName(s)) == "" {
+			problems = append(problems, fmt.Errorf("allowedUnsafeSysctls[%d]: %q is not known to be namespaced", i, s))
 		}
 	}
 	if c.MaxPods < 1 {

@@ -23,6 +23,9 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 	if len(got.InsecureRegistries) == 0 {
 		got.InsecureRegistries = nil
 	}
+	if len(got.AllowedUnsafeSysctls) == 0 {
+		got.AllowedUnsafeSysctls = nil
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("config.example.yaml says\n%+v\nthe defaults are\n%+v", got, want)
 	}
@@ -33,11 +36,12 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 	c := Default()
 	c.Node, c.NodeIP, c.DataDir, c.ClusterDNS, c.PodCIDR, c.MaxPods, c.Instance = "Bad_Name", "nope", "rel", []string{"x"}, "y", 0, "UP"
 	c.Reserved = map[string]string{"cpu": "many"}
+	c.AllowedUnsafeSysctls = []string{"kernel.msg*", "kernel.panic"}
 	err := c.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, key := range []string{"node:", "nodeIP:", "dataDir:", "clusterDNS[0]:", "podCIDR:", "maxPods:", "instance:", "reserved.cpu:"} {
+	for _, key := range []string{"node:", "nodeIP:", "dataDir:", "clusterDNS[0]:", "podCIDR:", "maxPods:", "instance:", "reserved.cpu:", "allowedUnsafeSysctls[1]:"} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("nothing of %s in %v", key, err)
 		}

@@ -12,6 +12,9 @@ import (
 
 // admit tells why the node cannot take a new pod; nil when it can. The lock is held.
 func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
+	if message := AdmitSysctls(pod, m.d.Node.UnsafeSysctls); message != "" {
+		return m.reject(pod, "SysctlForbidden", message)
+	}
 	node := m.d.Node.Object()
 	if node == nil {
 		return nil
@@ -28,6 +31,10 @@ func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 	if reason == "" {
 		return nil
 	}
+	return m.reject(pod, reason, message)
+}
+
+func (m *Manager) reject(pod *corev1.Pod, reason, message string) *status.Failure {
 	m.d.Events.Pod(pod, "", corev1.EventTypeWarning, reason, message)
 	return &status.Failure{Reason: reason, Message: "Pod was rejected: " + message, Rejected: true}
 }

@@ -49,10 +49,11 @@ type Node struct {
 	Object         func() *corev1.Node
 	MemoryCapacity int64
 	DNS            launch.ClusterDNS
-	ResolvConf     string // the node's own
-	LogDir         string // pods' logs are below
-	SeccompDir     string // Localhost profiles
-	PodPids        int64  // limit of processes in a pod; 0: none
+	ResolvConf     string   // the node's own
+	LogDir         string   // pods' logs are below
+	SeccompDir     string   // Localhost profiles
+	PodPids        int64    // limit of processes in a pod; 0: none
+	UnsafeSysctls  []string // that pods may set nevertheless
 }
 
 // Deps are the manager's surroundings.
