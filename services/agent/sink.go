@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"path/filepath"
+	"strings"
+
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
@@ -27,6 +30,9 @@ func (a *agent) Synced() {
 		return
 	}
 	a.pods.Orphans(folders)
+	if strings.HasPrefix(a.cfg.LogDir, a.cfg.DataDir+string(filepath.Separator)) { // elsewhere there may be others' logs
+		a.pods.OrphanLogs()
+	}
 	if err := a.objects.Sweep(); err != nil {
 		a.log.Warn("kept objects of no pod not removed", zap.Error(err))
 	}

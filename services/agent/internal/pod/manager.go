@@ -2,7 +2,9 @@ package pod
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -65,6 +67,7 @@ type Deps struct {
 	Volumes     *volume.Manager
 	Forget      func(types.UID) // drop what is remembered for a pod elsewhere (tokens)
 	Pulled      func()          // an image came to the node
+	PullEnded   func()          // or could not: the disk may be full
 	Probes      *probe.Manager
 	Runner      *probe.Runner
 	Reports     Reports
@@ -200,6 +203,42 @@ func (m *Manager) Orphans(folders []types.UID) {
 			m.d.Log.Warn("folder of a pod that is gone not removed", zap.String("uid", string(uid)), zap.Error(err))
 		}
 	}
+}
+
+// OrphanLogs removes what is in the folder of logs of pods that are not here; call it after Synced, and only where the
+// folder is this agent's alone.
+func (m *Manager) OrphanLogs() {
+	entries, err := os.ReadDir(m.d.Node.LogDir)
+	if err != nil {
+		m.d.Log.Warn("logs of pods that are gone not looked for", zap.Error(err))
+		return
+	}
+	for _, e := range entries {
+		uid := e.Name()[strings.LastIndex(e.Name(), "_")+1:]
+		m.mu.Lock()
+		_, known := m.workers[types.UID(uid)]
+		m.mu.Unlock()
+		if known || strings.Count(e.Name(), "_") != 2 {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(m.d.Node.LogDir, e.Name())); err != nil {
+			m.d.Log.Warn("logs of a pod that is gone not removed", zap.String("uid", uid), zap.Error(err))
+		}
+	}
+}
+
+// Images names the images of all pods that may have containers, those included that have none yet.
+func (m *Manager) Images() (names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.workers {
+		for _, p := range w.versions() {
+			for _, c := range containersOf(p) {
+				names = append(names, c.Image)
+			}
+		}
+	}
+	return names
 }
 
 // ObjectsChanged says that ConfigMaps or Secrets of these pods changed.

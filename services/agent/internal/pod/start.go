@@ -135,18 +135,41 @@ func (w *worker) nextAttempt(name string, c *container) int {
 	if len(c.records) > 0 {
 		return c.records[0].Attempt + 1
 	}
-	next := 0
 	entries, err := os.ReadDir(filepath.Join(w.d.Node.podLogDir(w.pod), name))
 	if err != nil {
 		return 0
 	}
+	next := 0
 	for _, e := range entries {
-		number, _, _ := strings.Cut(e.Name(), ".log")
-		if n, err := strconv.Atoi(number); err == nil && n >= next {
-			next = n + 1
-		}
+		next = max(next, attemptOf(e.Name())+1)
 	}
 	return next
+}
+
+// attemptOf is the attempt that a log file is of, rotated or not; -1 for other files.
+func attemptOf(file string) int {
+	number, _, found := strings.Cut(file, ".log")
+	if n, err := strconv.Atoi(number); found && err == nil {
+		return n
+	}
+	return -1
+}
+
+// pruneLogs removes the logs of all attempts but the last before this one.
+func (a *attempt) pruneLogs() {
+	dir := filepath.Join(a.d.Node.podLogDir(a.pod), a.spec.Name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if n := attemptOf(e.Name()); n < 0 || n >= a.number-1 {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			a.log.Debug("old log not removed", zap.Error(err))
+		}
+	}
 }
 
 func (a *attempt) event(eventType, reason, message string) {
@@ -187,6 +210,7 @@ func (a *attempt) run(ctx context.Context) error {
 			a.log.Debug("old container not removed", zap.Error(err))
 		}
 	}
+	a.pruneLogs()
 	id, err := a.d.Runtime.CreateContainer(ctx, sandbox.ID, spec)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -321,17 +321,33 @@ func (w *worker) world() World {
 	return world
 }
 
-// specs lists all containers of the pod, init containers first.
-func (w *worker) specs() []*corev1.Container {
-	out := make([]*corev1.Container, 0, len(w.pod.Spec.InitContainers)+len(w.pod.Spec.Containers))
-	for i := range w.pod.Spec.InitContainers {
-		out = append(out, &w.pod.Spec.InitContainers[i])
+// versions gives the version of the pod that is worked on and, if there is one, the newer one that waits.
+func (w *worker) versions() []*corev1.Pod {
+	pods := []*corev1.Pod{w.given}
+	if s := w.snapshot.Load(); s != nil {
+		pods[0] = s.Pod
 	}
-	for i := range w.pod.Spec.Containers {
-		out = append(out, &w.pod.Spec.Containers[i])
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.latest != nil {
+		pods = append(pods, w.latest)
 	}
-	for i := range w.pod.Spec.EphemeralContainers {
-		c := corev1.Container(w.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+	return pods
+}
+
+func (w *worker) specs() []*corev1.Container { return containersOf(w.pod) }
+
+// containersOf lists all containers of a pod, init containers first.
+func containersOf(pod *corev1.Pod) []*corev1.Container {
+	out := make([]*corev1.Container, 0, len(pod.Spec.InitContainers)+len(pod.Spec.Containers))
+	for i := range pod.Spec.InitContainers {
+		out = append(out, &pod.Spec.InitContainers[i])
+	}
+	for i := range pod.Spec.Containers {
+		out = append(out, &pod.Spec.Containers[i])
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		out = append(out, &c)
 	}
 	return out
