@@ -23,6 +23,7 @@ import (
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/imagegc"
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/node"
 	"kubus.dev/services/agent/internal/pod"
@@ -106,11 +107,12 @@ type agent struct {
 	reports  *report.Pods
 	events   *report.Events
 	node     *node.Reporter
+	images   *imagegc.Collector
 	streams  *streams.Server
 	synced   atomic.Bool
 }
 
-func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client, rt runtime.Runtime, log *zap.Logger) (*agent, error) {
+func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client, rt *runtime.Node, log *zap.Logger) (*agent, error) {
 	a := &agent{cfg: cfg, log: log, cluster: c, api: c.API.As(proto.NodeUser(cfg.Node)), runtime: rt}
 	var err error
 	if a.store, err = source.OpenStore(filepath.Join(cfg.DataDir, "agent")); err != nil {
@@ -127,6 +129,9 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.reports = report.NewPods(cfg.Node, c.Bus, log)
 	a.events = report.NewEvents(cfg.Node, a.api, log)
 	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
+	a.images = imagegc.New(cfg.imageGC())
+	a.images.Images, a.images.Removed, a.images.Events, a.images.Log = rt, a.node.Refresh, a.events, log
+	a.images.Named = func() []string { return a.pods.Images() }
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
 	tokens := source.NewTokens(a.api)
@@ -134,7 +139,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
 	volumes := &volume.Manager{PodDir: a.store.PodDir, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable}
 	a.pods = pod.NewManager(ctx, pod.Deps{
-		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh,
+		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
 		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
 		Node: pod.Node{
@@ -160,6 +165,13 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved,
 		Version: version, Runtime: "kubus+" + name + "://" + v,
 	}, nil
+}
+
+func (c *Config) imageGC() imagegc.Policy {
+	return imagegc.Policy{
+		High: c.ImageGCHighThresholdPercent, Low: c.ImageGCLowThresholdPercent,
+		MinAge: c.ImageMinimumGCAge.Std(), MaxAge: c.ImageMaximumGCAge.Std(),
+	}
 }
 
 // ready: the pods of the node are known.
@@ -194,6 +206,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.probes.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.node.Run(ctx) })
+	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })
 	g.Go(func() error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -48,6 +49,11 @@ type Config struct {
 	LogMaxSize         int64    `yaml:"logMaxSize"` // bytes
 	LogMaxFiles        int      `yaml:"logMaxFiles"`
 	InsecureRegistries []string `yaml:"insecureRegistries"`
+
+	ImageGCHighThresholdPercent int          `yaml:"imageGCHighThresholdPercent"`
+	ImageGCLowThresholdPercent  int          `yaml:"imageGCLowThresholdPercent"`
+	ImageMinimumGCAge           kit.Duration `yaml:"imageMinimumGCAge"`
+	ImageMaximumGCAge           kit.Duration `yaml:"imageMaximumGCAge"`
 }
 
 // Default is a node of a cluster with the usual ranges.
@@ -64,6 +70,10 @@ func Default() Config {
 		SeccompDir:    "/var/lib/kubus/seccomp",
 		LogMaxSize:    10 << 20,
 		LogMaxFiles:   5,
+
+		ImageGCHighThresholdPercent: 85,
+		ImageGCLowThresholdPercent:  80,
+		ImageMinimumGCAge:           kit.Duration(2 * time.Minute),
 	}
 }
 
@@ -122,6 +132,9 @@ func (c *Config) Validate() error {
 		problems = append(problems, fmt.Errorf("maxPods: %d, must be at least 1", c.MaxPods))
 	}
 	if _, err := c.reserved(); err != nil {
+		problems = append(problems, err)
+	}
+	if err := c.imageGC().Validate(); err != nil {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)

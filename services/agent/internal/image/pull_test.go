@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -139,7 +140,7 @@ func TestAPulledImageIsThereAfterARestart(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o750 {
 		t.Errorf("a folder that the layer does not describe: %v, %v", info.Mode(), err)
 	}
-	if err := s.Remove(img.ID); err != nil {
+	if err := s.Remove(img.ID, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(s.layersDir()); len(left) != 0 {

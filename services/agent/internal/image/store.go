@@ -3,8 +3,9 @@
 // Start with Open and Store.Pull; Store.Lowers gives an image's layers as overlayfs wants them.
 //
 // Promises: a layer is unpacked under a temporary name and renamed only when both of its digests were right, so
-// what is in the store is whole; a pull that fails leaves nothing but whole layers, which Remove or the next Open
-// collects. The same layer is fetched once at a time, whoever asks. All methods may be called concurrently.
+// what is in the store is whole; a pull that fails leaves nothing but whole layers, which Sweep, Remove or the next
+// Open removes. An image leaves the index before its layers go, and a layer that another image or a running pull
+// needs stays, wherever a removal is cut off. The same layer is fetched once at a time, whoever asks. All methods may be called concurrently.
 package image
 
 import (
@@ -18,14 +19,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotFound: the store has no such image.
-var ErrNotFound = errors.New("image not found")
+// Errors of a Store.
+var (
+	ErrNotFound = errors.New("image not found")
+	ErrInUse    = errors.New("image is in use")
+)
 
 // Image is an image in the store.
 type Image struct {
@@ -56,6 +61,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	images map[string]*Image        // by id
+	uses   map[string]*use          // likewise
 	busy   map[string]chan struct{} // layers being fetched
 	pins   map[string]int           // layers that a running pull needs
 
@@ -67,7 +73,7 @@ type Store struct {
 
 // Open reads the index and removes what no image needs.
 func Open(opts Options) (*Store, error) {
-	s := &Store{opts: opts, images: map[string]*Image{}, busy: map[string]chan struct{}{}, pins: map[string]int{},
+	s := &Store{opts: opts, images: map[string]*Image{}, uses: map[string]*use{}, busy: map[string]chan struct{}{}, pins: map[string]int{},
 		dirty: make(chan struct{}, 1), closed: make(chan struct{})}
 	if s.opts.MaxLayerBytes == 0 {
 		s.opts.MaxLayerBytes = 64 << 30
@@ -100,11 +106,10 @@ func Open(opts Options) (*Store, error) {
 			s.opts.Logger.Warn("image was not on the disk when the machine went down and is dropped", zap.String("image", img.ID))
 		default:
 			s.images[img.ID] = img
+			s.use(img.ID)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.collect(); err != nil {
+	if err := s.Sweep(); err != nil {
 		return nil, err
 	}
 	s.syncing.Go(s.syncDirty)
@@ -167,8 +172,24 @@ func (s *Store) Lowers(img *Image) []string {
 }
 
 // Remove takes a reference away from an image, or all with its id; an image without any goes, with the layers
-// that no other image needs.
-func (s *Store) Remove(ref string) error {
+// that no other image needs. An image that is held, or was used at the given time or later, stays: ErrInUse.
+func (s *Store) Remove(ref string, since time.Time) error {
+	err := s.forget(ref, since)
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	if err != nil && !full {
+		return err
+	}
+	if err := s.Sweep(); err != nil || !full {
+		return err
+	}
+	s.mu.Lock() // there is room now
+	defer s.mu.Unlock()
+	return s.save(true)
+}
+
+// forget takes a reference out of the index. On a full disk it does so in memory only: an image whose layers have
+// gone is dropped by the next Open.
+func (s *Store) forget(ref string, since time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	img, ok := s.resolve(ref)
@@ -187,15 +208,22 @@ func (s *Store) Remove(ref string) error {
 		}
 		next.Tags, next.Digests = without(img.Tags), without(img.Digests)
 	}
-	if len(next.Tags) == 0 {
-		delete(s.images, img.ID)
-	} else {
+	if len(next.Tags) > 0 {
 		s.images[img.ID] = &next
+	} else if u := s.use(img.ID); u.holds > 0 || !u.used.Before(since) {
+		return ErrInUse
+	} else {
+		delete(s.images, img.ID)
 	}
-	if err := s.save(false); err != nil {
+	err := s.save(true)
+	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		s.images[img.ID] = img
 		return err
 	}
-	return s.collect()
+	if s.images[img.ID] == nil {
+		delete(s.uses, img.ID)
+	}
+	return err
 }
 
 // add records a pulled image; a tag belongs to one image only.
@@ -217,6 +245,7 @@ func (s *Store) add(img *Image) error {
 	}
 	img.Boot = s.boot
 	s.images[img.ID] = img
+	s.use(img.ID).used = time.Now()
 	s.markDirty()
 	return s.save(false)
 }
@@ -227,7 +256,7 @@ func merge(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// save replaces the index; durably when the layers that it names are on the disk.
+// save replaces the index; durably when the layers that it names are on the disk, or others are about to go.
 func (s *Store) save(durably bool) error {
 	list := slices.SortedFunc(maps.Values(s.images), func(a, b *Image) int { return strings.Compare(a.ID, b.ID) })
 	data, err := json.MarshalIndent(list, "", " ")
@@ -247,14 +276,40 @@ func (s *Store) save(durably bool) error {
 	if err == nil {
 		err = os.Rename(temp, s.indexPath())
 	}
+	if err == nil && durably {
+		err = syncDir(s.imagesDir())
+	}
 	if err != nil {
+		_ = os.Remove(temp)
 		return fmt.Errorf("writing image index: %w", err)
 	}
 	return nil
 }
 
-// collect removes layers that neither an image nor a running pull needs. Call it under mu.
-func (s *Store) collect() error {
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Sweep removes layers that neither an image nor a running pull needs. A layer is renamed before it is removed, so
+// that one that is half gone is never taken for whole.
+func (s *Store) Sweep() error {
+	gone, err := s.setAside()
+	for _, dir := range gone {
+		if rerr := os.RemoveAll(dir); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("removing a layer: %w", rerr))
+		}
+	}
+	return err
+}
+
+// setAside renames the layers that are not needed and lists what is to be removed.
+func (s *Store) setAside() (gone []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	needed := map[string]bool{}
 	for _, img := range s.images {
 		for _, l := range img.Layers {
@@ -263,20 +318,29 @@ func (s *Store) collect() error {
 	}
 	entries, err := os.ReadDir(s.layersDir())
 	if err != nil {
-		return fmt.Errorf("collecting layers: %w", err)
+		return nil, fmt.Errorf("looking for layers of no image: %w", err)
 	}
 	for _, e := range entries {
 		name := e.Name()
-		layer, _, _ := strings.Cut(name, ".") // a temporary folder has a suffix
-		if needed[name] || s.pins[layer] > 0 {
+		layer, suffix, temporary := strings.Cut(name, ".") // a layer that is being made or removed has a suffix
+		if needed[name] || s.pins[layer] > 0 && !strings.HasSuffix(suffix, goneSuffix) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(s.layersDir(), name)); err != nil {
-			return fmt.Errorf("collecting layers: %w", err)
+		path := filepath.Join(s.layersDir(), name)
+		if !temporary {
+			aside := fmt.Sprintf("%s.%x%s", path, time.Now().UnixNano(), goneSuffix)
+			if err := os.Rename(path, aside); err != nil {
+				return gone, fmt.Errorf("setting a layer aside: %w", err)
+			}
+			path = aside
 		}
+		gone = append(gone, path)
 	}
-	return nil
+	return gone, nil
 }
+
+// goneSuffix ends the names of layers that are being removed.
+const goneSuffix = "-gone"
 
 // pin keeps layers from being collected until the returned function is called.
 func (s *Store) pin(layers []string) (unpin func()) {

@@ -57,6 +57,7 @@ func (a *attempt) pull(ctx context.Context, ref string) (*runtime.Image, error) 
 		return nil, a.pullFailed(ref, err)
 	}
 	a.event(corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", ref))
+	defer a.d.PullEnded()
 	began := a.d.now()
 	image, err := a.d.Runtime.PullImage(ctx, ref, credentials, nil)
 	if err != nil {

@@ -72,10 +72,11 @@ func (n *Node) CreateContainer(_ context.Context, sandboxID string, spec Contain
 	if s.view().State != SandboxReady {
 		return "", fmt.Errorf("sandbox %s is not ready: %w", sandboxID, ErrShimLost)
 	}
-	img, ok := n.images.Resolve(spec.Image)
+	img, release, ok := n.images.Hold(spec.Image)
 	if !ok {
 		return "", fmt.Errorf("image %q: %w", spec.Image, ErrNotFound)
 	}
+	defer release() // the container is known by then
 	id := newID()
 	c := &container{node: n, sandbox: s, dir: filepath.Join(s.dir, id), state: ContainerCreated, ended: make(chan struct{})}
 	c.status.ID = id
@@ -414,6 +415,7 @@ func (c *container) remove() error {
 	c.node.mu.Lock()
 	delete(c.node.containers, c.record.ID)
 	c.node.mu.Unlock()
+	c.node.images.Touch(c.record.ImageID)
 	return nil
 }
 
