@@ -24,7 +24,7 @@ func TestWhatTheAgentDoesNotOwnStaysInAPodsStatus(t *testing.T) {
 		},
 	}
 	reported := corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{
-		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: at(0)},
+		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: at(0), ObservedGeneration: 2},
 		{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: at(0)},
 		{Type: corev1.ContainersReady, Status: corev1.ConditionTrue, LastTransitionTime: at(0)},
 	}}
@@ -34,6 +34,9 @@ func TestWhatTheAgentDoesNotOwnStaysInAPodsStatus(t *testing.T) {
 	}
 	if next.Conditions[0].LastTransitionTime != at(time.Hour) || next.Conditions[2].LastTransitionTime != at(0) {
 		t.Errorf("times of transition: %+v", next.Conditions)
+	}
+	if next.Conditions[0].ObservedGeneration != 2 {
+		t.Errorf("the node has seen generation 2: %+v", next.Conditions[0])
 	}
 	if _, changed := mergePod(next, reported); changed {
 		t.Error("the same report again counts as a change")

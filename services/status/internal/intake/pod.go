@@ -41,7 +41,7 @@ func mergePodConditions(present, reported []corev1.PodCondition) []corev1.PodCon
 		switch {
 		case i < 0:
 			next = append(next, condition)
-		case condition.Type == corev1.PodScheduled && next[i].Status == corev1.ConditionTrue: // the scheduler said so first
+		case condition.Type == corev1.PodScheduled && condition.Status != corev1.ConditionTrue: // not the node's to say
 		default:
 			if next[i].Status == condition.Status {
 				condition.LastTransitionTime = next[i].LastTransitionTime
