@@ -69,6 +69,11 @@ $(BIN)/nats-server: proto/store/go.mod
 	@mkdir -p $(BIN)
 	@$(BUILD) -o $@ github.com/nats-io/nats-server/v2
 
+.PHONY: generate
+generate: ## write the messages' Go form anew after a change of message.proto (needs Debian's protobuf-compiler)
+	@$(GO) build -C proto -trimpath -o $(BIN)/ google.golang.org/protobuf/cmd/protoc-gen-go
+	@PATH=$(BIN):$$PATH protoc -I proto --go_out=proto --go_opt=paths=source_relative message/message.proto
+
 .PHONY: images
 images: ## build the images of the examples and serve them on 127.0.0.1:5000 until Ctrl-C
 	@$(BUILD) -o $(BIN)/ ./test/images/web ./test/cmd/kubus-test-registry
