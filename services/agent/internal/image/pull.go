@@ -25,6 +25,12 @@ import (
 // parallelLayers bounds the layers of one image that are fetched at once, as upstream's runtimes do.
 const parallelLayers = 3
 
+// What is read into memory of an image must be small: whoever makes pods names the registry that sends it.
+const (
+	maxConfigBytes = 8 << 20
+	maxLayers      = 1024
+)
+
 // Credential logs in to a registry; see authn.AuthConfig.
 type Credential = authn.AuthConfig
 
@@ -39,7 +45,7 @@ func (s *Store) Pull(ctx context.Context, ref Reference, creds []Credential, pro
 	if progress == nil {
 		progress = func(string) {}
 	}
-	client := newTransport(s.opts.Insecure)
+	client := newTransport(ref.ref.Context().RegistryStr(), s.opts.Insecure)
 	defer client.base.CloseIdleConnections()
 	result := PullResult{}
 	var err error
@@ -87,6 +93,14 @@ func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticato
 	remoteImage, err := desc.Image()
 	if err != nil {
 		return nil, fmt.Errorf("no image for linux/%s in %q: %w", runtime.GOARCH, ref, err)
+	}
+	manifest, err := remoteImage.Manifest()
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the manifest of %q: %w", ref, err)
+	}
+	if manifest.Config.Size > maxConfigBytes || len(manifest.Layers) > maxLayers {
+		return nil, fmt.Errorf("the image %q has a config of %d bytes and %d layers, more than the %d bytes and %d layers that are allowed",
+			ref, manifest.Config.Size, len(manifest.Layers), maxConfigBytes, maxLayers)
 	}
 	config, err := remoteImage.ConfigFile()
 	if err != nil {
@@ -237,25 +251,31 @@ func resolveError(ref Reference, err error) error {
 }
 
 // client is a transport that notes what it asked and refuses plain HTTP to registries that have not been allowed.
+// A registry elsewhere may not send us, by a redirect or as the realm of its tokens, to this machine or its link:
+// what answers there would be shown to whoever made the pod.
 type client struct {
 	base     *http.Transport
+	registry string
 	insecure []string
 
 	mu    sync.Mutex
 	asked []string
 }
 
-func newTransport(insecure []string) *client {
+func newTransport(registry string, insecure []string) *client {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.ResponseHeaderTimeout = 60 * time.Second
 	base.MaxIdleConnsPerHost = parallelLayers
-	return &client{base: base, insecure: insecure}
+	return &client{base: base, registry: registry, insecure: insecure}
 }
 
 // RoundTrip implements http.RoundTripper.
 func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.Contains(req.URL.Path, "/manifests/") || strings.HasSuffix(req.URL.Path, "/v2/") {
 		c.note(req.URL.Scheme + "://" + req.URL.Host + req.URL.Path)
+	}
+	if req.URL.Host != c.registry && near(req.URL.Hostname()) && !slices.Contains(c.insecure, req.URL.Host) {
+		return nil, fmt.Errorf("refusing to follow %s to %s: it is an address of this machine or its link", c.registry, req.URL.Host)
 	}
 	if req.URL.Scheme == "http" && !loopback(req.URL.Hostname()) && !slices.Contains(c.insecure, req.URL.Host) {
 		return nil, fmt.Errorf("refusing plain HTTP to %s: it is not on loopback and not configured as insecure", req.URL.Host)
@@ -275,6 +295,12 @@ func (c *client) endpoints() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.asked)
+}
+
+// near tells hosts that mean something else on every machine.
+func near(host string) bool {
+	ip := net.ParseIP(host)
+	return loopback(host) || strings.HasSuffix(host, ".localhost") || ip != nil && (ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsInterfaceLocalMulticast())
 }
 
 func loopback(host string) bool {

@@ -286,7 +286,7 @@ func TestErrorsSayWhatWasTriedAndWhy(t *testing.T) {
 
 func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {
 	t.Parallel()
-	c := newTransport([]string{"registry.lan:5000"})
+	c := newTransport("registry.lan:5000", []string{"registry.lan:5000"})
 	for url, refused := range map[string]bool{"http://10.0.0.1:5000/v2/": true, "http://example.com/v2/": true} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		if err != nil {
