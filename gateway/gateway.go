@@ -15,10 +15,12 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/kubernetes/pkg/capabilities"
 
 	"kubus.dev/gateway/internal/bootstrap"
@@ -51,6 +53,11 @@ type Gateway struct {
 // ServeAs; the bus refuses the name.
 const AdminUser = chain.AdminUser
 
+// maxPatchCopies is by how many bytes the copy operations of one JSON patch may make
+// an object grow, as upstream's: a short patch that copies itself again and again
+// would take all memory.
+const maxPatchCopies = 3 << 20
+
 // New opens the state log and makes the cluster's basic objects if they are not
 // there. The views must hold all resources. It returns when the gateway can
 // serve: connections are taken from then on and answered once Serve runs.
@@ -71,6 +78,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	// As kube-apiserver's --allow-privileged: whether a namespace's pods may be
 	// privileged is for admission to say, not for validation.
 	capabilities.Setup(true, 0)
+	atomic.StoreInt64(&jsonpatch.AccumulatedCopySizeLimit, maxPatchCopies)
 	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)

@@ -126,6 +126,16 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 			must[metav1.Status](t, g, "DELETE", configMaps+"/dry?dryRun=All", nil)
 			must[corev1.ConfigMap](t, g, "GET", configMaps+"/dry", nil)
 		},
+		"a patch that copies itself again and again is refused": func(t *testing.T) {
+			big := configMap("copies")
+			big.Data["a"] = strings.Repeat("x", 100<<10)
+			must[corev1.ConfigMap](t, g, "POST", configMaps, big)
+			var patch []string
+			for i := range 100 {
+				patch = append(patch, fmt.Sprintf(`{"op":"copy","from":"/data/a","path":"/data/a%d"}`, i))
+			}
+			g.fails(t, metav1.StatusReasonInvalid, "the server rejected our request due to an error in our request", "PATCH", configMaps+"/copies", "["+strings.Join(patch, ",")+"]", "application/json-patch+json")
+		},
 		"an object with a finalizer goes when the finalizer goes": func(t *testing.T) {
 			held := configMap("held")
 			held.Finalizers = []string{"example.com/hold"}
