@@ -76,7 +76,7 @@ func (a *attempt) mounts(mounted *volume.Mounted, env []string) ([]runtime.Mount
 		if !path.IsAbs(target) {
 			target = "/" + target
 		}
-		one := runtime.Mount{HostPath: host, ContainerPath: target, ReadOnly: m.ReadOnly}
+		one := runtime.Mount{HostPath: host, ContainerPath: target, ReadOnly: m.ReadOnly || writtenByUs(a.pod, m.Name)}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			one.RecursiveReadOnly = true
 		}
@@ -109,6 +109,19 @@ func (a *attempt) mounts(mounted *volume.Mounted, env []string) ([]runtime.Mount
 		out = append(out, runtime.Mount{HostPath: file, ContainerPath: path.Join("/", target)})
 	}
 	return out, nil
+}
+
+// writtenByUs tells volumes whose content the agent goes on writing: configMap,
+// secret, downwardAPI and projected. No container may write there whatever its mount
+// says, or a link that it left would lead the agent, who follows it as root, out of
+// the volume.
+func writtenByUs(pod *corev1.Pod, name string) bool {
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+		}
+	}
+	return false
 }
 
 // ensureHostPath makes an untyped hostPath that is missing, as container

@@ -56,7 +56,7 @@ func Write(dir string, files map[string]File, gid int) error {
 	if err := link(dir, files); err != nil {
 		return err
 	}
-	if old != "" && filepath.IsLocal(old) {
+	if old != "" && filepath.Base(old) == old && strings.HasPrefix(old, "..") && old != ".." { // one of ours
 		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
 			return fmt.Errorf("removing the volume's old content: %w", err)
 		}

@@ -50,6 +50,25 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestWriteRemovesNothingThatALinkInTheVolumeLeadsTo(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(outside, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{"out": outside, "..out": outside, dataLink: "out/sub"} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Write(dir, map[string]File{"a": file("1")}, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(outside, "sub")); err != nil {
+		t.Errorf("what lies outside is gone: %v", err)
+	}
+}
+
 func TestWriteRefusesPathsThatLeaveTheVolume(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"../x", "/x", "a/../../x", "..data", "..x", "", "a/./b", "a//b"} {

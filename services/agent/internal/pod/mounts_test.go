@@ -1,0 +1,55 @@
+package pod
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/agent/internal/source"
+	"kubus.dev/services/agent/internal/volume"
+)
+
+// CVE-2017-1002102: what a container leaves in such a volume must not lead the agent.
+func TestNoContainerWritesWhereTheAgentWrites(t *testing.T) {
+	t.Parallel()
+	volumes := map[string]corev1.VolumeSource{
+		"config":    {ConfigMap: &corev1.ConfigMapVolumeSource{}},
+		"secret":    {Secret: &corev1.SecretVolumeSource{}},
+		"downward":  {DownwardAPI: &corev1.DownwardAPIVolumeSource{}},
+		"projected": {Projected: &corev1.ProjectedVolumeSource{}},
+		"empty":     {EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	}
+	pod := &corev1.Pod{}
+	pod.UID = types.UID("u")
+	spec := &corev1.Container{Name: "c"}
+	mounted := &volume.Mounted{Paths: map[string]string{}}
+	for name, source := range volumes {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
+		spec.VolumeMounts = append(spec.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: "/" + name})
+		mounted.Paths[name] = t.TempDir()
+	}
+	store, err := source.OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &attempt{d: &workerDeps{Deps: Deps{Store: store}}, pod: pod, spec: spec}
+	mounts, err := a.mounts(mounted, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, m := range mounts {
+		for name := range volumes {
+			if m.ContainerPath == "/"+name {
+				seen++
+				if want := name != "empty"; m.ReadOnly != want {
+					t.Errorf("%s: read-only is %v", name, m.ReadOnly)
+				}
+			}
+		}
+	}
+	if seen != len(volumes) {
+		t.Errorf("%d of %d volumes are mounted", seen, len(volumes))
+	}
+}
