@@ -62,6 +62,9 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 			return nil, err
 		}
 	}
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
 	conn.OnReconnect(func() { l.remake(ctx) })
 	for _, s := range proto.StateStreams() {
 		view := views.Stream(s)
@@ -69,6 +72,24 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 		l.barriers[s.Name] = &barrier{log: l, stream: s.Name}
 	}
 	return l, nil
+}
+
+// begin puts a first message into a stream that never had one: to clients the
+// resourceVersion 0 of an empty list would mean any.
+func (l *Log) begin(ctx context.Context) error {
+	for _, s := range proto.StateStreams() {
+		state, err := l.conn.StreamState(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		if state.LastSeq > 0 {
+			continue
+		}
+		if _, err := l.conn.PublishStream(ctx, proto.BarrierSubject(s.Name, l.writer), nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remake makes the streams in memory again, which are gone when their server was.

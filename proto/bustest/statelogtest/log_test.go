@@ -362,3 +362,18 @@ func TestInformerShowsWhatIsThereAndEveryChange(t *testing.T) {
 		t.Errorf("the informer is at %d with %d objects, want %d and none", i.Revision(), len(i.List("")), rev)
 	}
 }
+
+func TestNoListIsAtRevisionZero(t *testing.T) {
+	l := Open(t)
+	for _, s := range proto.StateStreams() {
+		gr := map[string]proto.GroupResource{
+			"STATE": {Resource: "configmaps"}, "LEASES": {Group: "coordination.k8s.io", Resource: "leases"}, "EVENTS": {Resource: "events"},
+		}[s.Name]
+		if _, err := l.Barrier(t.Context(), gr); err != nil {
+			t.Fatal(err)
+		}
+		if rev := l.View(gr).Snapshot(gr).Revision(); rev == 0 {
+			t.Errorf("%s: got 0", s.Name)
+		}
+	}
+}
