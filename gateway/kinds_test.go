@@ -27,6 +27,7 @@ var minimal = map[string]string{
 	"ClusterRoleBinding": `"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}`,
 	"RoleBinding":        `"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}`,
 	"PriorityClass":      `"value":7`,
+	"PodTemplate":        `"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}`,
 }
 
 func TestEveryKindInEveryForm(t *testing.T) {
