@@ -15,6 +15,7 @@ import (
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/proto"
 	"kubus.dev/services/kit"
 )
 
@@ -33,6 +34,7 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 	}
 	set := storage.NewSet(&storage.Backend{Log: g.state, Sealer: edges.sealer}, storage.Options{
 		Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
+		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
 	resources := api.New(api.Options{
 		Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),

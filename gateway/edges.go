@@ -61,7 +61,10 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader := read.New(read.Options{View: g.state.View, Barrier: g.state.Barrier, Open: key.Open, Logger: g.log})
+	reader := read.New(read.Options{
+		View: g.state.View, Barrier: g.state.Barrier, Open: key.Open, Logger: g.log,
+		Shown: map[proto.GroupResource]read.Shown{proto.Leases: g.nodeLeases},
+	})
 	rules := auth.NewRules(g.state.View)
 	authorizer := auth.NewAuthorizer(rules)
 	authenticator := auth.NewAuthenticator(pool, issuer.Authenticator())

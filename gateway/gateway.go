@@ -25,6 +25,7 @@ import (
 
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/gateway/internal/nodelease"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/gateway/internal/upstreamlog"
 	"kubus.dev/proto"
@@ -44,9 +45,11 @@ type Gateway struct {
 	state *statelog.Log
 	chain *chain.Chain
 
-	storage   *storage.Set
-	clientCA  []byte
-	listeners []net.Listener
+	storage    *storage.Set
+	nodeLeases *nodelease.Leases
+	heartbeats *bus.Subscription
+	clientCA   []byte
+	listeners  []net.Listener
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -87,6 +90,16 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
 	}
 	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, listeners: listeners}
+	// Nodes and Namespaces are in one view.
+	g.nodeLeases = nodelease.New(state.View(proto.GroupResource{Resource: "nodes"}))
+	if g.heartbeats, err = g.nodeLeases.Listen(conn); err != nil {
+		return nil, fmt.Errorf("gateway: hearing nodes: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			g.heartbeats.Stop()
+		}
+	}()
 	parts, err := g.assemble(p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -126,6 +139,7 @@ const drain = 5 * time.Second
 // Serve answers HTTPS and the bus until ctx ends. It may be called once.
 func (g *Gateway) Serve(ctx context.Context) error {
 	defer closeAll(g.listeners)
+	defer g.heartbeats.Stop()
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)

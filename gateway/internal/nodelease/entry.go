@@ -50,9 +50,6 @@ func entry(node *statelog.Entry, renewed time.Time, revision uint64) *statelog.E
 	if err != nil {
 		return nil
 	}
-	key := proto.Key{GroupResource: Resource, Namespace: corev1.NamespaceNodeLease, Name: name}
+	key := proto.Key{GroupResource: proto.Leases, Namespace: corev1.NamespaceNodeLease, Name: name}
 	return statelog.NewEntry(key, revision, data, false)
 }
-
-// Resource is the collection in which the Leases are shown.
-var Resource = proto.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}

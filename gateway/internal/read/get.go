@@ -69,7 +69,7 @@ func (c *collection) find(req *http.Request, ns, name, revision string) (*statel
 	if err != nil {
 		return nil, err
 	}
-	entry := c.view.Get(c.gr, ns, name)
+	entry := c.live(ns, name)
 	if entry == nil {
 		return nil, apierrors.NewNotFound(c.kind.GroupResource(), name)
 	}

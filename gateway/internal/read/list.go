@@ -55,16 +55,16 @@ type page struct {
 // page selects the entries, as the request's resourceVersion, limit and continue ask.
 func (c *collection) page(ctx context.Context, ns string, options *internalversion.ListOptions) (*page, error) {
 	sel := c.selector(ns, options)
-	snapshot, after, err := c.pointInTime(ctx, options)
+	stored, after, err := c.pointInTime(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	p := &page{revision: snapshot.Revision()}
+	p := &page{revision: stored.Revision()}
 	limit := int(options.Limit)
 	if options.ResourceVersion == "0" && options.Continue == "" {
 		limit = 0 // as upstream: served from memory, whole
 	}
-	if err := c.fill(p, sel, snapshot, after, limit); err != nil {
+	if err := c.fill(p, sel, c.beside(stored), after, limit); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -159,7 +159,7 @@ func (c *collection) key(p position) string {
 }
 
 // fill takes the selected entries behind after, at most limit of them (0: all).
-func (c *collection) fill(p *page, sel *selector, snapshot statelog.Snapshot, after position, limit int) error {
+func (c *collection) fill(p *page, sel *selector, from snapshot, after position, limit int) error {
 	var err error
 	var more int64
 	take := func(e *statelog.Entry) bool {
@@ -179,17 +179,17 @@ func (c *collection) fill(p *page, sel *selector, snapshot statelog.Snapshot, af
 	}
 	switch {
 	case sel.name != "" && (sel.ns != "" || !c.kind.Namespaced):
-		if e := snapshot.Get(sel.ns, sel.name); e != nil {
+		if e := from.Get(sel.ns, sel.name); e != nil {
 			take(e)
 		}
 	case sel.index != "" && limit == 0 && after == (position{}):
-		for _, e := range c.indexed(sel, snapshot) {
+		for _, e := range c.indexed(sel, from.Snapshot) {
 			if !take(e) {
 				break
 			}
 		}
 	default:
-		snapshot.AscendAfter(sel.ns, after.ns, after.name, take)
+		from.AscendAfter(sel.ns, after.ns, after.name, take)
 	}
 	if err != nil || more == 0 {
 		return err
@@ -202,7 +202,7 @@ func (c *collection) fill(p *page, sel *selector, snapshot statelog.Snapshot, af
 	if sel.all() {
 		p.remaining = &more
 	}
-	c.pages.keep(c.gr, snapshot, after == position{})
+	c.pages.keep(c.gr, from.Snapshot, after == position{})
 	return nil
 }
 

@@ -26,6 +26,8 @@ type Options struct {
 	Barrier func(context.Context, proto.GroupResource) (uint64, error)
 	// Open decrypts an object of a sealed kind; nil when there are none.
 	Open func(key proto.Key, sealed []byte) ([]byte, error)
+	// Shown are the collections that show more than is stored.
+	Shown map[proto.GroupResource]Shown
 
 	Logger *zap.Logger
 	// CacheBytes bounds derived encodings; default 32 MiB.

@@ -111,7 +111,7 @@ func (c *collection) watchStart(ctx context.Context, options *internalversion.Li
 func (wr *watcher) sendInitial(snapshot statelog.Snapshot, options *internalversion.ListOptions) bool {
 	ok := true
 	p := &page{}
-	if err := wr.c.fill(p, wr.sel, snapshot, position{}, 0); err != nil {
+	if err := wr.c.fill(p, wr.sel, wr.c.beside(snapshot), position{}, 0); err != nil {
 		wr.fail(err)
 		return false
 	}

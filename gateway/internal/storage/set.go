@@ -28,6 +28,8 @@ type Options struct {
 	Rules      rbacvalidation.AuthorizationRuleResolver
 	// Hooks by collection.
 	Hooks map[proto.GroupResource]Hooks
+	// Shown are the collections that show more than is stored.
+	Shown map[proto.GroupResource]Shown
 }
 
 // Set holds the storage of all kinds and of their subresources.
@@ -65,6 +67,9 @@ func (s *Set) Subresource(kind *resource.Kind, name string) any { return s.sub[k
 
 // guarded adds what a kind checks outside its strategies.
 func guarded(store *Store, o Options) rest.StandardStorage {
+	if shown := o.Shown[store.kind.GR()]; shown != nil {
+		return shownBeside{store, shown}
+	}
 	switch store.kind.GVK.Kind {
 	case "Namespace":
 		return namespaces{store}

@@ -76,9 +76,9 @@ func (u updateOfShown) Preconditions() *metav1.Preconditions {
 	if err != nil || p == nil || p.UID == nil || *p.UID != accessor.GetUID() {
 		return p
 	}
-	rest := *p
-	rest.UID = nil
-	return &rest
+	others := *p
+	others.UID = nil
+	return &others
 }
 
 func (u updateOfShown) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
