@@ -201,6 +201,11 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 		a.reports.Resend()
 		a.node.Beat()
 	})
+	hello, err := a.node.Greet(a.cluster.Bus)
+	if err != nil {
+		return err
+	}
+	defer hello.Stop()
 	g.Go(func() error { return a.reports.Run(ctx) })
 	g.Go(func() error { return a.events.Run(ctx) })
 	g.Go(func() error { return a.probes.Run(ctx) })

@@ -16,6 +16,7 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
 	"kubus.dev/proto/message"
 	"kubus.dev/services/agent/internal/runtime"
 )
@@ -192,6 +193,16 @@ func (r *Reporter) beat(n uint64) {
 
 // Beat sends a heartbeat out of turn, after a reconnect.
 func (r *Reporter) Beat() { r.beat(0) }
+
+// Greet sends a heartbeat to each gateway that begins, until the subscription is
+// stopped: a gateway shows no Lease of a node that it has not heard.
+func (r *Reporter) Greet(conn *bus.Conn) (*bus.Subscription, error) {
+	sub, err := conn.Subscribe(proto.GatewayHelloSubject, "", func(*bus.Msg) { r.Beat() })
+	if err != nil {
+		return nil, fmt.Errorf("listening for gateways: %w", err)
+	}
+	return sub, nil
+}
 
 // Network is what takes the node's pod CIDR.
 type Network interface {

@@ -14,6 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/bustest"
 	"kubus.dev/proto/bustest/apitest"
 	"kubus.dev/services/agent/internal/runtime"
 )
@@ -245,4 +248,32 @@ func TestTheHeartBeatsEveryTenSecondsAndNothingElseIsSaidWhileNothingChanges(t *
 			t.Errorf("in 25 s there were %d beats and %d reports, want 3 and 1", o.beats, o.reported())
 		}
 	})
+}
+
+func TestAGatewayThatBeginsHearsTheNodeAtOnce(t *testing.T) {
+	conn := bustest.Start(t)
+	heard := make(chan string, 1)
+	beats, err := conn.Subscribe(proto.HeartbeatSubjects, "", func(m *bus.Msg) { heard <- m.Subject })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer beats.Stop()
+	o := &outside{}
+	r := NewReporter(settings(), machine(), dataDir(t), "i", o, o, conn, zap.NewNop())
+	hello, err := r.Greet(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hello.Stop()
+	if err := conn.Publish(proto.GatewayHelloSubject, nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-heard:
+		if want := proto.HeartbeatSubject(settings().Name); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("heard nothing")
+	}
 }
