@@ -164,6 +164,12 @@ func (j *job) look(t *testing.T) {
 			t.Errorf("describe pod lacks %q:\n%s", want, out)
 		}
 	}
+	out = j.run(t, "describe", "node", j.node)
+	for _, want := range []string{"HolderIdentity:  " + j.node, "RenewTime:", "Allocated resources"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("describe node lacks %q:\n%s", want, out)
+		}
+	}
 	out = j.run(t, "get", "events")
 	for _, want := range []string{"Scheduled", "SuccessfulCreate", "Started"} {
 		if !strings.Contains(out, want) {

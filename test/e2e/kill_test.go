@@ -90,6 +90,10 @@ func (j *job) kill(t *testing.T) {
 				}
 				return nil
 			})
+			eventually(t, 15*time.Second, "the node's Lease is shown", func() error {
+				_, err := j.try("get", "lease", "-n", "kube-node-lease", j.node)
+				return err
+			})
 			if got := j.run(t, "logs", pod); strings.TrimSpace(got) != "works on" {
 				t.Errorf("its log is %q", got)
 			}
