@@ -252,6 +252,25 @@ func TestAttachSeesOutputAndFeedsInput(t *testing.T) {
 	}
 }
 
+func TestTheEndOfInputDetachesFromAContainerThatKeepsItsOwn(t *testing.T) {
+	n := newTestNode(t)
+	img := n.pull(busybox(t))
+	for name, tty := range map[string]bool{"a pipe": false, "a terminal": true} {
+		t.Run(name, func(t *testing.T) {
+			id := n.run(n.pod(nil), img, "while read line; do echo got $line; done; echo end", func(c *ContainerSpec) { c.Stdin, c.TTY = true, tty })
+			for _, line := range []string{"one", "two"} {
+				if err := n.Attach(t.Context(), id, AttachOptions{Stdin: strings.NewReader(line + "\n"), Stdout: io.Discard}); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "the container has read "+line, func() bool { return strings.Contains(n.log(id), "got "+line) })
+			}
+			if strings.Contains(n.log(id), "end") {
+				t.Errorf("its input has ended: %s", n.log(id))
+			}
+		})
+	}
+}
+
 func TestAnOutOfMemoryKillIsTold(t *testing.T) {
 	n := newTestNode(t)
 	img := n.pull(busybox(t))

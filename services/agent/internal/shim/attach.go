@@ -110,7 +110,11 @@ func (s *server) attach(conn *Conn, req *Request, passed *files) error {
 		return err
 	}
 	if stdin != nil {
-		go c.copyIn(stdin) // ends when stdin is closed, above at the latest
+		go func() { // ends when stdin is closed, above at the latest
+			if c.copyIn(stdin) {
+				k.drop()
+			}
+		}()
 	}
 	go func() { // ends when the peer closes or serve does
 		var ignored Request
@@ -121,8 +125,10 @@ func (s *server) attach(conn *Conn, req *Request, passed *files) error {
 	return nil
 }
 
-// copyIn feeds the container's standard input.
-func (c *container) copyIn(from *os.File) {
+// copyIn feeds the container's standard input. At the end of what is fed, a
+// container with StdinOnce sees the end and goes on to be watched; from any other
+// container one is to be detached, as the answer says.
+func (c *container) copyIn(from *os.File) (detach bool) {
 	buf := make([]byte, 8<<10)
 	for {
 		n, err := from.Read(buf)
@@ -131,10 +137,10 @@ func (c *container) copyIn(from *os.File) {
 			to := c.stdin
 			c.mu.Unlock()
 			if to == nil {
-				return
+				return false
 			}
 			if _, err := to.Write(buf[:n]); err != nil {
-				return
+				return false
 			}
 		}
 		if err != nil {
@@ -143,10 +149,15 @@ func (c *container) copyIn(from *os.File) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.req.StdinOnce && c.stdin != nil && c.stdin != c.console {
-		c.stdin.Close()
-		c.stdin = nil
+	if c.stdin == nil {
+		return false
 	}
+	if !c.req.StdinOnce || c.stdin == c.console {
+		return true
+	}
+	c.stdin.Close()
+	c.stdin = nil
+	return false
 }
 
 // pollable makes a received descriptor one that can be closed while a read waits and that knows deadlines.
