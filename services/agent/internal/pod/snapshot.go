@@ -14,17 +14,17 @@ import (
 type Snapshot struct {
 	Pod     *corev1.Pod
 	Status  corev1.PodStatus
-	Sandbox *runtime.Sandbox // nil before it exists
-	IPs     []string         // where others reach it; the node's with its network
-	records map[string][]*status.Record
+	Sandbox *runtime.Sandbox            // nil before it exists
+	IPs     []string                    // where others reach it; the node's with its network
+	Records map[string][]*status.Record // by container, its attempts from the newest on
 }
 
 // publish makes the present state visible to readers.
 func (w *worker) publish() {
-	s := &Snapshot{Pod: w.pod, Status: w.last, Sandbox: w.sandbox, IPs: w.podIPs(), records: make(map[string][]*status.Record, len(w.containers))}
+	s := &Snapshot{Pod: w.pod, Status: w.last, Sandbox: w.sandbox, IPs: w.podIPs(), Records: make(map[string][]*status.Record, len(w.containers))}
 	for name, c := range w.containers {
 		if !c.busy {
-			s.records[name] = c.records
+			s.Records[name] = c.records
 		}
 	}
 	w.snapshot.Store(s)
@@ -50,7 +50,7 @@ func (m *Manager) Find(namespace, name string, uid types.UID) *Snapshot {
 
 // Running gives a running container by name; its error is fit for a user.
 func (s *Snapshot) Running(container string) (*status.Record, error) {
-	records := s.records[container]
+	records := s.Records[container]
 	if len(records) == 0 || records[0].State != runtime.ContainerRunning {
 		if s.has(container) {
 			return nil, fmt.Errorf("container not found (%q)", container)
@@ -71,7 +71,7 @@ func (s *Snapshot) Log(container string, previous bool) (*status.Record, error) 
 	if cs == nil {
 		return nil, fmt.Errorf("container %q in pod %q is not available", container, name)
 	}
-	records := s.records[container]
+	records := s.Records[container]
 	if previous {
 		if len(records) > 0 && records[0].State == runtime.ContainerExited && cs.State.Waiting != nil {
 			return records[0], nil

@@ -84,15 +84,7 @@ func (s *Server) exec(ctx context.Context, p *pod.Snapshot, req *message.NodeReq
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	o := runtime.ExecOptions{Command: req.Command, TTY: req.Tty}
-	if req.Stdin {
-		o.Stdin = t.Channel(stdin)
-	}
-	if req.Stdout {
-		o.Stdout = t.Channel(stdout)
-	}
-	if req.Stderr && !req.Tty {
-		o.Stderr = t.Channel(stderr)
-	}
+	o.Stdin, o.Stdout, o.Stderr = ends(req, t)
 	if req.Tty {
 		o.Resize = sizes(ctx, t)
 	}
@@ -108,19 +100,26 @@ func (s *Server) attach(ctx context.Context, p *pod.Snapshot, req *message.NodeR
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var o runtime.AttachOptions
-	if req.Stdin {
-		o.Stdin = t.Channel(stdin)
-	}
-	if req.Stdout {
-		o.Stdout = t.Channel(stdout)
-	}
-	if req.Stderr && !req.Tty {
-		o.Stderr = t.Channel(stderr)
-	}
+	o.Stdin, o.Stdout, o.Stderr = ends(req, t)
 	if req.Tty {
 		o.Resize = sizes(ctx, t)
 	}
 	return s.finish(t, 0, s.runtime.Attach(ctx, c.ID, o))
+}
+
+// ends are the channels of the streams that were asked for; a terminal has no
+// stderr of its own.
+func ends(req *message.NodeRequest, t *tunnel.Tunnel) (in io.Reader, out, err io.Writer) {
+	if req.Stdin {
+		in = t.Channel(stdin)
+	}
+	if req.Stdout {
+		out = t.Channel(stdout)
+	}
+	if req.Stderr && !req.Tty {
+		err = t.Channel(stderr)
+	}
+	return in, out, err
 }
 
 // finish sends the final status, then lets the tunnel end in order.
