@@ -11,7 +11,7 @@ import (
 
 // Resource is the value of a resourceFieldRef, in units of its divisor, rounded
 // up. container is used when the selector names none. Limits that are not set
-// are the node's allocatable.
+// are the pod's, else the node's allocatable.
 func Resource(pod *corev1.Pod, container *corev1.Container, ref *corev1.ResourceFieldSelector, allocatable corev1.ResourceList) (string, error) {
 	if ref.ContainerName != "" {
 		container = Container(pod, ref.ContainerName)
@@ -35,12 +35,22 @@ func Resource(pod *corev1.Pod, container *corev1.Container, ref *corev1.Resource
 	case "limits":
 		q = container.Resources.Limits[resourceName]
 		if q.IsZero() && !strings.HasPrefix(name, corev1.ResourceHugePagesPrefix) {
-			q = allocatable[resourceName]
+			if q = PodLimit(pod, resourceName); q.IsZero() {
+				q = allocatable[resourceName]
+			}
 		}
 	default:
 		return "", fmt.Errorf("unsupported container resource : %v", ref.Resource)
 	}
 	return strconv.FormatInt(inUnits(q, ref.Divisor, resourceName == corev1.ResourceCPU), 10), nil
+}
+
+// PodLimit is the limit that the pod sets for all its containers together, zero for none.
+func PodLimit(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	if pod.Spec.Resources == nil {
+		return resource.Quantity{}
+	}
+	return pod.Spec.Resources.Limits[name]
 }
 
 func inUnits(q, divisor resource.Quantity, milli bool) int64 {

@@ -60,3 +60,17 @@ func TestResource(t *testing.T) {
 		})
 	}
 }
+
+func TestALimitThatIsNotSetIsThePods(t *testing.T) {
+	t.Parallel()
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "a", Resources: corev1.ResourceRequirements{Limits: list("memory", "2Mi")}}},
+		Resources:  &corev1.ResourceRequirements{Limits: list("cpu", "1250m", "memory", "4Mi")},
+	}}
+	for name, want := range map[string]string{"limits.memory": "2097152", "limits.cpu": "2"} {
+		ref := &corev1.ResourceFieldSelector{Resource: name}
+		if got, err := Resource(pod, &pod.Spec.Containers[0], ref, list("cpu", "4", "memory", "8Gi")); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+}

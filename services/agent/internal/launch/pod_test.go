@@ -88,6 +88,26 @@ func TestQOSAndResources(t *testing.T) {
 	}
 }
 
+func TestTheLimitsOfThePodAreThoseOfContainersWithoutTheirOwn(t *testing.T) {
+	t.Parallel()
+	own := corev1.Container{Name: "own", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": resource.MustParse("100m"), "memory": resource.MustParse("1Mi")}}}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "none"}, own},
+		Resources:  &corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": resource.MustParse("500m"), "memory": resource.MustParse("8Mi")}},
+	}}
+	for i, want := range []runtime.Resources{
+		{CPUShares: 512, CPUPeriod: 100000, CPUQuota: 50000, MemoryLimit: 8 << 20},
+		{CPUShares: 102, CPUPeriod: 100000, CPUQuota: 10000, MemoryLimit: 1 << 20},
+	} {
+		c := &pod.Spec.Containers[i]
+		got := Resources(pod, c, 1<<30)
+		got.OOMScoreAdj = 0
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", c.Name, got, want)
+		}
+	}
+}
+
 func TestNonRoot(t *testing.T) {
 	t.Parallel()
 	yes, zero, seven := true, int64(0), int64(7)

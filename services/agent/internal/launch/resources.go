@@ -4,8 +4,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"kubus.dev/services/agent/internal/downward"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
@@ -27,22 +29,26 @@ const (
 func Resources(pod *corev1.Pod, c *corev1.Container, memoryCapacity int64) runtime.Resources {
 	r := runtime.Resources{OOMScoreAdj: oomScore(pod, c, memoryCapacity)}
 	cpuRequest, hasRequest := c.Resources.Requests[corev1.ResourceCPU]
-	cpuLimit, hasLimit := c.Resources.Limits[corev1.ResourceCPU]
-	switch {
-	case hasRequest:
+	cpuLimit := limit(pod, c, corev1.ResourceCPU)
+	if hasRequest {
 		r.CPUShares = shares(cpuRequest.MilliValue())
-	case hasLimit:
+	} else {
 		r.CPUShares = shares(cpuLimit.MilliValue())
-	default:
-		r.CPUShares = minShares
 	}
 	if q := cpuLimit.MilliValue(); q > 0 {
 		r.CPUPeriod, r.CPUQuota = quotaPeriod, max(q*quotaPeriod/1000, minQuota)
 	}
-	if m, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
-		r.MemoryLimit = m.Value()
-	}
+	memory := limit(pod, c, corev1.ResourceMemory)
+	r.MemoryLimit = memory.Value()
 	return r
+}
+
+// limit is a container's own, else the pod's.
+func limit(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+	if q := c.Resources.Limits[name]; !q.IsZero() {
+		return q
+	}
+	return downward.PodLimit(pod, name)
 }
 
 // PodResources are the limits of the pod's cgroup: the sum of its containers'
