@@ -68,7 +68,7 @@ func mkdirBeneath(root, sub string) error {
 	defer func() { _ = r.Close() }()
 	mode := fs.FileMode(0o750)
 	if info, err := r.Stat("."); err == nil {
-		mode = info.Mode() & (fs.ModePerm | fs.ModeSetgid)
+		mode = info.Mode() & (fs.ModePerm | fs.ModeSetgid | fs.ModeSticky)
 	}
 	made := ""
 	for part := range strings.SplitSeq(filepath.Clean(sub), "/") {
