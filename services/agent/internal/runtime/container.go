@@ -273,6 +273,17 @@ func (n *Node) StartContainer(ctx context.Context, id string) error {
 	return errors.New(message)
 }
 
+// unstart says that a container's start was never asked for.
+func (c *container) unstart() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != ContainerUnknown { // its news came meanwhile
+		return nil
+	}
+	c.state, c.record.Started = ContainerCreated, false
+	return c.save()
+}
+
 // apply takes a status from a shim. It may come twice and late; a container only moves forward.
 func (n *Node) apply(st *shim.Status) {
 	if st == nil {

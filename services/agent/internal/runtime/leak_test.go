@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"kubus.dev/services/agent/internal/shim"
 )
 
 // traces counts what pods can leave on the machine and in this process.
@@ -198,5 +200,53 @@ func TestAHostPortLeadsToThePod(t *testing.T) {
 	rules, _ := exec.Command("iptables-save").Output()
 	if strings.Contains(string(rules), fmt.Sprintf("--dport %d ", port)) {
 		t.Error("the rule is left")
+	}
+}
+
+// cutStart makes a container look as if the agent had died just before it asked the shim to start it.
+func (n *testNode) cutStart(s *Sandbox, img *Image) (id string) {
+	n.t.Helper()
+	id, err := n.CreateContainer(n.t.Context(), s.ID, ContainerSpec{Name: "c", Image: img.ID, Command: []string{"sleep", "1000"}})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	c, err := n.container(id)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	c.record.Started = true
+	if err := c.save(); err != nil {
+		n.t.Fatal(err)
+	}
+	return id
+}
+
+func TestAContainerWhoseStartNeverReachedItsShimIsAsBefore(t *testing.T) {
+	n := newTestNode(t)
+	img := n.pull(busybox(t))
+	s := n.pod(nil)
+	runs := n.run(s, img, "sleep 1000", nil)
+	id := n.cutStart(s, img)
+	n.Close()
+	n.open()
+	if st, ok := n.ContainerStatus(id); !ok || st.State != ContainerCreated {
+		t.Fatalf("it is %+v", st)
+	}
+	if st, ok := n.ContainerStatus(runs); !ok || st.State != ContainerRunning {
+		t.Errorf("the one that runs is %+v", st)
+	}
+	box, err := n.sandbox(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := &shim.Request{Op: shim.OpStart, ID: id, Start: &shim.StartRequest{Runtime: n.opts.Runc, Direct: true}}
+	if _, err := box.ask(t.Context(), late); err == nil {
+		t.Error("a start that comes late is not refused")
+	}
+	if err := n.RemoveContainer(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if err := n.RemoveSandbox(t.Context(), s.ID); err != nil {
+		t.Error(err)
 	}
 }

@@ -636,8 +636,37 @@ func (n *Node) adoptSandbox(ctx context.Context, id string) {
 	}
 	limit, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := s.watch(limit); err != nil {
+	err = s.watch(limit)
+	if err == nil {
+		err = s.settle(limit)
+	}
+	if err != nil {
 		log.Warn("adopting a sandbox", zap.Error(err))
 		s.lost()
 	}
+}
+
+// settle finds out about the containers whose start was asked for, or was about to be, when the last agent died,
+// and of which the shim has told nothing. One whose start never reached it is as it was before.
+func (s *sandbox) settle(ctx context.Context) error {
+	for _, c := range s.node.containersOf(s.record.ID) {
+		if c.view().State != ContainerUnknown {
+			continue
+		}
+		reply, err := s.ask(ctx, &shim.Request{Op: shim.OpSettle, ID: c.record.ID})
+		var refused *shim.Error
+		switch {
+		case err == nil && reply.Status != nil:
+			if st := reply.Status; st.Running || !st.FinishedAt.IsZero() {
+				s.node.apply(st)
+			} // else it is being started, and the subscription will tell
+		case errors.Is(err, ErrNotFound), errors.As(err, &refused): // or a shim of before, which knows no such question
+			if err := c.unstart(); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }

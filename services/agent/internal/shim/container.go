@@ -51,7 +51,7 @@ func (s *server) start(conn *Conn, req *Request) error {
 	}
 	c := &container{id: req.ID, req: *req.Start, done: make(chan struct{}), status: Status{ID: req.ID}}
 	s.mu.Lock()
-	if s.containers[c.id] != nil {
+	if s.containers[c.id] != nil || s.barred[c.id] {
 		s.mu.Unlock()
 		return &Error{KindInternal, "container has been started before"}
 	}
@@ -69,7 +69,10 @@ func (s *server) start(conn *Conn, req *Request) error {
 		}
 		s.cleanUp(c)
 		close(c.done)
-		return err
+		if conn.Send(failure(err)) != nil { // who asked is gone; another may listen
+			s.publish(c.snapshot())
+		}
+		return nil
 	}
 	st := c.snapshot()
 	_ = conn.Send(Reply{PID: st.PID, Status: &st})

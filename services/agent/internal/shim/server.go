@@ -41,6 +41,7 @@ type server struct {
 
 	mu          sync.Mutex
 	containers  map[string]*container
+	barred      map[string]bool // containers that must not be started any more
 	subscribers map[chan Status]struct{}
 	pidns       int // pid of the pod's process namespace's init
 }
@@ -51,7 +52,7 @@ func Run() error {
 	if err != nil {
 		return err
 	}
-	s := &server{containers: map[string]*container{}, subscribers: map[chan Status]struct{}{}}
+	s := &server{containers: map[string]*container{}, barred: map[string]bool{}, subscribers: map[chan Status]struct{}{}}
 	if err := json.Unmarshal(data, &s.cfg); err != nil {
 		return err
 	}
@@ -114,6 +115,12 @@ func (s *server) serve(conn *Conn) {
 		err = s.resize(&req)
 	case OpForget:
 		err = s.forget(req.ID)
+	case OpSettle:
+		var st Status
+		if st, err = s.settle(req.ID); err == nil {
+			_ = conn.Send(Reply{Status: &st})
+			return
+		}
 	case OpSubscribe:
 		s.subscribe(conn)
 		return
@@ -195,6 +202,18 @@ func (s *server) forget(id string) error {
 	delete(s.containers, id)
 	s.mu.Unlock()
 	return nil
+}
+
+// settle tells whether a start that an agent may have asked for before it died has come here. One that has not, since
+// it was not sent or not read yet, is refused from now on; the outcome of one under way will be told to subscribers.
+func (s *server) settle(id string) (Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.containers[id]; c != nil {
+		return c.snapshot(), nil
+	}
+	s.barred[id] = true
+	return Status{}, &Error{KindNotFound, "container " + id + " is not known to the shim"}
 }
 
 // subscribe sends every status and then each change, in order, until the peer closes.

@@ -29,6 +29,7 @@ const (
 	OpAttach    = "attach"    // ID and three descriptors; answers when the container ended
 	OpResize    = "resize"    // ID, Width, Height
 	OpForget    = "forget"    // ID; the container must have ended
+	OpSettle    = "settle"    // ID; answer: Status as it is, or NotFound, and then it never will be started
 	OpSubscribe = "subscribe" // answers: every status, Synced, then each change
 	OpPidNS     = "pidns"     // makes the pod's process namespace; answer: PID of its init
 	OpShutdown  = "shutdown"  // kills everything; the connection ends when the shim ends

@@ -102,7 +102,12 @@ func (s *Store) sweepObjects(resource string, wanted func(types.NamespacedName) 
 		if wanted(key) {
 			return nil
 		}
-		return os.Remove(path)
+		s.writing.Lock() // one being written now has another name, that of no object
+		defer s.writing.Unlock()
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing kept objects: %w", err)
