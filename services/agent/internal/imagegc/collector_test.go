@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ type shelf struct {
 	disk    Disk
 	images  []runtime.ImageUse
 	refuse  map[string]error
-	asked   int // for the disk
+	asked   atomic.Int32 // for the disk
 	listed  int
 	removed []string
 	events  []string
@@ -27,7 +28,7 @@ type shelf struct {
 }
 
 func (s *shelf) ImageDisk() (int64, int64, error) {
-	s.asked++
+	s.asked.Add(1)
 	return s.disk.Capacity, s.disk.Available, nil
 }
 
@@ -61,8 +62,8 @@ func (s *shelf) collector(policy Policy) *Collector {
 
 func TestALookAtADiskWithRoomAsksForNothingElse(t *testing.T) {
 	s := &shelf{disk: Disk{100, 50}, images: []runtime.ImageUse{unused("a", 9, "a")}}
-	if err := s.collector(usual).look(t.Context(), now); err != nil || s.asked != 1 || s.listed != 0 || len(s.removed) != 0 {
-		t.Errorf("%v: asked %d times, listed %d times, removed %q", err, s.asked, s.listed, s.removed)
+	if err := s.collector(usual).look(t.Context(), now); err != nil || s.asked.Load() != 1 || s.listed != 0 || len(s.removed) != 0 {
+		t.Errorf("%v: asked %d times, listed %d times, removed %q", err, s.asked.Load(), s.listed, s.removed)
 	}
 }
 
@@ -135,17 +136,17 @@ func TestLooksAreAtPullsAndEveryFiveMinutes(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- c.Run(ctx) }()
 		time.Sleep(4 * time.Minute)
-		if s.asked != 0 {
-			t.Errorf("asked %d times before there was a reason", s.asked)
+		if s.asked.Load() != 0 {
+			t.Errorf("asked %d times before there was a reason", s.asked.Load())
 		}
 		c.Look()
 		synctest.Wait()
-		if s.asked != 1 {
-			t.Errorf("asked %d times after a pull", s.asked)
+		if s.asked.Load() != 1 {
+			t.Errorf("asked %d times after a pull", s.asked.Load())
 		}
 		time.Sleep(10*time.Minute + time.Second)
-		if s.asked != 3 {
-			t.Errorf("asked %d times in all", s.asked)
+		if s.asked.Load() != 3 {
+			t.Errorf("asked %d times in all", s.asked.Load())
 		}
 		cancel()
 		if err := <-ended; err != nil {
