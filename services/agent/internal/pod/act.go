@@ -52,7 +52,7 @@ func (w *worker) act(ctx context.Context, p Plan) {
 	}
 }
 
-// go1 runs f beside the worker; what it returns runs on the worker.
+// go1 runs f beside the worker; what it returns, if anything, runs on the worker.
 func (w *worker) go1(f func() func()) {
 	w.ops.Add(1)
 	go func() {
@@ -148,8 +148,9 @@ func (w *worker) makeSandbox(ctx context.Context) {
 				err = errors.Join(err, w.d.Runtime.RemoveSandbox(context.WithoutCancel(ctx), sb.ID))
 			}
 		}
+		w.post(func() { w.sandboxMade(ctx, sb, err) }) // before a start that waits for it is over
 		gate.open(sb, err)
-		return func() { w.sandboxMade(ctx, sb, err) }
+		return nil
 	})
 }
 

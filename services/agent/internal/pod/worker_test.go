@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -303,5 +304,24 @@ func TestPodDeletedByForceGetsNoGrace(t *testing.T) {
 				t.Error("its sandbox is left")
 			}
 		})
+	}
+}
+
+func TestContainersOfManyPodsAreEachStartedOnce(t *testing.T) {
+	t.Parallel()
+	rt := newFakeRuntime()
+	b := newBench(t, rt, t.TempDir())
+	const pods = 100
+	var all []*corev1.Pod
+	for i := range pods {
+		pod := testPod(fmt.Sprintf("one-%d", i), corev1.RestartPolicyAlways)
+		all = append(all, pod)
+		b.m.Update(pod)
+	}
+	for _, pod := range all {
+		b.until(pod, "ready", running)
+	}
+	if n := rt.called("start c 0"); n != pods {
+		t.Errorf("%d pods had %d starts", pods, n)
 	}
 }
