@@ -52,6 +52,7 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 // routes is everything behind the chain.
 func (g *Gateway) routes(p *kit.Process, resources http.Handler) *chi.Mux {
 	r := chi.NewRouter()
+	r.MethodNotAllowed(api.NotAllowed)
 	documents := discovery.New(g.cfg.API.Listen, api.NotFound)
 	// A path that names a resource is the table's; the rest is discovery.
 	r.Handle("/api/*", resourcesOr(resources, documents))
@@ -64,7 +65,7 @@ func (g *Gateway) routes(p *kit.Process, resources http.Handler) *chi.Mux {
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
 	for _, path := range []string{"/livez", "/livez/{check}", "/readyz", "/readyz/{check}", "/healthz", "/healthz/{check}"} {
-		r.Get(path, health.ServeHTTP)
+		r.Handle(path, health)
 	}
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
 		r.Get("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}).ServeHTTP)

@@ -22,9 +22,10 @@ type checks struct {
 	live  map[string]func() error
 }
 
-// NewHealth makes an empty set: healthy.
+// NewHealth makes a set that only answers to ping: healthy.
 func NewHealth() *Health {
-	return &Health{shared: &checks{ready: map[string]func() error{}, live: map[string]func() error{}}}
+	ping := func() error { return nil }
+	return &Health{shared: &checks{ready: map[string]func() error{"ping": ping}, live: map[string]func() error{"ping": ping}}}
 }
 
 // Group adds to the same set, with names below prefix.
@@ -66,8 +67,8 @@ func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for path, set := range map[string]map[string]func() error{"livez": h.shared.live, "readyz": h.shared.ready, "healthz": h.shared.ready} {
 		serve := func(w http.ResponseWriter, r *http.Request) { h.shared.serve(w, r, path, set) }
-		mux.HandleFunc("GET /"+path, serve)
-		mux.HandleFunc("GET /"+path+"/{check}", serve)
+		mux.HandleFunc("/"+path, serve)
+		mux.HandleFunc("/"+path+"/{check}", serve)
 	}
 	return mux
 }
@@ -75,13 +76,14 @@ func (h *Health) Handler() http.Handler {
 func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set map[string]func() error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache, private")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	only := r.PathValue("check")
 	excluded := r.URL.Query()["exclude"]
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var names []string
 	for name := range set {
-		if (only == "" || name == only) && !slices.Contains(excluded, name) {
+		if only == "" || name == only {
 			names = append(names, name)
 		}
 	}
@@ -93,11 +95,18 @@ func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set 
 	var text strings.Builder
 	failed := false
 	for _, name := range names {
-		if err := set[name](); err != nil {
+		if slices.Contains(excluded, name) {
+			fmt.Fprintf(&text, "[+]%s excluded: ok\n", name)
+		} else if err := set[name](); err != nil {
 			failed = true
 			fmt.Fprintf(&text, "[-]%s failed: %v\n", name, err)
 		} else {
 			fmt.Fprintf(&text, "[+]%s ok\n", name)
+		}
+	}
+	for _, name := range excluded {
+		if !slices.Contains(names, name) {
+			fmt.Fprintf(&text, "warn: some health checks cannot be excluded: no matches for %q\n", name)
 		}
 	}
 	_, verbose := r.URL.Query()["verbose"]
