@@ -9,10 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/tunnel"
 )
@@ -21,17 +24,41 @@ import (
 // open; until then an error of the agent can still be the answer.
 const silence = 500 * time.Millisecond
 
-func (s *Server) logs(w http.ResponseWriter, req *http.Request, pod *corev1.Pod) error {
+// logOptions are what the query asks for, if it may.
+func logOptions(req *http.Request) (*core.PodLogOptions, error) {
 	o := &core.PodLogOptions{}
 	if err := query(req, o); err != nil {
-		return err
+		return nil, err
 	}
 	if o.Stream == nil {
 		all := core.LogStreamAll
 		o.Stream = &all
 	}
 	if errs := validation.ValidatePodLogOptions(o, true); len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, pod.Name, errs)
+		name := ""
+		if info, ok := request.RequestInfoFrom(req.Context()); ok {
+			name = info.Name
+		}
+		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, name, errs)
+	}
+	return o, nil
+}
+
+// withLogOptions refuses bad options before anybody looks for the pod, as upstream does.
+func withLogOptions(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if _, err := logOptions(req); err != nil {
+			responsewriters.ErrorNegotiated(err, resource.Codecs, corev1.SchemeGroupVersion, w, req)
+			return
+		}
+		next.ServeHTTP(w, req)
+	})
+}
+
+func (s *Server) logs(w http.ResponseWriter, req *http.Request, pod *corev1.Pod) error {
+	o, err := logOptions(req)
+	if err != nil {
+		return err
 	}
 	container, err := containerOf(pod, o.Container)
 	if err != nil {

@@ -58,7 +58,7 @@ func (s *Server) Handlers() map[string]http.Handler {
 		"pods/exec":        s.handler(s.exec),
 		"pods/attach":      s.handler(s.attach),
 		"pods/portforward": s.handler(s.forward),
-		"pods/log":         s.handler(s.logs),
+		"pods/log":         withLogOptions(s.handler(s.logs)),
 		"pods/proxy":       http.HandlerFunc(s.podProxy),
 		"services/proxy":   http.HandlerFunc(s.serviceProxy),
 	}
