@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -41,19 +42,19 @@ func (a *Authorizer) decide(ctx context.Context, attributes authorizer.Attribute
 	if decision == authorizer.DecisionAllow {
 		return decision, reason, nil
 	}
+	var reasons []string // by authorizer, as upstream's union of them says
+	if reason != "" {
+		reasons = append(reasons, "node: "+reason)
+	}
 	v := visitor{attributes: attributes}
 	a.rules.VisitRulesFor(ctx, u, attributes.GetNamespace(), v.visit)
 	switch {
 	case v.allowed:
 		return authorizer.DecisionAllow, v.reason, nil
 	case len(v.errors) > 0:
-		rbacReason := fmt.Sprintf("RBAC: %v", utilerrors.NewAggregate(v.errors))
-		if reason != "" {
-			reason += ", "
-		}
-		reason += rbacReason
+		reasons = append(reasons, fmt.Sprintf("rbac: RBAC: %v", utilerrors.NewAggregate(v.errors)))
 	}
-	return authorizer.DecisionNoOpinion, reason, nil
+	return authorizer.DecisionNoOpinion, strings.Join(reasons, "\n"), nil
 }
 
 type visitor struct {
@@ -75,8 +76,8 @@ func (v *visitor) visit(source fmt.Stringer, rule *rbacv1.PolicyRule, err error)
 	return true
 }
 
-// RulesFor answers SelfSubjectRulesReview. It is incomplete for nodes, whose
-// rights depend on their pods.
+// RulesFor answers SelfSubjectRulesReview: what RBAC gives, as upstream. It is
+// incomplete for nodes, whose rights depend on their pods.
 func (a *Authorizer) RulesFor(ctx context.Context, u user.Info, namespace string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
 	var resources []authorizer.ResourceRuleInfo
 	var paths []authorizer.NonResourceRuleInfo
@@ -89,10 +90,6 @@ func (a *Authorizer) RulesFor(ctx context.Context, u user.Info, namespace string
 		if len(r.NonResourceURLs) > 0 {
 			paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: r.Verbs, NonResourceURLs: r.NonResourceURLs})
 		}
-	}
-	if slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
-		resources = append(resources, &authorizer.DefaultResourceRuleInfo{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}})
-		paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}})
 	}
 	if _, isNode := a.nodes.identifier.NodeIdentity(u); isNode && err == nil {
 		return resources, paths, true, fmt.Errorf("node authorizer does not support user rule resolution")

@@ -36,9 +36,11 @@ func Reviews(a *Authorizer, tokens authenticator.Request, audiences []string) ma
 	}
 }
 
-// Impersonate lets those who may act as the user that the Impersonate headers name.
+// Impersonate lets those who may act as the user that the Impersonate headers name,
+// in upstream's constrained form: verbs such as impersonate:user-info and
+// impersonate-on:user-info:get grant less than impersonate does.
 func Impersonate(a *Authorizer) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return impersonation.WithImpersonation(next, a, resource.Codecs)
+		return impersonation.WithConstrainedImpersonation(next, a, resource.Codecs)
 	}
 }
