@@ -74,6 +74,7 @@ func (c *Chain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // ServeAs serves a request of a user whom the transport has authenticated.
 func (c *Chain) ServeAs(u user.Info, w http.ResponseWriter, r *http.Request) {
+	nameAgent(r, u)
 	c.serve(w, r, func(w http.ResponseWriter, r *http.Request) {
 		c.known.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), u)))
 	})

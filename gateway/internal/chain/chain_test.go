@@ -31,6 +31,31 @@ func TestBusUsersHaveTheGroupsOfTheirNames(t *testing.T) {
 	}
 }
 
+func TestServicesWithoutAnAgentAreNamedAsTheirCounterparts(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"system:kube-scheduler":                                   "kube-scheduler",
+		"system:serviceaccount:kube-system:kubus-status":          "kubelet",
+		"system:node:n":                                           "kubelet",
+		"system:serviceaccount:kube-system:deployment-controller": "kube-controller-manager",
+		"system:serviceaccount:kube-system:cloud-provider":        "cloud-controller-manager",
+		"system:serviceaccount:team:bot":                          "bot",
+		AdminUser:                                                 "kube-apiserver",
+		"":                                                        "",
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		nameAgent(r, BusUser(name))
+		if got := r.UserAgent(); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+		r.Header.Set("User-Agent", "own/1")
+		nameAgent(r, BusUser(name))
+		if got := r.UserAgent(); got != "own/1" {
+			t.Errorf("%q: the request's own agent became %q", name, got)
+		}
+	}
+}
+
 func TestTimeoutOf(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]time.Duration{

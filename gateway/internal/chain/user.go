@@ -1,10 +1,15 @@
 package chain
 
 import (
+	"net/http"
+	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"kubus.dev/proto"
 )
 
 // BusUser is the user that a name on the bus stands for, with the groups that
@@ -24,3 +29,33 @@ func BusUser(name string) user.Info {
 // AdminUser is the gateway itself and the operator's command inside its process;
 // no credential of the bus may speak as it.
 const AdminUser = "system:apiserver"
+
+// nameAgent gives a request of one of the cluster's own services, which sends no
+// User-Agent, that of its counterpart upstream: field managers are named by it, and
+// tools know those names.
+func nameAgent(r *http.Request, u user.Info) {
+	if r.UserAgent() == "" {
+		r.Header.Set("User-Agent", agentOf(u.GetName()))
+	}
+}
+
+func agentOf(name string) string {
+	switch name {
+	case proto.StatusUser:
+		return "kubelet"
+	case proto.CloudUser:
+		return "cloud-controller-manager"
+	case AdminUser:
+		return "kube-apiserver"
+	}
+	if strings.HasPrefix(name, "system:node:") {
+		return "kubelet"
+	}
+	if slices.Contains(controllers(), name) {
+		return "kube-controller-manager"
+	}
+	return name[strings.LastIndex(name, ":")+1:]
+}
+
+// controllers are the users of the controllers, each of which speaks as its own.
+var controllers = sync.OnceValue(proto.Controllers)
