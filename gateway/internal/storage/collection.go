@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -94,6 +95,11 @@ func (s *Store) List(ctx context.Context, options *metainternal.ListOptions) (ru
 	if err := meta.SetList(out, items); err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
+	list, err := meta.ListAccessor(out)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	list.SetResourceVersion(strconv.FormatUint(snapshot.Revision(), 10))
 	return out, nil
 }
 

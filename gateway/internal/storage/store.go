@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/endpoints/handlers/fieldmanager"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/util/dryrun"
 
 	"kubus.dev/gateway/internal/resource"
@@ -150,6 +151,11 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 	if err != nil {
 		return err
 	}
+	if !dryRun {
+		if err := withoutRevision(obj); err != nil {
+			return err
+		}
+	}
 	gr := s.kind.GroupResource()
 	if live := s.current(key); live != nil {
 		// The view may be behind a deletion elsewhere.
@@ -180,6 +186,19 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 		return apiError(err, gr, name)
 	}
 	return setRevision(obj, revision)
+}
+
+// withoutRevision refuses a new object that claims to have been written already,
+// with upstream's error. What is no number is no claim.
+func withoutRevision(obj runtime.Object) error {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	if version, err := strconv.ParseUint(accessor.GetResourceVersion(), 10, 64); err == nil && version != 0 {
+		return storage.ErrResourceVersionSetOnCreate
+	}
+	return nil
 }
 
 func alreadyExists(gr schema.GroupResource, name string, live *statelog.Entry) error {
