@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -175,6 +176,9 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 			}
 			gone := must[corev1.ConfigMapList](t, g, "DELETE", configMaps+"?labelSelector=half%3D1", nil)
 			left := must[corev1.ConfigMapList](t, g, "GET", configMaps+"?labelSelector=half", nil)
+			if gone.ResourceVersion == "" {
+				t.Error("the list of what is gone has no version")
+			}
 			if len(gone.Items) != 20 || len(left.Items) != 20 {
 				t.Errorf("%d gone, %d left", len(gone.Items), len(left.Items))
 			}
@@ -198,6 +202,56 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 				g.fails(t, metav1.StatusReasonNotFound, "the server could not find the requested resource", "GET", path, nil)
 			}
 			g.fails(t, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource", "POST", "/api/v1/pods", "{}")
+		},
+		"a method on the wrong kind of path is not allowed": func(t *testing.T) {
+			must[corev1.ConfigMap](t, g, "POST", configMaps, configMap("there"))
+			for _, c := range [][2]string{{"POST", configMaps + "/there"}, {"PUT", configMaps}, {"PATCH", configMaps}, {"POST", "/api/v1/watch/configmaps"}, {"POST", configMaps + "/there/x"}} {
+				reason := metav1.StatusReasonMethodNotAllowed
+				if strings.HasSuffix(c[1], "/x") {
+					reason = metav1.StatusReasonNotFound
+				}
+				g.fails(t, reason, "the server", c[0], c[1], configMap("there"), "application/merge-patch+json")
+			}
+		},
+		"what is only created cannot be a Table": func(t *testing.T) {
+			must[corev1.ServiceAccount](t, g, "POST", "/api/v1/namespaces/default/serviceaccounts", `{"metadata":{"name":"tables"}}`)
+			for path, body := range map[string]string{
+				"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":  `{"spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}`,
+				"/apis/authentication.k8s.io/v1/selfsubjectreviews":       `{}`,
+				"/api/v1/namespaces/default/serviceaccounts/tables/token": `{}`,
+				"/api/v1/namespaces/default/pods/tables/binding":          `{"metadata":{"name":"tables"},"target":{"name":"n"}}`,
+				"/api/v1/namespaces/default/pods/tables/eviction":         `{"metadata":{"name":"tables"}}`,
+			} {
+				_, err := g.admin.Do(t.Context(), apiclient.Request{Method: "POST", Path: path, Body: []byte(body), Accept: "application/json;as=Table;v=v1;g=meta.k8s.io"})
+				if apierrors.ReasonForError(err) != metav1.StatusReasonNotAcceptable {
+					t.Errorf("%s: got %v", path, err)
+				}
+			}
+		},
+		"a review has no name and nothing below it": func(t *testing.T) {
+			g.fails(t, metav1.StatusReasonNotFound, "the server could not find the requested resource", "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x", "{}")
+			g.fails(t, metav1.StatusReasonMethodNotAllowed, "", "GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", nil)
+		},
+		"the options of a log are looked at before the pod": func(t *testing.T) {
+			const log = "/api/v1/namespaces/default/pods/nowhere/log"
+			g.fails(t, metav1.StatusReasonInvalid, "tailLines: Invalid value: -1", "GET", log+"?tailLines=-1", nil)
+			g.fails(t, metav1.StatusReasonNotFound, "", "GET", log, nil)
+			g.fails(t, metav1.StatusReasonMethodNotAllowed, "", "POST", log, nil)
+		},
+		"deprecated kinds warn": func(t *testing.T) {
+			for path, want := range map[string]string{"/api/v1/endpoints": `299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"`, "/api/v1/pods": ""} {
+				w := httptest.NewRecorder()
+				g.Gateway.ServeAs(AdminUser, w, httptest.NewRequest("GET", path, nil))
+				if got := w.Header().Get("Warning"); got != want {
+					t.Errorf("%s: got %q, want %q", path, got, want)
+				}
+			}
+		},
+		"a new object that claims a version is refused": func(t *testing.T) {
+			claims := configMap("claims")
+			claims.ResourceVersion = "5"
+			g.fails(t, metav1.StatusReasonUnknown, "resourceVersion should not be set on objects to be created", "POST", configMaps, claims)
+			must[corev1.ConfigMap](t, g, "POST", configMaps+"?dryRun=All", claims)
 		},
 		"nothing is created where there is no namespace": func(t *testing.T) {
 			g.fails(t, metav1.StatusReasonNotFound, `namespaces "nowhere" not found`, "POST", "/api/v1/namespaces/nowhere/configmaps", configMap("x"))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/warning"
 
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
@@ -62,8 +64,14 @@ type route struct {
 // endpoint is what one resource or subresource answers, by verb of the request info.
 type endpoint struct {
 	namespaced bool
-	connect    http.Handler
-	verbs      map[string]http.Handler
+	// nameless says that there is nothing below the collection.
+	nameless bool
+	// deprecation is what clients are warned of; "" is nothing.
+	deprecation string
+	connect     http.Handler
+	// connectVerbs narrow what connect takes; nil is any method.
+	connectVerbs []string
+	verbs        map[string]http.Handler
 }
 
 type handler struct {
@@ -83,13 +91,24 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.connect != nil {
+		if e.connectVerbs != nil && (!slices.Contains(e.connectVerbs, info.Verb) || methods[info.Verb] != r.Method) {
+			NotAllowed(w, r)
+			return
+		}
 		e.connect.ServeHTTP(w, r)
 		return
 	}
 	verb := e.verbs[info.Verb]
-	if verb == nil || !e.allows(info) {
-		notAllowed(w, r)
+	if verb == nil || !e.allows(r.Method, info) {
+		NotAllowed(w, r)
 		return
+	}
+	if code, message := mediaRefusal(r, info.Verb); code != 0 {
+		generic(w, r, code, message)
+		return
+	}
+	if e.deprecation != "" {
+		warning.AddWarning(r.Context(), "", e.deprecation)
 	}
 	verb.ServeHTTP(w, r)
 }
@@ -97,7 +116,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // matches says whether the path is one that the resource has. A path names the
 // namespace exactly where the resource has one, but for reads across all.
 func (e *endpoint) matches(info *request.RequestInfo) bool {
-	if len(info.Parts) > 3 && info.Subresource != "proxy" {
+	if len(info.Parts) > 3 && info.Subresource != "proxy" || e.nameless && info.Name != "" {
 		return false
 	}
 	if e.namespaced {
@@ -109,17 +128,39 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 // collectionVerb: a name in the request info is then of a field selector.
 func collectionVerb(verb string) bool { return verb == "list" || verb == "watch" }
 
-// allows says whether the verb works without a namespace where there could be one.
-func (e *endpoint) allows(info *request.RequestInfo) bool {
-	return !e.namespaced || info.Namespace != "" || collectionVerb(info.Verb)
+// methods are those that a verb has. The request info tells a verb by the method
+// and the path together, so that it says "get" of a HEAD and "watch" of a POST
+// below /watch/.
+var methods = map[string]string{
+	"create": http.MethodPost, "update": http.MethodPut, "patch": http.MethodPatch,
+	"delete": http.MethodDelete, "deletecollection": http.MethodDelete,
+	"get": http.MethodGet, "list": http.MethodGet, "watch": http.MethodGet,
+}
+
+// allows says whether the verb has this method, works without a namespace where
+// there could be one, and on a name or a collection as the path has it.
+func (e *endpoint) allows(method string, info *request.RequestInfo) bool {
+	if methods[info.Verb] != method || e.namespaced && info.Namespace == "" && !collectionVerb(info.Verb) {
+		return false
+	}
+	switch info.Verb {
+	case "create":
+		return info.Name == "" || info.Subresource != ""
+	case "update", "patch":
+		return info.Name != ""
+	}
+	return true
 }
 
 // NotFound answers as upstream does for a resource it does not serve.
-func NotFound(w http.ResponseWriter, r *http.Request) { generic(w, r, http.StatusNotFound) }
+func NotFound(w http.ResponseWriter, r *http.Request) { generic(w, r, http.StatusNotFound, "") }
 
-func notAllowed(w http.ResponseWriter, r *http.Request) { generic(w, r, http.StatusMethodNotAllowed) }
+// NotAllowed answers as upstream does where a path does not take the method.
+func NotAllowed(w http.ResponseWriter, r *http.Request) {
+	generic(w, r, http.StatusMethodNotAllowed, "")
+}
 
-func generic(w http.ResponseWriter, r *http.Request, code int) {
-	err := apierrors.NewGenericServerResponse(code, "", schema.GroupResource{}, "", "", 0, false)
+func generic(w http.ResponseWriter, r *http.Request, code int, message string) {
+	err := apierrors.NewGenericServerResponse(code, "", schema.GroupResource{}, "", message, 0, false)
 	responsewriters.ErrorNegotiated(err, resource.Codecs, schema.GroupVersion{Version: "v1"}, w, r)
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apiserver/pkg/endpoints/deprecation"
 	"k8s.io/apiserver/pkg/endpoints/handlers"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -18,6 +19,9 @@ import (
 
 	"kubus.dev/gateway/internal/resource"
 )
+
+// apiMajor and apiMinor are the version of the API that is served.
+const apiMajor, apiMinor = 1, 37
 
 // maxBody is upstream's limit of a request's body.
 const maxBody = 3 << 20
@@ -58,7 +62,7 @@ func later(make func() http.HandlerFunc) http.Handler {
 func (m *maker) main(kind *resource.Kind, gv schema.GroupVersion) *endpoint {
 	store := m.o.Storage.Main(kind)
 	scope := sync.OnceValue(func() *handlers.RequestScope {
-		return m.scope(target{gvr: gv.WithResource(kind.GVR.Resource), gvk: kind.ServedKind(gv), namespaced: kind.Namespaced, reset: kind.Update})
+		return m.scope(target{gvr: gv.WithResource(kind.GVR.Resource), gvk: kind.ServedKind(gv), namespaced: kind.Namespaced, reset: kind.Update, tables: resource.Tables{}})
 	})
 	all := map[string]http.Handler{
 		"create": later(func() http.HandlerFunc { return handlers.CreateResource(store, scope(), m.o.Admission) }),
@@ -82,7 +86,20 @@ func (m *maker) main(kind *resource.Kind, gv schema.GroupVersion) *endpoint {
 			verbs[verb] = h
 		}
 	}
-	return &endpoint{namespaced: kind.Namespaced, verbs: verbs}
+	return &endpoint{namespaced: kind.Namespaced, deprecation: deprecationOf(kind.ServedKind(gv)), verbs: verbs}
+}
+
+// deprecationOf is upstream's warning about a kind; "" where there is none.
+func deprecationOf(gvk schema.GroupVersionKind) string {
+	obj, err := resource.Scheme.New(gvk)
+	if err != nil {
+		return "" // the scheme knows every kind of the table, as its test holds
+	}
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	if !deprecation.IsDeprecated(obj, apiMajor, apiMinor) {
+		return ""
+	}
+	return deprecation.WarningMessage(obj)
 }
 
 // withoutNamespace takes the namespace out of the request info: for a Namespace it
@@ -102,7 +119,11 @@ func withoutNamespace(next http.Handler) http.Handler {
 func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.Subresource) *endpoint {
 	name := kind.GVR.Resource + "/" + sub.Name
 	if connect := m.o.Connect[name]; connect != nil {
-		return &endpoint{namespaced: kind.Namespaced, connect: connect}
+		e := &endpoint{namespaced: kind.Namespaced, connect: connect}
+		if sub.Name != "proxy" {
+			e.connectVerbs = sub.Verbs
+		}
+		return e
 	}
 	var store any = m.o.Storage.Subresource(kind, sub.Name)
 	if named := m.o.NamedCreaters[name]; named != nil {
@@ -112,6 +133,9 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 		return nil
 	}
 	t := target{gvr: gv.WithResource(kind.GVR.Resource), subresource: sub.Name, gvk: sub.Kind, namespaced: kind.Namespaced, reset: sub.Update}
+	if sub.Name == "status" || sub.Scale {
+		t.tables = resource.Tables{}
+	}
 	if accepts, ok := store.(rest.GroupVersionAcceptor); ok {
 		t.accepts = accepts
 	}
@@ -134,7 +158,7 @@ func (m *maker) review(review resource.Review, creater rest.Creater) *endpoint {
 	scope := sync.OnceValue(func() *handlers.RequestScope {
 		return m.scope(target{gvr: review.GVR, gvk: review.GVK, namespaced: review.Namespaced})
 	})
-	return &endpoint{namespaced: review.Namespaced, verbs: map[string]http.Handler{
+	return &endpoint{namespaced: review.Namespaced, nameless: true, verbs: map[string]http.Handler{
 		"create": later(func() http.HandlerFunc { return handlers.CreateResource(creater, scope(), m.o.Admission) }),
 	}}
 }
@@ -146,7 +170,8 @@ type target struct {
 	gvk         schema.GroupVersionKind
 	namespaced  bool
 	accepts     rest.GroupVersionAcceptor
-	reset       any // a strategy that may name the fields it resets
+	reset       any                 // a strategy that may name the fields it resets
+	tables      rest.TableConvertor // nil: a Table is not acceptable, as upstream has it for what is only created
 }
 
 func (m *maker) scope(t target) *handlers.RequestScope {
@@ -161,7 +186,7 @@ func (m *maker) scope(t target) *handlers.RequestScope {
 		UnsafeConvertor:             runtime.UnsafeObjectConvertor(resource.Scheme),
 		Authorizer:                  m.o.Authorizer,
 		EquivalentResourceMapper:    m.equivalents,
-		TableConvertor:              resource.Tables{},
+		TableConvertor:              t.tables,
 		Resource:                    t.gvr,
 		Subresource:                 t.subresource,
 		Kind:                        t.gvk,

@@ -1,0 +1,44 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// produced are the media types of every answer, streamed those that a watch adds.
+var (
+	produced = []string{runtime.ContentTypeJSON, runtime.ContentTypeYAML, runtime.ContentTypeProtobuf}
+	streamed = []string{runtime.ContentTypeJSON + ";stream=watch", runtime.ContentTypeProtobuf + ";stream=watch"}
+)
+
+// mediaRefusal says what upstream's router, go-restful, answers to a request whose
+// media types no route takes; a code of 0 is no refusal. It comes before the
+// handlers' own negotiation, which knows parameters.
+func mediaRefusal(r *http.Request, verb string) (code int, message string) {
+	if verb == "patch" && !names(r.Header.Get("Content-Type"), patchTypes) {
+		return http.StatusUnsupportedMediaType, "415: Unsupported Media Type"
+	}
+	accept := r.Header.Get("Accept")
+	if accept == "" || names(accept, append([]string{"*/*"}, produced...)) {
+		return 0, ""
+	}
+	available := produced
+	if collectionVerb(verb) {
+		available = slices.Concat(produced, streamed)
+	}
+	return http.StatusNotAcceptable, "406: Not Acceptable\n\nAvailable representations: " + strings.Join(available, ", ")
+}
+
+// names says whether a header names one of types, whatever the parameters.
+func names(header string, types []string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		name, _, _ := strings.Cut(part, ";")
+		if slices.Contains(types, strings.Trim(name, " ")) {
+			return true
+		}
+	}
+	return false
+}
