@@ -3,6 +3,7 @@ package resource
 import (
 	"bytes"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -67,9 +68,14 @@ func (k *Kind) Encode(obj runtime.Object) ([]byte, error) {
 		return nil, fmt.Errorf("converting %s: %w", k.GVK.Kind, err)
 	}
 	versioned.GetObjectKind().SetGroupVersionKind(k.GVK)
-	var out bytes.Buffer
-	if err := storageJSON.Encode(versioned, &out); err != nil {
+	out := scratch.Get().(*bytes.Buffer)
+	defer scratch.Put(out)
+	out.Reset()
+	if err := storageJSON.Encode(versioned, out); err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", k.GVK.Kind, err)
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	// Views keep these bytes: not a buffer that grew by doubling.
+	return bytes.Clone(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
 }
+
+var scratch = sync.Pool{New: func() any { return new(bytes.Buffer) }}
