@@ -1,6 +1,7 @@
 package statelog
 
 import (
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -10,12 +11,18 @@ import (
 	"kubus.dev/proto"
 )
 
-// The watch window of a collection: as many versions as fit both bounds.
+// The watch window of a collection: as many versions as fit all bounds. Who comes
+// back after a break wants the last minutes; without an age, the last burst would
+// be kept until the next.
 const (
 	windowEvents = 16384
 	windowBytes  = 48 << 20
-	windowKeep   = 256 // never less, however large
+	windowAge    = 5 * time.Minute
+	windowKeep   = 256 // never less, however large or old
 )
+
+// tombAge is when the store has forgotten a tombstone for certain.
+const tombAge = 2 * proto.TombstoneTTL
 
 // collection holds the objects of one resource: the live ones in a copy-on-write
 // tree, the recent versions in a window that watches read.
@@ -34,6 +41,9 @@ type collection struct {
 	floor       uint64  // changes up to this revision are not in the window
 	windowBytes int
 	changed     chan struct{} // closed and replaced when events are added
+
+	aging *time.Timer // calls age at due; nothing to forget: due is zero
+	due   time.Time
 }
 
 type tombKey struct{ namespace, name string }
@@ -104,7 +114,7 @@ func (c *collection) apply(e *Entry, notify bool) {
 			c.tree.Delete(prev)
 		}
 		c.tombs[tk] = tomb{e.revision, e.stored}
-		c.sweepTombs(e.stored)
+		c.schedule(e.stored.Add(tombAge))
 	} else {
 		c.tree.ReplaceOrInsert(e)
 		delete(c.tombs, tk)
@@ -131,30 +141,83 @@ func (c *collection) apply(e *Entry, notify bool) {
 func (c *collection) record(ev Event) {
 	c.events = append(c.events, ev)
 	c.windowBytes += len(ev.Entry.data)
-	drop := 0
-	for len(c.events)-drop > windowKeep && (len(c.events)-drop > windowEvents || c.windowBytes > windowBytes) {
-		c.windowBytes -= len(c.events[drop].Entry.data)
-		c.floor = c.events[drop].Entry.revision
-		drop++
+	if n := c.excess(ev.Entry.stored); n > 0 {
+		c.forget(n)
+		c.events = c.events[n:]
 	}
-	if drop > 0 {
-		c.base += uint64(drop)
-		c.events = c.events[drop:]
+	if len(c.events) > windowKeep {
+		c.schedule(c.events[0].Entry.stored.Add(windowAge))
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// sweepTombs forgets tombstones that the store has expired as well.
-func (c *collection) sweepTombs(now time.Time) {
-	if len(c.tombs)&1023 != 0 {
+// excess counts the oldest events that the bounds leave no room for.
+func (c *collection) excess(now time.Time) int {
+	n, size := 0, c.windowBytes
+	for left := len(c.events); left > windowKeep; left-- {
+		e := c.events[n].Entry
+		if left <= windowEvents && size <= windowBytes && now.Sub(e.stored) < windowAge {
+			break
+		}
+		size -= len(e.data)
+		n++
+	}
+	return n
+}
+
+// forget moves the window's beginning behind its first n events.
+func (c *collection) forget(n int) {
+	for _, ev := range c.events[:n] {
+		c.windowBytes -= len(ev.Entry.data)
+	}
+	c.floor = c.events[n-1].Entry.revision
+	c.base += uint64(n)
+}
+
+// ageStep is the least time between two runs of age.
+const ageStep = windowAge / 4
+
+// schedule sees to it that age runs at a time, or before.
+func (c *collection) schedule(at time.Time) {
+	if !c.due.IsZero() && !at.Before(c.due) {
 		return
 	}
+	wait := max(time.Until(at), ageStep)
+	c.due = time.Now().Add(wait)
+	if c.aging == nil {
+		c.aging = time.AfterFunc(wait, func() { c.age(time.Now()) })
+	} else {
+		c.aging.Reset(wait)
+	}
+}
+
+// age forgets what is too old: events beyond the window, and tombstones that the
+// store has expired as well.
+func (c *collection) age(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.due = time.Time{}
+	if n := c.excess(now); n > 0 {
+		c.forget(n)
+		c.events = slices.Clone(c.events[n:]) // the old array holds what was forgotten
+	}
+	if len(c.events) > windowKeep {
+		c.schedule(c.events[0].Entry.stored.Add(windowAge))
+	}
+	oldest := now
 	for k, t := range c.tombs {
-		if now.Sub(t.at) > 2*proto.TombstoneTTL {
+		if now.Sub(t.at) >= tombAge {
 			delete(c.tombs, k)
+		} else if t.at.Before(oldest) {
+			oldest = t.at
 		}
 	}
+	if len(c.tombs) == 0 {
+		c.tombs = map[tombKey]tomb{} // a map does not shrink
+		return
+	}
+	c.schedule(oldest.Add(tombAge))
 }
 
 // last gives the live entry, and the revision of the subject's last message

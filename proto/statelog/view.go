@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,8 +35,16 @@ type View struct {
 	holdTimer   *time.Timer
 	waiters     []waiter
 	fences      map[string]Fence
-	expiry      []*Entry
+	expiry      []expiring // the oldest first
 	expiryTimer *time.Timer
+}
+
+// expiring is an object's version whose time will be over. It does not hold the
+// version: most are replaced before.
+type expiring struct {
+	key      proto.Key
+	revision uint64
+	stored   time.Time
 }
 
 type waiter struct {
@@ -237,9 +246,11 @@ func (v *View) release(upTo uint64) {
 		v.take(v.held[n])
 		n++
 	}
-	if n > 0 {
-		v.held = append(v.held[:0], v.held[n:]...)
-	}
+	v.held = slices.Delete(v.held, 0, n)
+	v.holdsNothing()
+}
+
+func (v *View) holdsNothing() {
 	if len(v.held) == 0 && v.holdTimer != nil {
 		v.holdTimer.Stop()
 		v.holdTimer = nil
@@ -291,7 +302,7 @@ func (v *View) put(e *Entry) {
 		if left <= 0 {
 			return
 		}
-		v.expiry = append(v.expiry, e)
+		v.expiry = append(v.expiry, expiring{e.key, e.revision, e.stored})
 		if v.expiryTimer == nil {
 			v.expiryTimer = time.AfterFunc(left, v.expireSome)
 		}
@@ -306,15 +317,15 @@ func (v *View) expireSome() {
 	defer v.mu.Unlock()
 	v.expiryTimer = nil
 	for len(v.expiry) > 0 {
-		e := v.expiry[0]
-		left := v.expire - time.Since(e.stored)
+		next := v.expiry[0]
+		left := v.expire - time.Since(next.stored)
 		if left > 0 {
 			v.expiryTimer = time.AfterFunc(left, v.expireSome)
 			return
 		}
 		v.expiry = v.expiry[1:]
-		c := v.collection(e.key.GroupResource)
-		if live, rev := c.last(e.key.Namespace, e.key.Name); live == e {
+		c := v.collection(next.key.GroupResource)
+		if e, rev := c.last(next.key.Namespace, next.key.Name); e != nil && rev == next.revision {
 			gone := &Entry{key: e.key, revision: v.applied.Load(), data: e.data, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
 			if gone.revision > rev {
 				c.apply(gone, true)
@@ -349,7 +360,12 @@ func (v *View) advance(seq uint64) {
 func (v *View) offer(first, last uint64, entries []*Entry) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.IsReady() && v.applied.Load()+1 == first && len(v.held) == 0 {
+	// The consumer may have brought the same messages already; our own bytes are
+	// kept then, which carry no headers along.
+	ours := len(v.held) == 0 || v.held[len(v.held)-1].Seq <= last
+	if v.IsReady() && v.applied.Load()+1 == first && ours {
+		v.held = slices.Delete(v.held, 0, len(v.held))
+		v.holdsNothing()
 		for _, e := range entries {
 			v.put(e)
 		}

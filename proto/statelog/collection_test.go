@@ -1,0 +1,115 @@
+package statelog
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kubus.dev/proto"
+)
+
+// write applies versions of as many objects, one revision each, and gives the last.
+func write(c *collection, after uint64, n int, deleted bool) uint64 {
+	for i := range n {
+		after++
+		k := proto.Key{GroupResource: c.gr, Namespace: "ns", Name: fmt.Sprint("o", i)}
+		c.apply(NewEntry(k, after, []byte(`{"metadata":{}}`), deleted), true)
+	}
+	return after
+}
+
+// sizes is what a collection holds.
+type sizes struct {
+	events, bytes, tombs int
+	aging                bool
+}
+
+func (c *collection) sizes() sizes {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return sizes{len(c.events), c.windowBytes, len(c.tombs), !c.due.IsZero()}
+}
+
+// pass lets time pass and what it wakes finish.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestTheWindowForgetsABurstAfterAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollection(proto.GroupResource{Resource: "pods"})
+		last := write(c, 0, 1000, false)
+		place, err := c.start(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.start(1); err != nil {
+			t.Errorf("right after the burst, from revision 1: %v", err)
+		}
+		pass(windowAge + time.Second)
+		if got := c.sizes().events; got != windowKeep {
+			t.Errorf("after %v the window has %d events, want the last %d", windowAge, got, windowKeep)
+		}
+		if got, want := c.sizes().bytes, windowKeep*len(`{"metadata":{}}`); got != want {
+			t.Errorf("the window counts %d bytes, want %d", got, want)
+		}
+		if _, err := c.start(1); !errors.Is(err, ErrExpired) {
+			t.Errorf("from revision 1: got %v, want ErrExpired", err)
+		}
+		if _, err := c.start(last - windowKeep); err != nil {
+			t.Errorf("from the oldest event's predecessor: %v", err)
+		}
+		// A watch that had seen everything is not disturbed.
+		events, changed, err := c.since(place)
+		if len(events) != 0 || changed == nil || err != nil {
+			t.Errorf("a watch that waited: got %d events, %v", len(events), err)
+		}
+		write(c, last, 1, false)
+		if events, _, err := c.since(place); len(events) != 1 || events[0].Entry.Revision() != last+1 {
+			t.Errorf("its next event: got %d, %v", len(events), err)
+		}
+	})
+}
+
+func TestUnderSteadyWritesTheWindowHoldsTheLastMinutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollection(proto.GroupResource{Resource: "pods"})
+		last := uint64(0)
+		for range 1200 { // 20 minutes
+			last = write(c, last, 2, false)
+			pass(time.Second)
+		}
+		want := 2 * int(windowAge/time.Second)
+		if got := c.sizes().events; got < want-2 || got > want+2 {
+			t.Errorf("the window has %d events, want those of %v: %d", got, windowAge, want)
+		}
+	})
+}
+
+func TestTombstonesAreForgottenWithoutFurtherDeletes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCollection(proto.GroupResource{Resource: "pods"})
+		last := write(c, 0, 700, false)
+		last = write(c, last, 700, true)
+		if _, rev := c.last("ns", "o699"); rev != last {
+			t.Errorf("the tombstone's revision: got %d, want %d", rev, last)
+		}
+		pass(proto.TombstoneTTL)
+		if got := c.sizes().tombs; got != 700 {
+			t.Errorf("while the store may have them: %d tombstones, want 700", got)
+		}
+		pass(tombAge - proto.TombstoneTTL + time.Second)
+		if got := c.sizes().tombs; got != 0 {
+			t.Errorf("after %v: %d tombstones, want none", tombAge, got)
+		}
+		if c.sizes().aging {
+			t.Errorf("the timer runs on though nothing can age")
+		}
+	})
+}
