@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/signal"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 )
@@ -78,7 +80,7 @@ func Execute(name string, args []string, cfg any, run func(ctx context.Context, 
 func execute(common *Common, logger *zap.Logger, run func(ctx context.Context, p *Process) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	registry := prometheus.NewRegistry()
+	registry := NewRegistry()
 	p := &Process{Logger: logger, Metrics: registry, Health: NewHealth(), Version: Version}
 	if common.Listen != "" {
 		shutdown, err := Serve(common.Listen, p.Health, registry)
@@ -88,6 +90,7 @@ func execute(common *Common, logger *zap.Logger, run func(ctx context.Context, p
 		defer shutdown()
 	}
 	logger.Info("starting", zap.String("version", Version))
+	go KeepMemory(ctx) // ends with ctx; holds nothing
 	if err := run(ctx, p); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -102,10 +105,7 @@ func Serve(listen string, h *Health, metrics prometheus.Gatherer) (shutdown func
 	if err != nil {
 		return nil, fmt.Errorf("serving health: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", h.Handler())
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Handler: Handler(h, metrics), ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -117,6 +117,31 @@ func Serve(listen string, h *Health, metrics prometheus.Gatherer) (shutdown func
 		_ = srv.Shutdown(ctx)
 		<-done
 	}, nil
+}
+
+// ProfilingVar is the environment variable that turns profiles on.
+const ProfilingVar = "KUBUS_PROFILING"
+
+// Handler is what Serve serves: health, /metrics and, when ProfilingVar is 1,
+// /debug/pprof/. A profile tells more than a stranger should know, and costs.
+func Handler(h *Health, metrics prometheus.Gatherer) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle("/", h.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	if os.Getenv(ProfilingVar) == "1" {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// NewRegistry has what every process tells of itself: memory, goroutines,
+// collections, CPU time, open files.
+func NewRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
 }
 
 func commonOf(cfg any) (*Common, error) {

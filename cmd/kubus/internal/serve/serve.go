@@ -10,11 +10,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -41,7 +39,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 	}
 	defer stop()
 
-	registry := prometheus.NewRegistry()
+	registry := kit.NewRegistry()
 	p := &kit.Process{Logger: logger, Metrics: registry, Health: kit.NewHealth(), Version: kit.Version}
 	group, ctx := errgroup.WithContext(ctx)
 	views, endViews := viewsOf(ctx, conn, logger)
@@ -75,12 +73,8 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		})
 	}
-	group.Go(func() error { // what starting needed once goes back to the system
-		select {
-		case <-ctx.Done():
-		case <-time.After(5 * time.Second):
-			debug.FreeOSMemory()
-		}
+	group.Go(func() error {
+		kit.KeepMemory(ctx)
 		return nil
 	})
 	return group.Wait()
@@ -139,9 +133,7 @@ func viewsOf(ctx context.Context, conn *bus.Conn, logger *zap.Logger) (*statelog
 
 // listen serves health, metrics and the store's figures on loopback.
 func listen(address string, h *kit.Health, metrics prometheus.Gatherer, conn *bus.Conn) (func(), error) {
-	mux := http.NewServeMux()
-	mux.Handle("/", h.Handler())
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux := kit.Handler(h, metrics)
 	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
 		streams, err := Streams(r.Context(), conn)
 		if err != nil {
