@@ -76,8 +76,10 @@ func (h *Health) Handler() http.Handler {
 func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set map[string]func() error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache, private")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	only := r.PathValue("check")
+	if only == "" {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+	}
 	excluded := r.URL.Query()["exclude"]
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -114,7 +116,7 @@ func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set 
 	case failed:
 		w.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprintf(w, "%s%s check failed\n", text.String(), path)
-	case verbose:
+	case verbose && only == "":
 		fmt.Fprintf(w, "%s%s check passed\n", text.String(), path)
 	default:
 		fmt.Fprint(w, "ok")

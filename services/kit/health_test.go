@@ -17,7 +17,7 @@ func TestHealthAsClientsAskForIt(t *testing.T) {
 		body         string
 	}{
 		"alive":                     {"GET", "/livez", 200, "ok"},
-		"ping alone":                {"GET", "/healthz/ping", 200, "ok"},
+		"ping alone":                {"GET", "/healthz/ping?verbose", 200, "ok"},
 		"by any method":             {"HEAD", "/livez/ping", 200, "ok"},
 		"a check that is not there": {"GET", "/livez/gateway-store", 404, "404 page not found\n"},
 		"not ready":                 {"GET", "/readyz", 500, "[-]gateway-store failed: away\n[+]ping ok\nreadyz check failed\n"},
