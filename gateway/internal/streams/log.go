@@ -65,9 +65,7 @@ func (s *Server) logs(w http.ResponseWriter, req *http.Request, pod *corev1.Pod)
 		return err
 	}
 	if pod.Spec.NodeName == "" {
-		// As upstream: no log yet is an empty log.
-		w.Header().Set("Content-Type", "text/plain")
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(http.StatusNoContent) // as upstream: there can be no log yet
 		return nil
 	}
 	t, err := s.dial(req.Context(), "log", pod, logRequest(o, container))

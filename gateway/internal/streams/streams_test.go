@@ -280,7 +280,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"no agent":             {"lost/log", 503, "the agent of node away is not connected"},
 		"nothing to run":       {"p/exec?container=a&stdout=1", 400, "you must specify at least one command for the container"},
 		"nothing to connect":   {"p/exec?container=a&command=x&stdout=0&stderr=0", 400, "you must specify at least 1 of stdin, stdout, stderr"},
-		"a log of nothing yet": {"pending/log", 200, ""},
+		"a log of nothing yet": {"pending/log", 204, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, err := http.Get(c.Host + "/api/v1/namespaces/default/pods/" + q.path)
