@@ -54,6 +54,7 @@ func (h *Hooks) BeginCreate(ctx context.Context, obj runtime.Object, dryRun bool
 	if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 {
 		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 	}
+	dropExternal(svc)
 	return h.transaction(ctx, dryRun, func(c *claim) error {
 		if err := initFamilies(svc, nil); err != nil {
 			return err
@@ -73,6 +74,14 @@ func (h *Hooks) BeginCreate(ctx context.Context, obj runtime.Object, dryRun bool
 	})
 }
 
+// dropExternal takes away what an external name has no use for; upstream does not
+// show it.
+func dropExternal(svc *core.Service) {
+	if svc.Spec.Type == core.ServiceTypeExternalName {
+		svc.Spec.InternalTrafficPolicy = nil
+	}
+}
+
 // BeginUpdate completes a changed Service.
 func (h *Hooks) BeginUpdate(ctx context.Context, obj, oldObj runtime.Object, dryRun bool) (func(bool), error) {
 	svc, ok := obj.(*core.Service)
@@ -82,6 +91,7 @@ func (h *Hooks) BeginUpdate(ctx context.Context, obj, oldObj runtime.Object, dry
 	}
 	keepAllocated(svc, old)
 	alignClusterIPs(svc, old)
+	dropExternal(svc)
 	return h.transaction(ctx, dryRun, func(c *claim) error {
 		if err := initFamilies(svc, old); err != nil {
 			return err
