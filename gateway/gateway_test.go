@@ -247,6 +247,30 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 				}
 			}
 		},
+		"a watch that is too old ends with a v1 Status": func(t *testing.T) {
+			w := httptest.NewRecorder()
+			g.Gateway.ServeAs(AdminUser, w, httptest.NewRequest("GET", configMaps+"?watch=1&resourceVersion=1&timeoutSeconds=1", nil))
+			if got := w.Body.String(); !strings.HasPrefix(got, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1"`) || !strings.Contains(got, `"code":410`) {
+				t.Errorf("got %s", got)
+			}
+		},
+		"a pod without a node has no log": func(t *testing.T) {
+			must[corev1.ServiceAccount](t, g, "POST", "/api/v1/namespaces/default/serviceaccounts", `{"metadata":{"name":"silent"}}`)
+			must[corev1.Pod](t, g, "POST", "/api/v1/namespaces/default/pods", `{"metadata":{"name":"silent"},"spec":{"serviceAccountName":"silent","containers":[{"name":"c","image":"i"}]}}`)
+			w := httptest.NewRecorder()
+			g.Gateway.ServeAs(AdminUser, w, httptest.NewRequest("GET", "/api/v1/namespaces/default/pods/silent/log", nil))
+			if w.Code != http.StatusNoContent || w.Body.Len() > 0 {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		},
+		"a Service that becomes an external name loses its traffic policy": func(t *testing.T) {
+			const path = "/api/v1/namespaces/default/services"
+			must[corev1.Service](t, g, "POST", path, `{"metadata":{"name":"leaves"},"spec":{"ports":[{"port":80}]}}`)
+			got := must[corev1.Service](t, g, "PATCH", path+"/leaves", `{"spec":{"type":"ExternalName","externalName":"a.b"}}`, "application/merge-patch+json")
+			if got.Spec.InternalTrafficPolicy != nil || got.Spec.ClusterIP != "" {
+				t.Errorf("got %+v", got.Spec)
+			}
+		},
 		"a new object that claims a version is refused": func(t *testing.T) {
 			claims := configMap("claims")
 			claims.ResourceVersion = "5"

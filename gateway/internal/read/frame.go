@@ -119,7 +119,7 @@ func (f *framer) tableBookmark(dst []byte, m metav1.Object) []byte {
 // failure appends an ERROR event with the error's Status.
 func (f *framer) failure(dst []byte, err error) ([]byte, bool) {
 	status := responsewriters.ErrorToAPIStatus(err)
-	return f.object(dst, "ERROR", metav1.SchemeGroupVersion.WithKind("Status"), status)
+	return f.object(dst, "ERROR", schema.GroupVersionKind{Version: "v1", Kind: "Status"}, status)
 }
 
 func (f *framer) object(dst []byte, eventType string, gvk schema.GroupVersionKind, obj runtime.Object) ([]byte, bool) {
