@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -45,11 +46,12 @@ type Chain struct {
 	resolver *request.RequestInfoFactory
 	metrics  *metrics
 	known    http.Handler // from impersonation on: the user is in the context
+	strange  *zap.Logger  // of what strangers cause, which must not fill the disk
 }
 
 // New makes the chain.
 func New(o Options) *Chain {
-	c := &Chain{o: o, metrics: newMetrics(o.Metrics), resolver: &request.RequestInfoFactory{
+	c := &Chain{o: o, metrics: newMetrics(o.Metrics), strange: seldom(o.Logger), resolver: &request.RequestInfoFactory{
 		APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 	}}
 	c.known = c.authorize(o.Next)
@@ -157,9 +159,16 @@ func (c *Chain) recovered(w http.ResponseWriter, r *http.Request) {
 
 func (c *Chain) unauthorized(w http.ResponseWriter, r *http.Request, err error) {
 	if err != nil {
-		c.o.Logger.Warn("request not authenticated", zap.String("path", r.URL.Path), zap.Error(err))
+		c.strange.Warn("request not authenticated", zap.String("path", r.URL.Path), zap.Error(err))
 	}
 	c.refuse(w, r, apierrors.NewUnauthorized("Unauthorized"))
+}
+
+// seldom is a logger that says the same at most ten times a minute.
+func seldom(l *zap.Logger) *zap.Logger {
+	return l.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
+	}))
 }
 
 func (c *Chain) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -131,5 +133,26 @@ func TestTheChain(t *testing.T) {
 	c.ServeAs(BusUser("friend"), w, httptest.NewRequest("GET", "/api/v1/pods", nil))
 	if w.Code != 200 {
 		t.Errorf("over the bus: got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	core, seen := observer.New(zapcore.DebugLevel)
+	c := New(Options{
+		Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+			return nil, false, errors.New("invalid bearer token")
+		}),
+		Logger: zap.New(core),
+	})
+	for range 1000 {
+		w := httptest.NewRecorder()
+		c.ServeHTTP(w, httptest.NewRequest("GET", "/api", nil))
+		if w.Code != http.StatusUnauthorized {
+			t.Fatalf("got %d", w.Code)
+		}
+	}
+	if n := seen.Len(); n == 0 || n > 20 { // a minute may end meanwhile
+		t.Errorf("%d lines for 1000 requests", n)
 	}
 }
