@@ -36,6 +36,14 @@ func (p *Port) External() bool {
 	return p.NodePort != 0 || len(p.ExternalIPs) > 0 || len(p.LoadBalancerIPs) > 0
 }
 
+// without drops the external addresses at which the port is one of taken. A Service's
+// owner chooses them and its ports, and would else stand between everybody and the API.
+func (p *Port) without(taken []netip.AddrPort) {
+	is := func(ip netip.Addr) bool { return slices.Contains(taken, netip.AddrPortFrom(ip, p.Number)) }
+	p.ExternalIPs = slices.DeleteFunc(slices.Clone(p.ExternalIPs), is)
+	p.LoadBalancerIPs = slices.DeleteFunc(slices.Clone(p.LoadBalancerIPs), is)
+}
+
 func (p *Port) String() string {
 	s := p.Service.String()
 	if p.Name != "" {

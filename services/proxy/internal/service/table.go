@@ -64,8 +64,16 @@ func (t *Table) SetSlice(name Name, s *Slice) bool {
 	return t.touch(s.Service) || changed
 }
 
-// touch marks a Service, if there is one to be told.
+// touch marks a Service, if there is one to be told. Where the API is concerns all
+// that have addresses of their owners' choice.
 func (t *Table) touch(name Name) bool {
+	if name == api {
+		for other, s := range t.services {
+			if len(s.ExternalIPs)+len(s.LoadBalancerIPs) > 0 {
+				t.dirty[other] = struct{}{}
+			}
+		}
+	}
 	if t.services[name] == nil {
 		return false
 	}
@@ -95,7 +103,29 @@ func (t *Table) Ports(name Name, node string) []Port {
 	if s == nil {
 		return nil
 	}
-	return Ports(s, slices.Collect(maps.Values(t.slices[name])), node)
+	ports := Ports(s, slices.Collect(maps.Values(t.slices[name])), node)
+	if name != api && len(s.ExternalIPs)+len(s.LoadBalancerIPs) > 0 {
+		for i := range ports {
+			ports[i].without(t.apiAt())
+		}
+	}
+	return ports
+}
+
+// api is the Service of the API servers themselves.
+var api = Name{Namespace: "default", Name: "kubernetes"}
+
+// apiAt lists where API servers listen.
+func (t *Table) apiAt() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, slice := range t.slices[api] {
+		for _, port := range slice.Ports {
+			for _, e := range slice.Endpoints {
+				out = append(out, netip.AddrPortFrom(e.Addr, port.Number))
+			}
+		}
+	}
+	return out
 }
 
 // HealthChecked gives the Services with a health-check port.
