@@ -27,6 +27,10 @@ import (
 // requestTimeout is upstream's --request-timeout.
 const requestTimeout = 60 * time.Second
 
+// bodyGrace is what a request's body may take longer than the request, so that the
+// request is what ends first.
+const bodyGrace = time.Second
+
 // Options are the parts of the chain.
 type Options struct {
 	Authenticator authenticator.Request
@@ -108,6 +112,11 @@ func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerF
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
+		if r.ContentLength != 0 {
+			// A body that does not come holds its request no longer than others may last.
+			// What is no connection of the network's has no deadlines.
+			_ = http.NewResponseController(w).SetReadDeadline(began.Add(timeout + bodyGrace))
+		}
 	}
 	filters.WithAuditInit(filters.WithWarningRecorder(next)).ServeHTTP(w, r.WithContext(ctx))
 }

@@ -3,8 +3,11 @@ package chain
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -154,5 +157,41 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	}
 	if n := seen.Len(); n == 0 || n > 20 { // a minute may end meanwhile
 		t.Errorf("%d lines for 1000 requests", n)
+	}
+}
+
+func TestABodyThatDoesNotComeEndsTheRequest(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	c := New(Options{
+		Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+			return &authenticator.Response{User: &user.DefaultInfo{Name: "me"}}, true, nil
+		}),
+		Authorizer: authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
+			return authorizer.DecisionAllow, "", nil
+		}),
+		Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			ended <- err
+		}),
+		Logger: zap.NewNop(),
+	})
+	srv := httptest.NewServer(c)
+	t.Cleanup(srv.Close)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /api/v1/namespaces/a/pods?timeout=10ms HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the request still waits for its body")
 	}
 }
