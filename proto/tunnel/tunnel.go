@@ -43,11 +43,11 @@ type Tunnel struct {
 	peer  string // where our frames go
 	inbox string // where the peer's frames come
 	sub   *bus.Subscription
-	hello *bus.Subscription // of the side that dialled
 
 	done chan struct{} // closed at the end
 
 	mu       sync.Mutex
+	hello    *bus.Subscription // of the side that dialled
 	channels map[uint32]*Channel
 	sendSeq  uint64
 	recvSeq  uint64
@@ -82,22 +82,29 @@ func (s Side) Dial(ctx context.Context, conn *bus.Conn, subject string, open *me
 		sub.Stop()
 		return nil, err
 	}
-	var hello message.TunnelFrame
-	if err := proto.Unmarshal(answer, &hello); err != nil || !s.maySend(hello.Inbox) {
+	var welcome message.TunnelFrame
+	if err := proto.Unmarshal(answer, &welcome); err != nil || !s.maySend(welcome.Inbox) {
 		sub.Stop()
-		if hello.Error != "" {
-			return nil, &Error{hello.Error}
+		if welcome.Error != "" {
+			return nil, &Error{welcome.Error}
 		}
 		return nil, fmt.Errorf("opening a tunnel: unreadable answer: %w", ErrBroken)
 	}
 	t.mu.Lock()
-	t.peer = hello.Inbox
+	t.peer = welcome.Inbox
 	t.mu.Unlock()
 	// A gateway that starts says hello: perhaps in place of the one we speak to.
-	if t.hello, err = conn.Subscribe(kubus.GatewayHelloSubject, "", func(*bus.Msg) { t.probe() }); err != nil {
+	hello, err := conn.Subscribe(kubus.GatewayHelloSubject, "", func(*bus.Msg) { t.probe() })
+	if err != nil {
 		t.Close(nil)
 		return nil, err
 	}
+	t.mu.Lock()
+	t.hello = hello
+	if t.ended { // the peer was quicker
+		hello.Stop()
+	}
+	t.mu.Unlock()
 	go t.keepAlive()
 	return t, nil
 }
