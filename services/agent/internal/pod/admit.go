@@ -21,6 +21,9 @@ func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 	}
 	others := make([]*corev1.Pod, 0, len(m.workers))
 	for _, w := range m.workers {
+		if w.gone { // whoever bound the new pod does not count it any more
+			continue
+		}
 		if s := w.snapshot.Load(); s != nil && !terminal(s.Status.Phase) {
 			others = append(others, s.Pod)
 		} else if s == nil {

@@ -148,6 +148,7 @@ func (m *Manager) Remove(pod *corev1.Pod) {
 	defer m.mu.Unlock()
 	delete(m.ended, pod.UID)
 	if w := m.workers[pod.UID]; w != nil {
+		w.gone = true
 		w.post(w.forced)
 		return
 	}
@@ -163,6 +164,7 @@ func (m *Manager) Synced() {
 	for uid, w := range m.workers {
 		known[uid] = true
 		if !w.seen() {
+			w.gone = true
 			w.post(w.forced)
 		}
 	}

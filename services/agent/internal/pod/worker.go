@@ -34,6 +34,7 @@ type worker struct {
 
 	snapshot atomic.Pointer[Snapshot]
 	fromAPI  atomic.Bool // the API has given the pod since we started
+	gone     bool        // the object is gone; guarded by the manager's lock
 
 	mu     sync.Mutex
 	inbox  []func()

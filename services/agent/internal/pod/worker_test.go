@@ -325,3 +325,23 @@ func TestContainersOfManyPodsAreEachStartedOnce(t *testing.T) {
 		t.Errorf("%d pods had %d starts", pods, n)
 	}
 }
+
+func TestAPodWhoseObjectIsGoneTakesNoRoom(t *testing.T) {
+	t.Parallel()
+	rt := newFakeRuntime()
+	rt.stubborn = true
+	b := newBench(t, rt, t.TempDir())
+	node := &corev1.Node{Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{corev1.ResourcePods: quantity("1")}}}
+	b.m.d.Node.Object = func() *corev1.Node { return node }
+	first, second, third := testPod("first", corev1.RestartPolicyAlways), testPod("second", corev1.RestartPolicyAlways), testPod("third", corev1.RestartPolicyAlways)
+	b.m.Update(first)
+	b.until(first, "ready", running)
+	b.m.Update(second)
+	if s := b.until(second, "rejected", func(s corev1.PodStatus, _ bool) bool { return s.Phase == corev1.PodFailed }); s.Reason != "OutOfpods" {
+		t.Errorf("the node is full, yet: %+v", s)
+	}
+	b.m.Remove(first) // its container takes a while to end
+	b.m.Remove(second)
+	b.m.Update(third)
+	b.until(third, "ready", running)
+}
