@@ -102,7 +102,7 @@ func (w *worker) startOver(spec *corev1.Container, c *container, restart, cancel
 		if restart {
 			c.crash = c.crash.Next(now)
 		}
-	case cancelled:
+	case cancelled, w.images()[spec.Name] != spec.Image: // the image was changed meanwhile
 		c.retryAt = now
 	case errors.As(err, &failed) && failed.pull:
 		c.pull = c.pull.Next(now)

@@ -223,9 +223,14 @@ func (w *worker) drain() {
 }
 
 func (w *worker) take(pod *corev1.Pod) {
-	old := w.pod
+	old, images := w.pod, w.images()
 	w.pod = pod
 	w.keepPod()
+	for name, image := range w.images() {
+		if was, ok := images[name]; ok && was != image {
+			w.container(name).startAfresh()
+		}
+	}
 	if pod.DeletionTimestamp != nil && graceOf(pod) < graceOf(old) {
 		for _, c := range w.containers {
 			if c.stopping && c.stop != nil {
@@ -236,6 +241,23 @@ func (w *worker) take(pod *corev1.Pod) {
 	if w.volumes.Stage == Ready && (!reflect.DeepEqual(old.Labels, pod.Labels) || !reflect.DeepEqual(old.Annotations, pod.Annotations)) {
 		w.refresh()
 	}
+}
+
+// startAfresh forgets how starts with another image went.
+func (c *container) startAfresh() {
+	c.crash, c.pull = Backoff{}, Backoff{}
+	if !c.busy {
+		c.retryAt, c.flipAt = time.Time{}, time.Time{}
+	}
+}
+
+// images are those of all containers, by the containers' names.
+func (w *worker) images() map[string]string {
+	out := map[string]string{}
+	for _, spec := range w.specs() {
+		out[spec.Name] = spec.Image
+	}
+	return out
 }
 
 // forced ends a pod whose object is gone: it was deleted by force, so its

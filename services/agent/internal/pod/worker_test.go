@@ -345,3 +345,41 @@ func TestAPodWhoseObjectIsGoneTakesNoRoom(t *testing.T) {
 	b.m.Update(third)
 	b.until(third, "ready", running)
 }
+
+func TestAnotherImageIsTriedAtOnce(t *testing.T) {
+	t.Parallel()
+	waiting := func(reason string) func(corev1.PodStatus, bool) bool {
+		return func(s corev1.PodStatus, _ bool) bool {
+			return len(s.ContainerStatuses) == 1 && s.ContainerStatuses[0].State.Waiting != nil && s.ContainerStatuses[0].State.Waiting.Reason == reason
+		}
+	}
+	for name, c := range map[string]struct {
+		image, reason string
+		command       []string
+	}{
+		"after one that could not be pulled": {"absent", "ImagePullBackOff", nil},
+		"after one that crashed":             {"img", "CrashLoopBackOff", []string{"exit", "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rt := newFakeRuntime()
+			rt.pullErr = errors.New("no such image")
+			b := newBench(t, rt, t.TempDir())
+			pod := testPod("image", corev1.RestartPolicyAlways, c.command...)
+			pod.Spec.Containers[0].Image = c.image
+			b.m.Update(pod)
+			b.until(pod, "backing off", waiting(c.reason))
+			rt.mu.Lock()
+			rt.images["good"] = true
+			rt.mu.Unlock()
+			mended := pod.DeepCopy()
+			mended.Spec.Containers[0].Image, mended.Spec.Containers[0].Command = "good", nil
+			changed := time.Now()
+			b.m.Update(mended)
+			b.until(pod, "ready", running)
+			if d := time.Since(changed); d > 5*time.Second {
+				t.Errorf("it took %s", d)
+			}
+		})
+	}
+}
