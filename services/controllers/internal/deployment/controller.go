@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/services/controllers/internal/claim"
 	"kubus.dev/services/controllers/internal/event"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/queue"
@@ -76,7 +77,7 @@ func (c *Controller) setChanged(old, new *appsv1.ReplicaSet) {
 		return
 	}
 	for _, d := range c.world.Deployments.List(new.Namespace) {
-		if selector, err := selectorOf(d); err == nil && selector.Matches(labels.Set(new.Labels)) {
+		if selector, err := claim.Selector(d.Spec.Selector); err == nil && selector.Matches(labels.Set(new.Labels)) {
 			c.queue.Add(types.NamespacedName{Namespace: d.Namespace, Name: d.Name})
 		}
 	}
@@ -105,27 +106,17 @@ func (c *Controller) podChanged(old, new *corev1.Pod) {
 	}
 }
 
-func selectorOf(d *appsv1.Deployment) (labels.Selector, error) {
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil {
-		return nil, fmt.Errorf("deployment %s/%s has invalid label selector: %w", d.Namespace, d.Name, err)
-	}
-	if selector.Empty() {
-		return labels.Nothing(), nil
-	}
-	return selector, nil
-}
-
 func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	d := c.world.Deployments.Get(key.Namespace, key.Name)
 	if d == nil {
 		return 0, nil
 	}
-	selector, err := selectorOf(d)
+	selector, err := claim.Selector(d.Spec.Selector)
 	if err != nil {
-		return 0, errors.Join(queue.ErrDrop, err)
+		return 0, errors.Join(queue.ErrDrop, fmt.Errorf("deployment %s: %w", key, err))
 	}
-	sets, err := c.settle(ctx, d, claim(d, selector, c.world.ReplicaSets.List(d.Namespace)))
+	owner := claim.Owner{Object: d, Kind: kind, Path: path(d.Namespace, "deployments", d.Name), Selector: selector}
+	sets, err := claim.Settle(ctx, c.writer, owner, c.sets(), claim.Of(owner, c.world.ReplicaSets.List(d.Namespace)))
 	if err != nil {
 		return 0, err
 	}
@@ -144,6 +135,13 @@ func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (t
 		return 0, err
 	}
 	return next.Again, nil
+}
+
+// sets are what a deployment claims.
+func (c *Controller) sets() claim.Children[appsv1.ReplicaSet] {
+	return claim.Children[appsv1.ReplicaSet]{Name: "replica set", Mirror: c.world.ReplicaSets, Path: func(namespace, name string) string {
+		return path(namespace, "replicasets", name)
+	}}
 }
 
 // apply writes the plan: sets first, then the deployment, so that the status never

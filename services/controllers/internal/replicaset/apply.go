@@ -24,57 +24,6 @@ const (
 	resend   = 200 * time.Millisecond
 )
 
-// settle adopts and releases, and returns the set's active pods.
-func (c *Controller) settle(ctx context.Context, set *appsv1.ReplicaSet, found claims) ([]*corev1.Pod, error) {
-	if len(found.Adopt)+len(found.Release) == 0 {
-		return found.Owned, nil
-	}
-	if len(found.Adopt) > 0 {
-		if err := c.writer.MayAdopt(ctx, "ReplicaSet", write.Path("apps", "v1", set.Namespace, "replicasets", set.Name), set); err != nil {
-			return nil, err
-		}
-	}
-	pods := append(append([]*corev1.Pod(nil), found.Adopt...), found.Release...)
-	requests := make([]apiclient.Request, len(pods))
-	for i, p := range pods {
-		reference := any(controllerRef(set))
-		if i >= len(found.Adopt) {
-			reference = map[string]any{"$patch": "delete", "uid": set.UID}
-		}
-		request, err := write.Strategic(write.Path("", "v1", p.Namespace, "pods", p.Name), map[string]any{
-			"metadata": map[string]any{"uid": p.UID, "ownerReferences": []any{reference}},
-		})
-		if err != nil {
-			return nil, err
-		}
-		requests[i] = request
-	}
-	results, err := c.writer.Do(ctx, requests...)
-	if err != nil {
-		return nil, fmt.Errorf("adopting and releasing pods: %w", err)
-	}
-	owned := found.Owned
-	var errs []error
-	var newest uint64
-	for i, result := range results {
-		switch released := i >= len(found.Adopt); {
-		case result.Err == nil:
-			newest = max(newest, write.Revision(result.Body))
-			if !released {
-				owned = append(owned, pods[i])
-			}
-		case apierrors.IsNotFound(result.Err):
-		case released && apierrors.IsInvalid(result.Err): // replaced by another pod of the name
-		default:
-			errs = append(errs, fmt.Errorf("claiming pod %s: %w", pods[i].Name, result.Err))
-		}
-	}
-	if err := c.world.Pods.WaitRevision(ctx, newest); err != nil {
-		return nil, err
-	}
-	return owned, errors.Join(errs...)
-}
-
 // apply carries out a change and returns once the mirror shows it. A failure is for
 // the set's condition; the error asks for another try.
 func (c *Controller) apply(ctx context.Context, set *appsv1.ReplicaSet, todo change) (*failure, error) {

@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"kubus.dev/services/controllers/internal/claim"
 	"kubus.dev/services/controllers/internal/event"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/pod"
@@ -87,7 +88,7 @@ func (c *Controller) podChanged(old, new *corev1.Pod) {
 		return
 	}
 	for _, set := range c.world.ReplicaSets.List(new.Namespace) {
-		selector, err := selectorOf(set)
+		selector, err := claim.Selector(set.Spec.Selector)
 		if err == nil && selector.Matches(labels.Set(new.Labels)) {
 			c.add(set)
 		}
@@ -100,40 +101,30 @@ func (c *Controller) wake(namespace string, owner *metav1.OwnerReference) {
 	}
 }
 
-// selectorOf refuses the empty selector, which would match everything.
-func selectorOf(set *appsv1.ReplicaSet) (labels.Selector, error) {
-	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-	if err != nil {
-		return nil, fmt.Errorf("selector of replica set: %w", err)
-	}
-	if selector.Empty() {
-		return labels.Nothing(), nil
-	}
-	return selector, nil
-}
-
 func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	set := c.world.ReplicaSets.Get(key.Namespace, key.Name)
 	if set == nil {
 		return 0, nil
 	}
-	selector, err := selectorOf(set)
+	selector, err := claim.Selector(set.Spec.Selector)
 	if err != nil {
-		return 0, errors.Join(queue.ErrDrop, err)
+		return 0, errors.Join(queue.ErrDrop, fmt.Errorf("replica set %s: %w", key, err))
 	}
+	owner := claim.Owner{Object: set, Kind: kind, Path: write.Path("apps", "v1", set.Namespace, "replicasets", set.Name), Selector: selector}
 	pods := c.pods(set)
-	active, err := c.settle(ctx, set, claim(set, selector, pods))
+	owned, err := claim.Settle(ctx, c.writer, owner, c.children(), claim.Of(owner, active(pods)))
 	if err != nil {
 		return 0, err
 	}
-	todo := scale(set, active, c.related(set), time.Now())
+	owned = active(owned)
+	todo := scale(set, owned, c.related(set), time.Now())
 	failed, scaleErr := c.apply(ctx, set, todo)
 	if !todo.none() { // the mirror shows it by now, so the status can tell of it
 		pods = c.pods(set)
-		active = claim(set, selector, pods).Owned
+		owned = claim.Of(owner, active(pods)).Owned
 	}
 	now := time.Now()
-	next := status(set, active, terminating(set, selector, pods), failed, now)
+	next := status(set, owned, terminating(set, selector, pods), failed, now)
 	if err := c.report(ctx, set, next); err != nil {
 		return 0, errors.Join(scaleErr, err)
 	}
@@ -141,12 +132,19 @@ func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (t
 		return 0, scaleErr
 	}
 	if set.Spec.MinReadySeconds > 0 && next.ReadyReplicas != next.AvailableReplicas {
-		if wait := nextCheck(set, active, now); wait > 0 {
+		if wait := nextCheck(set, owned, now); wait > 0 {
 			return wait, nil
 		}
 		return time.Duration(set.Spec.MinReadySeconds) * time.Second, nil
 	}
 	return 0, nil
+}
+
+// children are what a set claims.
+func (c *Controller) children() claim.Children[corev1.Pod] {
+	return claim.Children[corev1.Pod]{Name: "pod", Mirror: c.world.Pods, Path: func(namespace, name string) string {
+		return write.Path("", "v1", namespace, "pods", name)
+	}}
 }
 
 // pods are those of the set and those of nobody in its namespace.

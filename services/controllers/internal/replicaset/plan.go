@@ -11,35 +11,15 @@ import (
 	"kubus.dev/services/controllers/internal/pod"
 )
 
-// claims says which pods the set has, and which it is to take or let go.
-type claims struct {
-	Owned   []*corev1.Pod // active, controlled by the set, matching
-	Adopt   []*corev1.Pod // active orphans that match
-	Release []*corev1.Pod // controlled by the set but no longer matching
-}
-
-// claim sorts the pods of the set's namespace that are its own or nobody's. A set
-// that is being deleted takes and releases nothing.
-func claim(set *appsv1.ReplicaSet, selector labels.Selector, pods []*corev1.Pod) claims {
-	var c claims
+// active are the pods that count: neither done nor on their way out.
+func active(pods []*corev1.Pod) []*corev1.Pod {
+	var out []*corev1.Pod
 	for _, p := range pods {
-		if !pod.Active(p) {
-			continue
-		}
-		matches := selector.Matches(labels.Set(p.Labels))
-		owner := metav1.GetControllerOfNoCopy(p)
-		switch {
-		case owner != nil && owner.UID != set.UID: // somebody else's
-		case owner != nil && matches:
-			c.Owned = append(c.Owned, p)
-		case set.DeletionTimestamp != nil:
-		case owner != nil:
-			c.Release = append(c.Release, p)
-		case matches:
-			c.Adopt = append(c.Adopt, p)
+		if pod.Active(p) {
+			out = append(out, p)
 		}
 	}
-	return c
+	return out
 }
 
 // terminating are the set's pods that are on their way out but not done.

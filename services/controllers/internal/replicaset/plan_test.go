@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/controllers/internal/claim"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -78,14 +80,17 @@ func TestClaim(t *testing.T) {
 		newPod("stranger", orphan, unlabelled), newPod("done", failed), newPod("going", deleting), newPod("orphan-going", orphan, deleting),
 	}
 	selector := labels.SelectorFromSet(labels.Set{"app": "web"})
-	got := claim(newSet(1), selector, pods)
+	owner := func(set *appsv1.ReplicaSet) claim.Owner {
+		return claim.Owner{Object: set, Kind: kind, Selector: selector}
+	}
+	got := claim.Of(owner(newSet(1)), active(pods))
 	if names(got.Owned) != "mine " || names(got.Adopt) != "adoptable " || names(got.Release) != "lost-its-label " {
 		t.Errorf("owned %q, adopt %q, release %q", names(got.Owned), names(got.Adopt), names(got.Release))
 	}
 	gone := newSet(1)
 	at := metav1.NewTime(now)
 	gone.DeletionTimestamp = &at
-	if got := claim(gone, selector, pods); names(got.Owned) != "mine " || len(got.Adopt)+len(got.Release) != 0 {
+	if got := claim.Of(owner(gone), active(pods)); names(got.Owned) != "mine " || len(got.Adopt)+len(got.Release) != 0 {
 		t.Errorf("a set in deletion took or released: %+v", got)
 	}
 	if n := terminating(newSet(1), selector, pods); n != 1 {
