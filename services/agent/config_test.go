@@ -1,34 +1,15 @@
 package agent
 
 import (
-	"reflect"
 	"strings"
 	"testing"
 
-	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/kittest"
 )
 
-func TestExampleShowsTheDefaults(t *testing.T) {
+func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) {
 	t.Parallel()
-	got, want := Config{}, Default()
-	if err := kit.Load("config.example.yaml", &got); err != nil {
-		t.Fatal(err)
-	}
-	if len(got.Reserved) == 0 {
-		got.Reserved = nil
-	}
-	if len(got.Labels) == 0 {
-		got.Labels = nil
-	}
-	if len(got.InsecureRegistries) == 0 {
-		got.InsecureRegistries = nil
-	}
-	if len(got.AllowedUnsafeSysctls) == 0 {
-		got.AllowedUnsafeSysctls = nil
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("config.example.yaml says\n%+v\nthe defaults are\n%+v", got, want)
-	}
+	kittest.Example(t, Default())
 }
 
 func TestValidateNamesEveryProblem(t *testing.T) {

@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -29,21 +27,12 @@ import (
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/dns"
 	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/kittest"
 )
 
-func TestTheExampleConfigurationIsTheDefault(t *testing.T) {
+func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile("config.example.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got dns.Config
-	if err := kit.Parse("config.example.yaml", data, &got); err != nil {
-		t.Fatal(err)
-	}
-	if want := dns.Default(); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v\nwant %+v", got, want)
-	}
+	kittest.Example(t, dns.Default())
 }
 
 func TestAllProblemsOfAConfigurationAreToldAtOnce(t *testing.T) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -15,21 +13,12 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
-	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/kittest"
 )
 
-func TestTheExampleShowsTheDefaults(t *testing.T) {
-	data, err := os.ReadFile("config.example.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got Config
-	if err := kit.Parse("config.example.yaml", data, &got); err != nil {
-		t.Fatal(err)
-	}
-	if want := Default(); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v\nwant %+v", got, want)
-	}
+func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) {
+	t.Parallel()
+	kittest.Example(t, Default())
 }
 
 // state writes object versions as a gateway does.

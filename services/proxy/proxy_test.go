@@ -1,28 +1,16 @@
 package proxy_test
 
 import (
-	"os"
-	"reflect"
 	"strings"
 	"testing"
 
-	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/kittest"
 	"kubus.dev/services/proxy"
 )
 
-func TestTheExampleConfigurationIsTheDefault(t *testing.T) {
+func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile("config.example.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got proxy.Config
-	if err := kit.Parse("config.example.yaml", data, &got); err != nil {
-		t.Fatal(err)
-	}
-	if want := proxy.Default(); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v\nwant %+v", got, want)
-	}
+	kittest.Example(t, proxy.Default())
 }
 
 func TestAllProblemsOfAConfigurationAreToldAtOnce(t *testing.T) {

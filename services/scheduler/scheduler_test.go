@@ -1,26 +1,15 @@
 package scheduler
 
 import (
-	"os"
-	"reflect"
 	"strings"
 	"testing"
 
-	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/kittest"
 )
 
-func TestTheExampleShowsTheDefaults(t *testing.T) {
-	data, err := os.ReadFile("config.example.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got Config
-	if err := kit.Parse("config.example.yaml", data, &got); err != nil {
-		t.Fatal(err)
-	}
-	if want := Default(); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v\nwant %+v", got, want)
-	}
+func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) {
+	t.Parallel()
+	kittest.Example(t, Default())
 }
 
 func TestValidateNamesEveryProblem(t *testing.T) {
