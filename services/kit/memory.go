@@ -85,11 +85,11 @@ func notifyCollections(ctx context.Context, c chan<- struct{}) {
 			if ctx.Err() != nil {
 				return
 			}
+			next() // first: who was told may collect at once
 			select {
 			case c <- struct{}{}:
 			default:
 			}
-			next()
 		}, 0)
 	}
 	next()
