@@ -144,6 +144,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
 		Node: pod.Node{
 			Name: cfg.Node, IPs: func() []string { return settings.IPs }, Object: a.node.Object,
+			Reread:         func(ctx context.Context) { a.node.Reread(ctx, a.api) },
 			MemoryCapacity: machine.MemoryBytes,
 			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,

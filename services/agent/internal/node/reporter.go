@@ -40,6 +40,9 @@ type Publisher interface {
 	Publish(subject string, data []byte) error
 }
 
+// rereadMost bounds how long pods wait for a second look at their node.
+const rereadMost = 2 * time.Second
+
 // Reporter owns what the cluster knows of the node.
 type Reporter struct {
 	settings Settings
@@ -116,6 +119,19 @@ func (r *Reporter) Object() *corev1.Node {
 	labelled := *n
 	labelled.Labels = r.labels
 	return &labelled
+}
+
+// Reread brings the labels of Object to those that the API has now. Without an
+// answer within rereadMost they stay what they were.
+func (r *Reporter) Reread(ctx context.Context, api *apiclient.Client) {
+	ctx, cancel := context.WithTimeout(ctx, rereadMost)
+	defer cancel()
+	n, err := apiclient.Get[corev1.Node](ctx, api, "/api/v1/nodes/"+url.PathEscape(r.settings.Name))
+	if err != nil {
+		r.log.Debug("node not read", zap.Error(err))
+		return
+	}
+	r.label(n.Labels)
 }
 
 // Known is closed when Follow has read the node's object, or that there is none.

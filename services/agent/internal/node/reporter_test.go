@@ -171,6 +171,23 @@ func TestObjectHasTheLabelsOfTheAPIAndReportsHaveOurs(t *testing.T) {
 	})
 }
 
+func TestASecondLookSeesLabelsThatTheWatchHasNotBrought(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, api := &outside{}, apitest.New()
+		r := reporter(dataDir(t), o)
+		client := api.Client("system:node:n")
+		r.Reread(t.Context(), client)
+		if got := r.Object().Labels[corev1.LabelHostname]; got != "n" {
+			t.Errorf("where the API has no node, the labels are %v", r.Object().Labels)
+		}
+		api.Put(path, object("", map[string]string{"disk": "ssd"}))
+		r.Reread(t.Context(), client)
+		if got := r.Object().Labels["disk"]; got != "ssd" {
+			t.Errorf("the label is %q", got)
+		}
+	})
+}
+
 func TestANodeThatIsDeletedIsReportedAsANewOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, api := &outside{}, apitest.New()

@@ -10,6 +10,22 @@ import (
 	"kubus.dev/services/agent/internal/status"
 )
 
+// catchUp reads the node anew before a pod is judged that does not match what is
+// known of it: it may have been bound by a label of a moment ago.
+func (m *Manager) catchUp(pod *corev1.Pod) {
+	m.mu.Lock()
+	known := m.workers[pod.UID] != nil || m.ended[pod.UID]
+	m.mu.Unlock()
+	if node := m.d.Node.Object(); !known && node != nil && !matches(pod, node) {
+		m.d.Node.Reread(m.ctx)
+	}
+}
+
+func matches(pod *corev1.Pod, node *corev1.Node) bool {
+	ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+	return ok && err == nil
+}
+
 // admit tells why the node cannot take a new pod; nil when it can. The lock is held.
 func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 	if message := AdmitSysctls(pod, m.d.Node.UnsafeSysctls); message != "" {
@@ -51,7 +67,7 @@ func Admit(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, me
 	if r, msg := fits(pod, node, others); r != "" {
 		return r, msg
 	}
-	if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !ok {
+	if !matches(pod, node) {
 		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 	}
 	for _, o := range others {

@@ -49,6 +49,7 @@ type Node struct {
 	Name           string
 	IPs            func() []string // primary first
 	Object         func() *corev1.Node
+	Reread         func(context.Context) // brings Object to what the API has, if it answers
 	MemoryCapacity int64
 	DNS            launch.ClusterDNS
 	ResolvConf     string   // the node's own
@@ -126,6 +127,7 @@ func (m *Manager) Adopt(pod *corev1.Pod, last *corev1.PodStatus) {
 
 // Update gives a pod's newest version.
 func (m *Manager) Update(pod *corev1.Pod) {
+	m.catchUp(pod)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if w := m.workers[pod.UID]; w != nil {

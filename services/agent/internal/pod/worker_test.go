@@ -326,6 +326,32 @@ func TestContainersOfManyPodsAreEachStartedOnce(t *testing.T) {
 	}
 }
 
+func TestAPodIsJudgedByTheLabelsOfNow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, newFakeRuntime(), t.TempDir())
+	node, looks := &corev1.Node{}, 0
+	b.m.d.Node.Object = func() *corev1.Node { return node }
+	b.m.d.Node.Reread = func(context.Context) {
+		looks++
+		node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"disk": "ssd"}}}
+	}
+	plain, labelled, other := testPod("plain", corev1.RestartPolicyAlways), testPod("labelled", corev1.RestartPolicyAlways), testPod("other", corev1.RestartPolicyAlways)
+	labelled.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	other.Spec.NodeSelector = map[string]string{"disk": "tape"}
+	b.m.Update(plain)
+	if looks != 0 {
+		t.Error("a pod that any node suits needs no second look")
+	}
+	b.m.Update(labelled)
+	b.until(labelled, "ready", running)
+	b.m.Update(other)
+	b.until(other, "rejected", func(s corev1.PodStatus, _ bool) bool { return s.Phase == corev1.PodFailed && s.Reason == "NodeAffinity" })
+	b.m.Update(other)
+	if looks != 2 {
+		t.Errorf("%d looks, want one a pod that does not match", looks)
+	}
+}
+
 func TestAPodWhoseObjectIsGoneTakesNoRoom(t *testing.T) {
 	t.Parallel()
 	rt := newFakeRuntime()
