@@ -345,7 +345,9 @@ func TestAPodIsJudgedByTheLabelsOfNow(t *testing.T) {
 	b.m.Update(labelled)
 	b.until(labelled, "ready", running)
 	b.m.Update(other)
-	b.until(other, "rejected", func(s corev1.PodStatus, _ bool) bool { return s.Phase == corev1.PodFailed && s.Reason == "NodeAffinity" })
+	b.until(other, "rejected", func(s corev1.PodStatus, _ bool) bool {
+		return s.Phase == corev1.PodFailed && s.Reason == "NodeAffinity"
+	})
 	b.m.Update(other)
 	if looks != 2 {
 		t.Errorf("%d looks, want one a pod that does not match", looks)
