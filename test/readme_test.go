@@ -48,6 +48,9 @@ var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 func TestLinksInTheDocumentationLeadSomewhere(t *testing.T) {
 	files, err := exec.Command("git", "-C", "..", "ls-files", "*.md").Output()
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("CI must run this in a clone: %v", err)
+		}
 		t.Skip("not a git checkout")
 	}
 	for _, file := range strings.Fields(string(files)) {

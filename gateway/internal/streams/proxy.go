@@ -17,11 +17,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/proxy"
-	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	endpoints "k8s.io/apiserver/pkg/util/proxy"
 
-	"kubus.dev/gateway/internal/resource"
 	kubus "kubus.dev/proto"
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/statelog"
@@ -83,10 +81,8 @@ func (s *Server) serviceProxy(w http.ResponseWriter, req *http.Request) {
 		if !ok {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid service request %q", id))
 		}
-		for _, gr := range []kubus.GroupResource{services, slices, pods} {
-			if err := s.fresh(req.Context(), gr); err != nil {
-				return nil, err
-			}
+		if err := s.fresh(req.Context(), services); err != nil { // slices and pods are in the same stream
+			return nil, err
 		}
 		if number, err := strconv.ParseInt(port, 10, 64); err == nil {
 			service, err := get[corev1.Service](s, services, namespace, name)
@@ -207,10 +203,6 @@ func (responder) Error(w http.ResponseWriter, req *http.Request, err error) {
 func isStatus(err error) bool {
 	var status apierrors.APIStatus
 	return errors.As(err, &status)
-}
-
-func fail(w http.ResponseWriter, req *http.Request, err error) {
-	responsewriters.ErrorNegotiated(err, resource.Codecs, corev1.SchemeGroupVersion, w, req)
 }
 
 // dialPort connects with a port of a pod. The context bounds the dialling only.

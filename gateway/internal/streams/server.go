@@ -74,9 +74,14 @@ func (s *Server) handler(serve serveFunc) http.Handler {
 			err = serve(w, req, pod)
 		}
 		if err != nil {
-			responsewriters.ErrorNegotiated(err, resource.Codecs, corev1.SchemeGroupVersion, w, req)
+			fail(w, req, err)
 		}
 	})
+}
+
+// fail writes an error as a Status in the client's form.
+func fail(w http.ResponseWriter, req *http.Request, err error) {
+	responsewriters.ErrorNegotiated(err, resource.Codecs, corev1.SchemeGroupVersion, w, req)
 }
 
 // requested is the pod that a stream's request names.

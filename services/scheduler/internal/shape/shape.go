@@ -196,7 +196,7 @@ func hostPorts(spec *corev1.PodSpec) []Port {
 	return ports
 }
 
-// missing names the hard rules that are not implemented; silently ignoring one
+// missing names the hard rules that this scheduler does not know; silently ignoring one
 // would place a pod where it must not run.
 func missing(spec *corev1.PodSpec) []string {
 	var m []string
