@@ -18,13 +18,18 @@ import (
 	"kubus.dev/proto/tunnel"
 )
 
+// mostTunnels is how many watches, lists and logs one user has open at one gateway: an
+// agent has one a kind and one a Secret or ConfigMap that its pods use.
+const mostTunnels = 4096
+
 // Serve answers the API over the bus with a gateway's chain: the counterpart of
 // OverBus, in the queue group of all gateways. It takes requests until Stop of
 // the subscription; running ones end with ctx.
 func Serve(ctx context.Context, conn *bus.Conn, s Server) (*bus.Subscription, error) {
+	quota := tunnel.NewQuota(mostTunnels)
 	return conn.Subscribe(kubus.APISubjects, kubus.APIQueue, func(m *bus.Msg) {
 		user, verb, err := kubus.ParseAPISubject(m.Subject)
-		if err != nil || m.Reply != "" && !kubus.MayBeAnswered(m.Reply) {
+		if err != nil || m.Reply != "" && !kubus.MayBeAnswered(user, m.Reply) {
 			return // the answer would go where the gateway may publish and the caller may not
 		}
 		own := &bus.Msg{}
@@ -41,7 +46,7 @@ func Serve(ctx context.Context, conn *bus.Conn, s Server) (*bus.Subscription, er
 				return s.AcquireFenceAs(ctx, user, r.(*message.AcquireFence))
 			})
 		case "tunnel":
-			tunnel.GatewayWith(user).Accept(ctx, conn, own, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
+			tunnel.GatewayWith(user).SendOnly().Within(quota).Accept(ctx, conn, own, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
 				return serveTunnel(ctx, s, user, open, t)
 			})
 		}
