@@ -25,7 +25,7 @@ type Kind struct {
 	Namespaced bool
 
 	// Served lists every group and version under which the collection appears.
-	// It starts with the storage version. Only Events have a second one so far.
+	// It starts with the storage version; within a group, with the preferred one.
 	Served []schema.GroupVersion
 
 	// New and NewList make empty objects of the internal version.
@@ -37,6 +37,9 @@ type Kind struct {
 	Create rest.RESTCreateStrategy
 	Update rest.RESTUpdateStrategy
 	Delete rest.RESTDeleteStrategy
+	// Bind replaces the strategies of a copy of the row by ones that ask others.
+	// Nil: they need nobody.
+	Bind func(k *Kind, o Others)
 
 	Subresources []Subresource
 
@@ -57,8 +60,8 @@ type Kind struct {
 // Subresource is one path below an object.
 type Subresource struct {
 	Name string // "status", "binding"
-	// Kind is what the path accepts and answers; its version is that of the
-	// serving version where the group is the kind's own.
+	// Kind is what the path accepts and answers under the storage version; ServedSubKind
+	// tells it for any.
 	Kind  schema.GroupVersionKind
 	Verbs []string // as discovery lists them, sorted
 	// Update is set where the path changes a part of the object by update and
@@ -89,6 +92,15 @@ func (k *Kind) ServedKind(gv schema.GroupVersion) schema.GroupVersionKind {
 // ServedListKind is the kind of a list as gv shows it.
 func (k *Kind) ServedListKind(gv schema.GroupVersion) schema.GroupVersionKind {
 	return gv.WithKind(k.GVK.Kind + "List")
+}
+
+// ServedSubKind is the kind of a subresource as gv shows it: the group's own kinds
+// have the serving version, those of other groups the one they have.
+func (k *Kind) ServedSubKind(gv schema.GroupVersion, sub *Subresource) schema.GroupVersionKind {
+	if sub.Kind.Group == k.GVK.Group && gv.Group == k.GVK.Group {
+		return gv.WithKind(sub.Kind.Kind)
+	}
+	return sub.Kind
 }
 
 // AllVerbs are those of a resource whose row does not narrow them.

@@ -9,7 +9,10 @@ import (
 )
 
 var (
-	table = slices.Concat(core(), apps(), coordination(), discovery(), rbac(), scheduling())
+	table = slices.Concat(
+		core(), apps(), autoscaling(), batch(), certificateKinds(), networking(), policy(), rbac(), storage(), admissionRegistration(),
+		scheduling(), coordination(), nodeKinds(), discovery(), dynamicResources(), flowControl(), migration(),
+	)
 	byGVR = func() map[schema.GroupVersionResource]*Kind {
 		index := make(map[schema.GroupVersionResource]*Kind, len(table)+1)
 		for _, k := range table {
