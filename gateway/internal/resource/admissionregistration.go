@@ -3,6 +3,7 @@ package resource
 import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/rest"
 	api "k8s.io/kubernetes/pkg/apis/admissionregistration"
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/mutatingadmissionpolicy"
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/mutatingadmissionpolicybinding"
@@ -27,9 +28,9 @@ func admissionRegistration() []*Kind {
 			New:     func() runtime.Object { return &api.MutatingAdmissionPolicy{} },
 			NewList: func() runtime.Object { return &api.MutatingAdmissionPolicyList{} },
 			Create:  mutating, Update: mutating, Delete: mutating,
-			Bind: func(k *Kind, o Others) {
+			Bind: func(o Others) Strategies {
 				bound := mutatingadmissionpolicy.NewStrategy(o.Authorizer, o.Resolver)
-				k.Create, k.Update, k.Delete = bound, bound, bound
+				return Strategies{Create: bound, Update: bound}
 			},
 		},
 		{
@@ -38,9 +39,9 @@ func admissionRegistration() []*Kind {
 			New:     func() runtime.Object { return &api.MutatingAdmissionPolicyBinding{} },
 			NewList: func() runtime.Object { return &api.MutatingAdmissionPolicyBindingList{} },
 			Create:  mutatingBinding, Update: mutatingBinding, Delete: mutatingBinding,
-			Bind: func(k *Kind, o Others) {
+			Bind: func(o Others) Strategies {
 				bound := mutatingadmissionpolicybinding.NewStrategy(o.Authorizer, o.Policies, o.Resolver)
-				k.Create, k.Update, k.Delete = bound, bound, bound
+				return Strategies{Create: bound, Update: bound}
 			},
 		},
 		{
@@ -56,10 +57,9 @@ func admissionRegistration() []*Kind {
 			New:     func() runtime.Object { return &api.ValidatingAdmissionPolicy{} },
 			NewList: func() runtime.Object { return &api.ValidatingAdmissionPolicyList{} },
 			Create:  validating, Update: validating, Delete: validating,
-			Bind: func(k *Kind, o Others) {
+			Bind: func(o Others) Strategies {
 				bound := validatingadmissionpolicy.NewStrategy(o.Authorizer, o.Resolver)
-				k.Create, k.Update, k.Delete = bound, bound, bound
-				k.Subresource("status").Update = validatingadmissionpolicy.NewStatusStrategy(bound)
+				return Strategies{Create: bound, Update: bound, Parts: map[string]rest.RESTUpdateStrategy{"status": validatingadmissionpolicy.NewStatusStrategy(bound)}}
 			},
 			Subresources: []Subresource{
 				{Name: "status", Kind: admissionV1.WithKind("ValidatingAdmissionPolicy"), Verbs: updatable, Update: validatingadmissionpolicy.NewStatusStrategy(validating)},
@@ -71,9 +71,9 @@ func admissionRegistration() []*Kind {
 			New:     func() runtime.Object { return &api.ValidatingAdmissionPolicyBinding{} },
 			NewList: func() runtime.Object { return &api.ValidatingAdmissionPolicyBindingList{} },
 			Create:  validatingBinding, Update: validatingBinding, Delete: validatingBinding,
-			Bind: func(k *Kind, o Others) {
+			Bind: func(o Others) Strategies {
 				bound := validatingadmissionpolicybinding.NewStrategy(o.Authorizer, o.Policies, o.Resolver)
-				k.Create, k.Update, k.Delete = bound, bound, bound
+				return Strategies{Create: bound, Update: bound}
 			},
 		},
 		{

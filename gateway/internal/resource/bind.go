@@ -1,9 +1,8 @@
 package resource
 
 import (
-	"slices"
-
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/registry/rest"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	mutatingbinding "k8s.io/kubernetes/pkg/registry/admissionregistration/mutatingadmissionpolicybinding"
 	"k8s.io/kubernetes/pkg/registry/admissionregistration/resolver"
@@ -15,26 +14,45 @@ type Others struct {
 	Authorizer authorizer.UnconditionalAuthorizer
 	// Namespaces is asked for one namespace at a time: only its Get is called.
 	Namespaces corev1.NamespaceInterface
-	// Resolver finds the resource of a kind that an admission policy takes its parameters from.
+	// Resolver finds the resource of a kind that an admission policy takes its
+	// parameters from.
 	Resolver resolver.ResourceResolver
+	// Policies finds the admission policy that a binding names.
 	Policies Policies
 }
 
-// Policies finds the policy that a binding names.
+// Policies is what strategies of bindings ask for; see Others.
 type Policies interface {
 	validatingbinding.PolicyGetter
 	mutatingbinding.PolicyGetter
 }
 
-// Bound is the row with strategies that ask o; the row itself where its
-// strategies ask nobody. An unbound row that has a Bind must not validate
-// anything: what it should ask is not there.
-func (k *Kind) Bound(o Others) *Kind {
-	if k.Bind == nil {
-		return k
+// Strategies are those of a kind that decide what is written: of its main resource
+// and, by name, of its subresources that have one of their own.
+type Strategies struct {
+	Create rest.RESTCreateStrategy
+	Update rest.RESTUpdateStrategy
+	Parts  map[string]rest.RESTUpdateStrategy
+}
+
+// Strategies gives those that may validate. Deletion asks nobody: its strategy is
+// the row's.
+func (k *Kind) Strategies(o Others) Strategies {
+	var s Strategies
+	if k.Bind != nil {
+		s = k.Bind(o)
+	} else {
+		s = Strategies{Create: k.Create, Update: k.Update}
 	}
-	bound := *k
-	bound.Subresources = slices.Clone(k.Subresources)
-	k.Bind(&bound, o)
-	return &bound
+	parts := make(map[string]rest.RESTUpdateStrategy, len(k.Subresources))
+	for i := range k.Subresources {
+		sub := &k.Subresources[i]
+		if bound := s.Parts[sub.Name]; bound != nil {
+			parts[sub.Name] = bound
+		} else if sub.Update != nil {
+			parts[sub.Name] = sub.Update
+		}
+	}
+	s.Parts = parts
+	return s
 }

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/registry/rest"
 	api "k8s.io/kubernetes/pkg/apis/certificates"
 	"k8s.io/kubernetes/pkg/registry/certificates/certificates"
 	"k8s.io/kubernetes/pkg/registry/certificates/clustertrustbundle"
@@ -46,8 +47,10 @@ func certificateKinds() []*Kind {
 			New:     func() runtime.Object { return &api.PodCertificateRequest{} },
 			NewList: func() runtime.Object { return &api.PodCertificateRequestList{} },
 			Create:  podCertificates, Update: podCertificates, Delete: podCertificates,
-			Attrs: podCertificateAttrs, Bind: func(k *Kind, o Others) {
-				k.Subresource("status").Update = podcertificaterequest.NewStatusStrategy(podCertificates, o.Authorizer, clock.RealClock{})
+			Attrs: podCertificateAttrs, Bind: func(o Others) Strategies {
+				return Strategies{Create: podCertificates, Update: podCertificates, Parts: map[string]rest.RESTUpdateStrategy{
+					"status": podcertificaterequest.NewStatusStrategy(podCertificates, o.Authorizer, clock.RealClock{}),
+				}}
 			},
 			Subresources: []Subresource{
 				{Name: "status", Kind: certificatesV1.WithKind("PodCertificateRequest"), Verbs: updatable, Update: podcertificaterequest.NewStatusStrategy(podCertificates, nil, nil)},

@@ -3,6 +3,7 @@ package resource
 import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/rest"
 	api "k8s.io/kubernetes/pkg/apis/resource"
 	"k8s.io/kubernetes/pkg/registry/resource/deviceclass"
 	"k8s.io/kubernetes/pkg/registry/resource/devicetaintrule"
@@ -41,10 +42,9 @@ func dynamicResources() []*Kind {
 			New:     func() runtime.Object { return &api.ResourceClaim{} },
 			NewList: func() runtime.Object { return &api.ResourceClaimList{} },
 			Create:  claims, Update: claims, Delete: claims,
-			Attrs: resourceclaim.GetAttrs, ReturnDeleted: true, Bind: func(k *Kind, o Others) {
+			Attrs: resourceclaim.GetAttrs, ReturnDeleted: true, Bind: func(o Others) Strategies {
 				bound := resourceclaim.NewStrategy(o.Namespaces, o.Authorizer)
-				k.Create, k.Update, k.Delete = bound, bound, bound
-				k.Subresource("status").Update = resourceclaim.NewStatusStrategy(bound)
+				return Strategies{Create: bound, Update: bound, Parts: map[string]rest.RESTUpdateStrategy{"status": resourceclaim.NewStatusStrategy(bound)}}
 			},
 			Subresources: []Subresource{
 				{Name: "status", Kind: resourceV1.WithKind("ResourceClaim"), Verbs: updatable, Update: resourceclaim.NewStatusStrategy(claims)},
@@ -56,9 +56,9 @@ func dynamicResources() []*Kind {
 			New:     func() runtime.Object { return &api.ResourceClaimTemplate{} },
 			NewList: func() runtime.Object { return &api.ResourceClaimTemplateList{} },
 			Create:  templates, Update: templates, Delete: templates,
-			Attrs: resourceclaimtemplate.GetAttrs, ReturnDeleted: true, Bind: func(k *Kind, o Others) {
+			Attrs: resourceclaimtemplate.GetAttrs, ReturnDeleted: true, Bind: func(o Others) Strategies {
 				bound := resourceclaimtemplate.NewStrategy(o.Namespaces)
-				k.Create, k.Update, k.Delete = bound, bound, bound
+				return Strategies{Create: bound, Update: bound}
 			},
 		},
 		{

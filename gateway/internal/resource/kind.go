@@ -13,7 +13,10 @@ import (
 	"kubus.dev/proto"
 )
 
-// Kind is one row: a collection in the state log and how it is served.
+// Kind is one row: a collection in the state log and how it is served. It never
+// changes once a registry has it. A built-in kind may be served in several versions
+// around one internal hub; a custom resource has a Kind for each served version,
+// all of the same collection.
 type Kind struct {
 	// GVR and GVK are those of the storage version, the one the log keeps.
 	GVR schema.GroupVersionResource
@@ -25,21 +28,36 @@ type Kind struct {
 	Namespaced bool
 
 	// Served lists every group and version under which the collection appears.
-	// It starts with the storage version; within a group, with the preferred one.
+	// Of a built-in kind the first is the storage version, and the preferred one of
+	// its group.
 	Served []schema.GroupVersion
 
-	// New and NewList make empty objects of the internal version.
+	// New and NewList make empty objects of the internal version; of a custom kind
+	// its codec does.
 	New     func() runtime.Object
 	NewList func() runtime.Object
+
+	// Codec reads and writes the documents of the log. A built-in row leaves it out:
+	// the scheme's is filled in.
+	Codec Codec
+	// Tables renders objects of the hub as kubectl's columns; nil in a built-in row:
+	// upstream's printers.
+	Tables rest.TableConvertor
+	// Custom says that the kind was made at run time. As upstream has it, items of
+	// its lists carry kind and apiVersion.
+	Custom bool
+	// Deprecation is what clients are warned of; "" is what upstream says of a
+	// built-in kind.
+	Deprecation string
 
 	// The strategies are upstream's: what is defaulted, validated and kept on
 	// the main resource's verbs.
 	Create rest.RESTCreateStrategy
 	Update rest.RESTUpdateStrategy
 	Delete rest.RESTDeleteStrategy
-	// Bind replaces the strategies of a copy of the row by ones that ask others.
-	// Nil: they need nobody.
-	Bind func(k *Kind, o Others)
+	// Bind makes the strategies that ask others before they let an object pass: the
+	// row's own of such a kind must not validate. Nil: they need nobody.
+	Bind func(o Others) Strategies
 
 	Subresources []Subresource
 
@@ -55,13 +73,15 @@ type Kind struct {
 	ReturnDeleted bool
 	// Verbs narrows the verbs of the main resource; nil is all of them.
 	Verbs []string
+
+	life life
 }
 
 // Subresource is one path below an object.
 type Subresource struct {
 	Name string // "status", "binding"
-	// Kind is what the path accepts and answers under the storage version; ServedSubKind
-	// tells it for any.
+	// Kind is what the path accepts and answers; its version is that of the
+	// serving version where the group is the kind's own.
 	Kind  schema.GroupVersionKind
 	Verbs []string // as discovery lists them, sorted
 	// Update is set where the path changes a part of the object by update and
@@ -94,15 +114,6 @@ func (k *Kind) ServedListKind(gv schema.GroupVersion) schema.GroupVersionKind {
 	return gv.WithKind(k.GVK.Kind + "List")
 }
 
-// ServedSubKind is the kind of a subresource as gv shows it: the group's own kinds
-// have the serving version, those of other groups the one they have.
-func (k *Kind) ServedSubKind(gv schema.GroupVersion, sub *Subresource) schema.GroupVersionKind {
-	if sub.Kind.Group == k.GVK.Group && gv.Group == k.GVK.Group {
-		return gv.WithKind(sub.Kind.Kind)
-	}
-	return sub.Kind
-}
-
 // AllVerbs are those of a resource whose row does not narrow them.
 var AllVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
@@ -125,4 +136,12 @@ func (k *Kind) Subresource(name string) *Subresource {
 		}
 	}
 	return nil
+}
+
+// SubresourceKind is what a subresource takes and answers below the kind as gv.
+func (k *Kind) SubresourceKind(sub *Subresource, gv schema.GroupVersion) schema.GroupVersionKind {
+	if sub.Kind.GroupVersion() == k.GVR.GroupVersion() {
+		return gv.WithKind(sub.Kind.Kind)
+	}
+	return sub.Kind
 }

@@ -7,8 +7,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/batch"
+	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/apis/rbac"
+	"k8s.io/kubernetes/pkg/apis/scheduling"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	clusterrole "k8s.io/kubernetes/pkg/registry/rbac/clusterrole/policybased"
 	clusterrolebinding "k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding/policybased"
@@ -22,8 +27,11 @@ import (
 
 // Options are what some kinds need beyond the log.
 type Options struct {
+	// Registry is the table that kinds are looked up in.
+	Registry *resource.Registry
 	// Authorizer and Rules are asked before somebody grants rights. Nil: no
-	// roles or bindings can be written but by system:masters.
+	// roles or bindings can be written but by system:masters. The former is also
+	// asked by strategies (resource.Others).
 	Authorizer authorizer.UnconditionalAuthorizer
 	Rules      rbacvalidation.AuthorizationRuleResolver
 	// Hooks by collection.
@@ -32,77 +40,117 @@ type Options struct {
 	Shown map[proto.GroupResource]Shown
 }
 
-// Set holds the storage of all kinds and of their subresources.
+// Set makes the storage of kinds and of their subresources, each at its first use.
 type Set struct {
-	stores map[*resource.Kind]*Store
-	main   map[*resource.Kind]rest.StandardStorage
-	sub    map[*resource.Kind]map[string]any
+	backend *Backend
+	options Options
+	kinds   resource.PerKind[*stores]
 }
 
-// NewSet makes the storage of everything in the table.
+// stores are those of one kind.
+type stores struct {
+	plain *Store
+	main  rest.StandardStorage
+	sub   map[string]any
+}
+
+// NewSet makes the storage of whatever kinds there will be.
 func NewSet(backend *Backend, options Options) *Set {
-	set := &Set{stores: map[*resource.Kind]*Store{}, main: map[*resource.Kind]rest.StandardStorage{}, sub: map[*resource.Kind]map[string]any{}}
-	for _, kind := range resource.Table() {
-		hooks := options.Hooks[kind.GR()]
-		if kind.GVK.Kind == "Namespace" {
+	return &Set{backend: backend, options: options}
+}
+
+func (s *Set) of(kind *resource.Kind) *stores {
+	return s.kinds.Of(kind, func() *stores {
+		hooks := s.options.Hooks[kind.GR()]
+		if kind.GroupResource() == core.Resource("namespaces") {
 			hooks.DeleteDuringUpdate = keepUnfinalized
 		}
-		store := NewStore(kind, backend, hooks)
-		set.stores[kind] = store
-		set.main[kind] = guarded(store, options)
-		set.sub[kind] = subresources(store)
-	}
-	return set
+		strategies := kind.Strategies(s.others())
+		plain := newStore(kind, strategies, s.backend, hooks)
+		return &stores{plain: plain, main: guarded(plain, s.options), sub: s.subresources(plain, strategies)}
+	})
 }
 
 // Store is a kind's plain storage, without the checks that guard grants.
-func (s *Set) Store(kind *resource.Kind) *Store { return s.stores[kind] }
+func (s *Set) Store(kind *resource.Kind) *Store { return s.of(kind).plain }
 
 // Main is the storage of a kind's main resource.
-func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.main[kind] }
+func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.of(kind).main }
 
 // Subresource is a rest.Patcher, rest.Updater or rest.NamedCreater; nil where the
 // subresource is served by somebody else.
-func (s *Set) Subresource(kind *resource.Kind, name string) any { return s.sub[kind][name] }
+func (s *Set) Subresource(kind *resource.Kind, name string) any { return s.of(kind).sub[name] }
 
 // guarded adds what a kind checks outside its strategies.
 func guarded(store *Store, o Options) rest.StandardStorage {
 	if shown := o.Shown[store.kind.GR()]; shown != nil {
 		return shownBeside{store, shown}
 	}
-	switch store.kind.GVK.Kind {
-	case "Namespace":
+	switch store.kind.GroupResource() {
+	case core.Resource("namespaces"):
 		return namespaces{store}
-	case "PriorityClass":
+	case batch.Resource("jobs"):
+		return jobs{store}
+	case scheduling.Resource("priorityclasses"):
 		return priorityClasses{store}
-	case "ClusterRole":
+	case rbac.Resource("clusterroles"):
 		return clusterrole.NewStorage(store, o.Authorizer, o.Rules)
-	case "Role":
+	case rbac.Resource("roles"):
 		return role.NewStorage(store, o.Authorizer, o.Rules)
-	case "ClusterRoleBinding":
+	case rbac.Resource("clusterrolebindings"):
 		return clusterrolebinding.NewStorage(store, o.Authorizer, o.Rules)
-	case "RoleBinding":
+	case rbac.Resource("rolebindings"):
 		return rolebinding.NewStorage(store, o.Authorizer, o.Rules)
 	}
 	return store
 }
 
-func subresources(store *Store) map[string]any {
+func (s *Set) subresources(store *Store, strategies resource.Strategies) map[string]any {
 	out := map[string]any{}
 	for _, sub := range store.kind.Subresources {
-		switch {
-		case sub.Update != nil:
-			out[sub.Name] = part{store.With(sub.Update)}
+		name := store.kind.GVR.Resource + "/" + sub.Name
+		switch update := strategies.Parts[sub.Name]; {
+		case update != nil:
+			out[sub.Name] = part{store.With(update)}
 		case sub.Scale:
-			out[sub.Name] = scale{store}
-		case sub.Name == "binding":
+			if scalable, ok := scalables[store.kind.GroupResource()]; ok {
+				out[sub.Name] = scale{store, scalable}
+			}
+		case name == "pods/binding":
 			out[sub.Name] = binding{store}
-		case sub.Name == "eviction":
-			out[sub.Name] = eviction{store}
+		case name == "pods/eviction":
+			out[sub.Name] = eviction{pods: store.With(strategies.Parts["status"]), budgets: s.budgets}
 		}
 	}
 	return out
 }
+
+// Unstored is the storage of a kind that is only asked: a rest.Creater, or a
+// rest.Getter and rest.Lister; nil where somebody else answers.
+func (s *Set) Unstored(gr schema.GroupResource) any {
+	switch gr {
+	case core.Resource("bindings"):
+		return legacyBinding{func() binding { return binding{s.Store(s.builtIn(podsGVR))} }}
+	case core.Resource("componentstatuses"):
+		return components{s.backend.Log}
+	}
+	return nil
+}
+
+// builtIn finds the row of a kind that every gateway serves.
+func (s *Set) builtIn(gvr schema.GroupVersionResource) *resource.Kind {
+	kind := s.options.Registry.Find(gvr)
+	if kind == nil {
+		panic("the table has no " + gvr.String())
+	}
+	return kind
+}
+
+var (
+	podsGVR       = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	namespacesGVR = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	budgetsGVR    = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
+)
 
 // priorityClasses keeps the two system classes.
 type priorityClasses struct{ *Store }
