@@ -64,7 +64,7 @@ func TestTheSharesOfTheExemptLevelArePeoples(t *testing.T) {
 	shares := int32(9)
 	live := &flowcontrol.PriorityLevelConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "exempt", Annotations: map[string]string{flowcontrolv1.AutoUpdateAnnotationKey: "true"}},
 		Spec: flowcontrol.PriorityLevelConfigurationSpec{Type: flowcontrol.PriorityLevelEnablementExempt,
-			Exempt: &flowcontrol.ExemptPriorityLevelConfiguration{NominalConcurrencyShares: shares}}}
+			Exempt: &flowcontrol.ExemptPriorityLevelConfiguration{NominalConcurrencyShares: &shares}}}
 	if fixed, changed, err := corrected(live, flowbootstrap.MandatoryPriorityLevelConfigurationExempt); err != nil || changed {
 		t.Errorf("got %v, %v, %+v", err, changed, fixed)
 	}
