@@ -28,7 +28,8 @@ type Kind struct {
 	Namespaced bool
 
 	// Served lists every group and version under which the collection appears.
-	// Of a built-in kind the first is the storage version.
+	// Of a built-in kind the first is the storage version, and the preferred one of
+	// its group.
 	Served []schema.GroupVersion
 
 	// New and NewList make empty objects of the internal version; of a custom kind
@@ -54,6 +55,9 @@ type Kind struct {
 	Create rest.RESTCreateStrategy
 	Update rest.RESTUpdateStrategy
 	Delete rest.RESTDeleteStrategy
+	// Bind makes the strategies that ask others before they let an object pass: the
+	// row's own of such a kind must not validate. Nil: they need nobody.
+	Bind func(o Others) Strategies
 
 	Subresources []Subresource
 
