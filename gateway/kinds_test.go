@@ -69,6 +69,7 @@ var minimal = map[string]string{
 	"VolumeAttachment":                 `"spec":{"attacher":"example.com","nodeName":"n","source":{"persistentVolumeName":"v"}}`,
 	"VolumeAttributesClass":            `"driverName":"example.com/d","parameters":{"a":"b"}`,
 	"StorageVersionMigration":          `"spec":{"resource":{"group":"example.com","resource":"things"}}`,
+	"APIService":                       `"spec":{"group":"x.example","version":"v1","groupPriorityMinimum":100,"versionPriority":100}`,
 	"DeviceClass":                      `"spec":{}`,
 	"DeviceTaintRule":                  `"spec":{"taint":{"key":"example.com/t","effect":"NoSchedule"}}`,
 	"ResourceClaim":                    `"spec":{` + device + `}`,
@@ -89,7 +90,7 @@ var minimal = map[string]string{
 }
 
 // fixedNames are those of kinds that cannot have any.
-var fixedNames = map[string]string{"IPAddress": "10.97.0.9"}
+var fixedNames = map[string]string{"IPAddress": "10.97.0.9", "APIService": "v1.x.example"}
 
 // testKey is that of the certificates in objects.
 var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
