@@ -121,6 +121,9 @@ func (c *container) prepare(img *image.Image) error {
 	if err != nil {
 		return err
 	}
+	if sec.NonRoot && user.UID == 0 { // the last word: the id that will run, whatever gave it
+		return fmt.Errorf("container has runAsNonRoot and image will run as root (container: %s)", c.record.Spec.Name)
+	}
 	c.record.User = ContainerUser{UID: int64(user.UID), GID: int64(user.GID)}
 	for _, g := range user.Groups {
 		c.record.User.SupplementalGroups = append(c.record.User.SupplementalGroups, int64(g))
