@@ -21,6 +21,7 @@ import (
 	"kubus.dev/services/agent/internal/image"
 	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/shim"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // containerRecord is what is kept about a container: container.json in its folder.
@@ -435,10 +436,10 @@ func (c *container) remove() error {
 
 // discard removes the container's files.
 func (c *container) discard() error {
-	if err := unmountAll(filepath.Join(c.dir, "rootfs")); err != nil {
+	if err := tree.Unmount(filepath.Join(c.dir, "rootfs")); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper()))
+	return errors.Join(tree.Clear(c.dir), tree.Clear(c.upper()))
 }
 
 func (n *Node) containersOf(sandboxID string) []*container {
