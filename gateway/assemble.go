@@ -7,6 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
@@ -14,6 +15,7 @@ import (
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/openapi"
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
 	"kubus.dev/services/kit"
@@ -32,28 +34,30 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	registry := resource.NewRegistry(resource.BuiltIn())
 	set := storage.NewSet(&storage.Backend{Log: g.state, Sealer: edges.sealer}, storage.Options{
 		Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
 	resources := api.New(api.Options{
-		Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
-	routes := g.routes(p, resources)
+	routes := g.routes(p, registry, resources)
 	for pattern, h := range edges.routes {
 		routes.Handle(pattern, h)
 	}
 	return &parts{storage: set, clientCA: edges.clientCA, chain: chain.New(chain.Options{
 		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
+		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
 	})}, nil
 }
 
 // routes is everything behind the chain.
-func (g *Gateway) routes(p *kit.Process, resources http.Handler) *chi.Mux {
+func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources http.Handler) *chi.Mux {
 	r := chi.NewRouter()
 	r.MethodNotAllowed(api.NotAllowed)
-	documents := discovery.New(g.cfg.API.Listen, api.NotFound)
+	documents := discovery.New(registry, g.cfg.API.Listen, api.NotFound)
 	// A path that names a resource is the table's; the rest is discovery.
 	r.Handle("/api/*", resourcesOr(resources, documents))
 	r.Handle("/apis/*", resourcesOr(resources, documents))

@@ -515,6 +515,7 @@ func TestASecondStartWritesNothing(t *testing.T) {
 
 func TestDiscoveryAndDocuments(t *testing.T) {
 	g := start(t)
+	must[corev1.Namespace](t, g, "GET", "/api/v1/namespaces/default", nil) // so that there is something to count
 	for path, part := range map[string]string{
 		"/api": `"versions":["v1"]`, "/apis/": `"name":"apps"`, "/apis/apps": `"preferredVersion"`, "/api/v1": `"pods/binding"`,
 		"/apis/apps/v1/": `"deployments/scale"`, "/version": "v1.37.2+kubus.test", "/openapi/v3": "/openapi/v3/apis/apps/v1?hash=",

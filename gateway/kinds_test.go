@@ -33,7 +33,7 @@ var minimal = map[string]string{
 func TestEveryKindInEveryForm(t *testing.T) {
 	g := start(t)
 	must[unstructured.Unstructured](t, g, "POST", "/api/v1/namespaces/default/serviceaccounts", `{"metadata":{"name":"test"}}`)
-	for _, kind := range resource.Table() {
+	for _, kind := range resource.BuiltIn() {
 		for _, gv := range kind.Served {
 			t.Run(gv.String()+" "+kind.GVK.Kind, func(t *testing.T) {
 				path := collectionPath(kind, gv)

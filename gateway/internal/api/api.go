@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +21,7 @@ import (
 
 // Options are the parts that serve requests.
 type Options struct {
+	Registry   *resource.Registry
 	Storage    *storage.Set
 	Admission  admission.Interface
 	Authorizer authorizer.UnconditionalAuthorizer
@@ -35,30 +37,17 @@ type Options struct {
 	NamedCreaters map[string]rest.NamedCreater
 }
 
-// New makes the handler of all resources.
+// New makes the handler of all resources. What it needs of a kind is made at the
+// first request for it and forgotten when the kind leaves the table.
 func New(o Options) http.Handler {
-	h := &handler{routes: map[route]*endpoint{}}
 	m := newMaker(o)
-	for _, kind := range resource.Table() {
-		for _, gv := range kind.Served {
-			h.routes[route{gv.WithResource(kind.GVR.Resource), ""}] = m.main(kind, gv)
-			for i := range kind.Subresources {
-				sub := &kind.Subresources[i]
-				h.routes[route{gv.WithResource(kind.GVR.Resource), sub.Name}] = m.sub(kind, gv, sub)
-			}
-		}
-	}
+	h := &handler{registry: o.Registry, maker: m, reviews: map[schema.GroupVersionResource]*endpoint{}}
 	for _, review := range resource.Reviews() {
 		if creater := o.Creaters[review.GVR.GroupResource()]; creater != nil {
-			h.routes[route{review.GVR, ""}] = m.review(review, creater)
+			h.reviews[review.GVR] = m.review(review, creater)
 		}
 	}
 	return h
-}
-
-type route struct {
-	gvr         schema.GroupVersionResource
-	subresource string
 }
 
 // endpoint is what one resource or subresource answers, by verb of the request info.
@@ -68,14 +57,39 @@ type endpoint struct {
 	nameless bool
 	// deprecation is what clients are warned of; "" is nothing.
 	deprecation string
-	connect     http.Handler
+	// custom says that there is no router before the handlers, as upstream has none
+	// for custom resources.
+	custom  bool
+	connect http.Handler
 	// connectVerbs narrow what connect takes; nil is any method.
 	connectVerbs []string
 	verbs        map[string]http.Handler
 }
 
 type handler struct {
-	routes map[route]*endpoint
+	registry *resource.Registry
+	maker    *maker
+	kinds    resource.PerKind[map[route]*endpoint]
+	reviews  map[schema.GroupVersionResource]*endpoint
+}
+
+// route is a path of a kind.
+type route struct {
+	gv          schema.GroupVersion
+	subresource string
+}
+
+// endpoint finds what serves the resource that the request names; nil: nothing does.
+func (h *handler) endpoint(info *request.RequestInfo) *endpoint {
+	gv := schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
+	gvr := gv.WithResource(info.Resource)
+	if kind := h.registry.Find(gvr); kind != nil {
+		return h.kinds.Of(kind, func() map[route]*endpoint { return h.maker.kind(kind) })[route{gv, info.Subresource}]
+	}
+	if info.Subresource != "" {
+		return nil
+	}
+	return h.reviews[gvr]
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -84,8 +98,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		NotFound(w, r)
 		return
 	}
-	gvr := schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}
-	e := h.routes[route{gvr, info.Subresource}]
+	e := h.endpoint(info)
 	if e == nil || !e.matches(info) {
 		NotFound(w, r)
 		return
@@ -103,9 +116,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		NotAllowed(w, r)
 		return
 	}
-	if code, message := mediaRefusal(r, info.Verb); code != 0 {
-		generic(w, r, code, message)
-		return
+	if !e.custom {
+		if code, message := mediaRefusal(r, info.Verb); code != 0 {
+			generic(w, r, code, message)
+			return
+		}
 	}
 	if e.deprecation != "" {
 		warning.AddWarning(r.Context(), "", e.deprecation)
@@ -114,15 +129,40 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // matches says whether the path is one that the resource has. A path names the
-// namespace exactly where the resource has one, but for reads across all.
+// namespace exactly where the resource has one, but for reads across all: what a
+// request was authorized for is then what it is served from.
 func (e *endpoint) matches(info *request.RequestInfo) bool {
 	if len(info.Parts) > 3 && info.Subresource != "proxy" || e.nameless && info.Name != "" {
+		return false
+	}
+	if e.connect != nil && special(info) {
 		return false
 	}
 	if e.namespaced {
 		return info.Namespace != "" || info.Name == "" || collectionVerb(info.Verb)
 	}
-	return info.Namespace == "" || info.Resource == "namespaces"
+	// The request info puts a Namespace's own name into its namespace, for requests
+	// on that Namespace only; a path with a namespace before the resource is not one.
+	return info.Namespace == "" || info.Namespace == info.Name && len(segments(info)) == len(info.Parts)
+}
+
+// segments gives the parts of the path that follow the version, without the word
+// of a deprecated path such as /api/v1/watch/pods.
+func segments(info *request.RequestInfo) []string {
+	path := strings.TrimPrefix(strings.Trim(info.Path, "/"), strings.TrimSuffix(info.APIPrefix+"/"+info.APIGroup, "/")+"/"+info.APIVersion)
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	if special(info) {
+		parts = parts[1:]
+	}
+	return parts
+}
+
+// special says that the path has a word before the resource: its verb is then that
+// word, whatever the method. A streaming subresource has no such path.
+func special(info *request.RequestInfo) bool {
+	path := strings.TrimPrefix(strings.Trim(info.Path, "/"), strings.TrimSuffix(info.APIPrefix+"/"+info.APIGroup, "/")+"/"+info.APIVersion+"/")
+	first, _, _ := strings.Cut(path, "/")
+	return first == "watch" || first == "proxy"
 }
 
 // collectionVerb: a name in the request info is then of a field selector.

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/endpoints/deprecation"
 	"k8s.io/apiserver/pkg/endpoints/handlers"
@@ -26,29 +25,73 @@ const apiMajor, apiMinor = 1, 37
 // maxBody is upstream's limit of a request's body.
 const maxBody = 3 << 20
 
-var patchTypes = []string{
-	string(types.JSONPatchType), string(types.MergePatchType),
-	string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType),
-}
-
 // maker makes endpoints.
 type maker struct {
-	o           Options
-	equivalents runtime.EquivalentResourceRegistry
+	o Options
 }
 
-func newMaker(o Options) *maker {
-	m := &maker{o: o, equivalents: runtime.NewEquivalentResourceRegistry()}
-	for _, kind := range resource.Table() {
-		for _, gv := range kind.Served {
-			gvr := gv.WithResource(kind.GVR.Resource)
-			m.equivalents.RegisterKindFor(gvr, "", kind.ServedKind(gv))
-			for _, sub := range kind.Subresources {
-				m.equivalents.RegisterKindFor(gvr, sub.Name, sub.Kind)
+func newMaker(o Options) *maker { return &maker{o: o} }
+
+// kind makes everything that is served of a kind.
+func (m *maker) kind(kind *resource.Kind) map[route]*endpoint {
+	out := map[route]*endpoint{}
+	for _, gv := range kind.Served {
+		out[route{gv, ""}] = m.main(kind, gv)
+		for i := range kind.Subresources {
+			sub := &kind.Subresources[i]
+			if e := m.sub(kind, gv, sub); e != nil {
+				out[route{gv, sub.Name}] = e
 			}
 		}
 	}
-	return m
+	return out
+}
+
+// equivalents finds the other versions and groups under which a resource is served.
+type equivalents struct{ registry *resource.Registry }
+
+// EquivalentResourcesFor is upstream's: the resources that show the same objects.
+func (e equivalents) EquivalentResourcesFor(gvr schema.GroupVersionResource, subresource string) []schema.GroupVersionResource {
+	table := e.registry.Load()
+	kind := table.Find(gvr)
+	if kind == nil || subresource != "" && kind.Subresource(subresource) == nil {
+		return nil
+	}
+	if !kind.Custom {
+		return served(kind)
+	}
+	var out []schema.GroupVersionResource
+	for _, gv := range table.Versions() {
+		if gv.Group == gvr.Group {
+			if other := table.Find(gv.WithResource(gvr.Resource)); other != nil && (subresource == "" || other.Subresource(subresource) != nil) {
+				out = append(out, gv.WithResource(gvr.Resource))
+			}
+		}
+	}
+	return out
+}
+
+func served(kind *resource.Kind) []schema.GroupVersionResource {
+	out := make([]schema.GroupVersionResource, 0, len(kind.Served))
+	for _, gv := range kind.Served {
+		out = append(out, gv.WithResource(kind.GVR.Resource))
+	}
+	return out
+}
+
+// KindFor is upstream's.
+func (e equivalents) KindFor(gvr schema.GroupVersionResource, subresource string) schema.GroupVersionKind {
+	kind := e.registry.Find(gvr)
+	if kind == nil {
+		return schema.GroupVersionKind{}
+	}
+	if subresource == "" {
+		return kind.ServedKind(gvr.GroupVersion())
+	}
+	if sub := kind.Subresource(subresource); sub != nil {
+		return kind.SubresourceKind(sub, gvr.GroupVersion())
+	}
+	return schema.GroupVersionKind{}
 }
 
 // later makes a handler anew for each request, as upstream's installer does:
@@ -61,16 +104,22 @@ func later(make func() http.HandlerFunc) http.Handler {
 // main is a kind's main resource as gv.
 func (m *maker) main(kind *resource.Kind, gv schema.GroupVersion) *endpoint {
 	store := m.o.Storage.Main(kind)
-	scope := sync.OnceValue(func() *handlers.RequestScope {
-		return m.scope(target{gvr: gv.WithResource(kind.GVR.Resource), gvk: kind.ServedKind(gv), namespaced: kind.Namespaced, reset: kind.Update, tables: resource.Tables{}})
+	scope := sync.OnceValue(func() requestScope {
+		return m.scope(target{gvr: gv.WithResource(kind.GVR.Resource), gvk: kind.ServedKind(gv), namespaced: kind.Namespaced, reset: kind.Update, tables: kind.Tables,
+			types: kind.Codec.Machinery(gv, "")})
 	})
 	all := map[string]http.Handler{
-		"create": later(func() http.HandlerFunc { return handlers.CreateResource(store, scope(), m.o.Admission) }),
-		"update": later(func() http.HandlerFunc { return handlers.UpdateResource(store, scope(), m.o.Admission) }),
-		"patch":  later(func() http.HandlerFunc { return handlers.PatchResource(store, scope(), m.o.Admission, patchTypes) }),
-		"delete": later(func() http.HandlerFunc { return handlers.DeleteResource(store, true, scope(), m.o.Admission) }),
+		"create": later(func() http.HandlerFunc { return handlers.CreateResource(store, scope().RequestScope, m.o.Admission) }),
+		"update": later(func() http.HandlerFunc { return handlers.UpdateResource(store, scope().RequestScope, m.o.Admission) }),
+		"patch": later(func() http.HandlerFunc {
+			s := scope()
+			return handlers.PatchResource(store, s.RequestScope, m.o.Admission, s.patchTypes)
+		}),
+		"delete": later(func() http.HandlerFunc {
+			return handlers.DeleteResource(store, true, scope().RequestScope, m.o.Admission)
+		}),
 		"deletecollection": later(func() http.HandlerFunc {
-			return handlers.DeleteCollection(store, true, scope(), m.o.Admission)
+			return handlers.DeleteCollection(store, true, scope().RequestScope, m.o.Admission)
 		}),
 	}
 	if m.o.Read != nil {
@@ -86,11 +135,15 @@ func (m *maker) main(kind *resource.Kind, gv schema.GroupVersion) *endpoint {
 			verbs[verb] = h
 		}
 	}
-	return &endpoint{namespaced: kind.Namespaced, deprecation: deprecationOf(kind.ServedKind(gv)), verbs: verbs}
+	return &endpoint{namespaced: kind.Namespaced, custom: kind.Custom, deprecation: deprecationOf(kind, gv), verbs: verbs}
 }
 
-// deprecationOf is upstream's warning about a kind; "" where there is none.
-func deprecationOf(gvk schema.GroupVersionKind) string {
+// deprecationOf is the warning about a kind as gv; "" where there is none.
+func deprecationOf(kind *resource.Kind, gv schema.GroupVersion) string {
+	if kind.Custom {
+		return kind.Deprecation
+	}
+	gvk := kind.ServedKind(gv)
 	obj, err := resource.Scheme.New(gvk)
 	if err != nil {
 		return "" // the scheme knows every kind of the table, as its test holds
@@ -132,34 +185,44 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 	if store == nil {
 		return nil
 	}
-	t := target{gvr: gv.WithResource(kind.GVR.Resource), subresource: sub.Name, gvk: sub.Kind, namespaced: kind.Namespaced, reset: sub.Update}
+	t := target{gvr: gv.WithResource(kind.GVR.Resource), subresource: sub.Name, gvk: kind.SubresourceKind(sub, gv), namespaced: kind.Namespaced, reset: sub.Update,
+		types: kind.Codec.Machinery(gv, sub.Name)}
+	if !kind.Custom {
+		// The path may take a kind of another group, whose hub is its own.
+		t.types = resource.SchemeMachinery(sub.Kind.Group)
+	}
 	if sub.Name == "status" || sub.Scale {
-		t.tables = resource.Tables{}
+		t.tables = kind.Tables
 	}
 	if accepts, ok := store.(rest.GroupVersionAcceptor); ok {
 		t.accepts = accepts
 	}
-	scope := sync.OnceValue(func() *handlers.RequestScope { return m.scope(t) })
+	scope := sync.OnceValue(func() requestScope { return m.scope(t) })
 	verbs := map[string]http.Handler{}
 	if creater, ok := store.(rest.NamedCreater); ok {
-		verbs["create"] = later(func() http.HandlerFunc { return handlers.CreateNamedResource(creater, scope(), m.o.Admission) })
+		verbs["create"] = later(func() http.HandlerFunc {
+			return handlers.CreateNamedResource(creater, scope().RequestScope, m.o.Admission)
+		})
 	}
 	if updater, ok := store.(rest.Updater); ok {
-		verbs["update"] = later(func() http.HandlerFunc { return handlers.UpdateResource(updater, scope(), m.o.Admission) })
+		verbs["update"] = later(func() http.HandlerFunc { return handlers.UpdateResource(updater, scope().RequestScope, m.o.Admission) })
 	}
 	if patcher, ok := store.(rest.Patcher); ok && slices.Contains(sub.Verbs, "patch") {
-		verbs["patch"] = later(func() http.HandlerFunc { return handlers.PatchResource(patcher, scope(), m.o.Admission, patchTypes) })
-		verbs["get"] = later(func() http.HandlerFunc { return handlers.GetResource(patcher, scope()) })
+		verbs["patch"] = later(func() http.HandlerFunc {
+			s := scope()
+			return handlers.PatchResource(patcher, s.RequestScope, m.o.Admission, s.patchTypes)
+		})
+		verbs["get"] = later(func() http.HandlerFunc { return handlers.GetResource(patcher, scope().RequestScope) })
 	}
-	return &endpoint{namespaced: kind.Namespaced, verbs: verbs}
+	return &endpoint{namespaced: kind.Namespaced, custom: kind.Custom, verbs: verbs}
 }
 
 func (m *maker) review(review resource.Review, creater rest.Creater) *endpoint {
-	scope := sync.OnceValue(func() *handlers.RequestScope {
-		return m.scope(target{gvr: review.GVR, gvk: review.GVK, namespaced: review.Namespaced})
+	scope := sync.OnceValue(func() requestScope {
+		return m.scope(target{gvr: review.GVR, gvk: review.GVK, namespaced: review.Namespaced, types: resource.SchemeMachinery(review.GVK.Group)})
 	})
 	return &endpoint{namespaced: review.Namespaced, nameless: true, verbs: map[string]http.Handler{
-		"create": later(func() http.HandlerFunc { return handlers.CreateResource(creater, scope(), m.o.Admission) }),
+		"create": later(func() http.HandlerFunc { return handlers.CreateResource(creater, scope().RequestScope, m.o.Admission) }),
 	}}
 }
 
@@ -172,36 +235,50 @@ type target struct {
 	accepts     rest.GroupVersionAcceptor
 	reset       any                 // a strategy that may name the fields it resets
 	tables      rest.TableConvertor // nil: a Table is not acceptable, as upstream has it for what is only created
+	types       *resource.Machinery
 }
 
-func (m *maker) scope(t target) *handlers.RequestScope {
+// requestScope is upstream's, with what else its handlers are made with.
+type requestScope struct {
+	*handlers.RequestScope
+	patchTypes []string
+}
+
+func (m *maker) scope(t target) requestScope {
 	s := &handlers.RequestScope{
 		Namer:                       handlers.ContextBasedNaming{Namer: runtime.Namer(meta.NewAccessor()), ClusterScoped: !t.namespaced},
-		Serializer:                  resource.Codecs,
-		ParameterCodec:              resource.ParameterCodec,
-		Creater:                     resource.Scheme,
-		Convertor:                   resource.Scheme,
-		Defaulter:                   resource.Scheme,
-		Typer:                       resource.Scheme,
-		UnsafeConvertor:             runtime.UnsafeObjectConvertor(resource.Scheme),
+		Serializer:                  t.types.Serializer,
+		StandardSerializers:         t.types.Standard,
+		ParameterCodec:              t.types.ParameterCodec,
+		Creater:                     t.types.Creater,
+		Convertor:                   t.types.Convertor,
+		Defaulter:                   t.types.Defaulter,
+		Typer:                       t.types.Typer,
+		UnsafeConvertor:             t.types.UnsafeConvertor,
 		Authorizer:                  m.o.Authorizer,
-		EquivalentResourceMapper:    m.equivalents,
+		EquivalentResourceMapper:    equivalents{m.o.Registry},
 		TableConvertor:              t.tables,
 		Resource:                    t.gvr,
 		Subresource:                 t.subresource,
 		Kind:                        t.gvk,
 		AcceptsGroupVersionDelegate: t.accepts,
-		HubGroupVersion:             schema.GroupVersion{Group: t.gvk.Group, Version: runtime.APIVersionInternal},
+		HubGroupVersion:             t.types.Hub,
 		MetaGroupVersion:            metav1.SchemeGroupVersion,
 		MaxRequestBodyBytes:         maxBody,
 	}
-	manager, err := managedfields.NewDefaultFieldManager(m.o.Types, s.UnsafeConvertor, s.Defaulter, s.Creater, t.gvk, s.HubGroupVersion, t.subresource, resetFields(t.reset))
+	make := t.types.FieldManager
+	if make == nil {
+		make = func(gvk schema.GroupVersionKind, subresource string, reset map[fieldpath.APIVersion]fieldpath.Filter) (*managedfields.FieldManager, error) {
+			return managedfields.NewDefaultFieldManager(m.o.Types, s.UnsafeConvertor, s.Defaulter, s.Creater, gvk, s.HubGroupVersion, subresource, reset)
+		}
+	}
+	manager, err := make(t.gvk, t.subresource, resetFields(t.reset))
 	if err != nil {
 		// The constructor only refuses arguments of the wrong shape.
 		panic("field manager of " + t.gvk.String() + ": " + err.Error())
 	}
 	s.FieldManager = manager
-	return s
+	return requestScope{s, t.types.PatchTypes}
 }
 
 // resetFields are the fields that a strategy takes from nobody; they belong to

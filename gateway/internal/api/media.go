@@ -6,19 +6,22 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"kubus.dev/gateway/internal/resource"
 )
 
 // produced are the media types of every answer, streamed those that a watch adds.
 var (
 	produced = []string{runtime.ContentTypeJSON, runtime.ContentTypeYAML, runtime.ContentTypeProtobuf}
 	streamed = []string{runtime.ContentTypeJSON + ";stream=watch", runtime.ContentTypeProtobuf + ";stream=watch"}
+	patches  = resource.SchemeMachinery("").PatchTypes
 )
 
 // mediaRefusal says what upstream's router, go-restful, answers to a request whose
 // media types no route takes; a code of 0 is no refusal. It comes before the
 // handlers' own negotiation, which knows parameters.
 func mediaRefusal(r *http.Request, verb string) (code int, message string) {
-	if verb == "patch" && !names(r.Header.Get("Content-Type"), patchTypes) {
+	if verb == "patch" && !names(r.Header.Get("Content-Type"), patches) {
 		return http.StatusUnsupportedMediaType, "415: Unsupported Media Type"
 	}
 	accept := r.Header.Get("Accept")

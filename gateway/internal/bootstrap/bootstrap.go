@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -65,7 +67,7 @@ func (b *boot) ensureAll(ctx context.Context, objects []runtime.Object) error {
 // type with its kind set.
 func (b *boot) ensure(ctx context.Context, obj runtime.Object) error {
 	gvk := obj.GetObjectKind().GroupVersionKind()
-	kind := kindOf(gvk.Kind)
+	kind := kindOf(gvk)
 	if kind == nil {
 		return fmt.Errorf("bootstrap: %v is not served", gvk)
 	}
@@ -134,9 +136,10 @@ func (b *boot) context(ctx context.Context, kind *resource.Kind, accessor metav1
 	})
 }
 
-func kindOf(name string) *resource.Kind {
-	for _, kind := range resource.Table() {
-		if kind.GVK.Kind == name {
+// kindOf finds the built-in kind that is served as gvk.
+func kindOf(gvk schema.GroupVersionKind) *resource.Kind {
+	for _, kind := range resource.BuiltIn() {
+		if kind.GVK.Kind == gvk.Kind && slices.Contains(kind.Served, gvk.GroupVersion()) {
 			return kind
 		}
 	}

@@ -38,7 +38,9 @@ type Options struct {
 	// Impersonate changes the user where headers ask for it; nil does not.
 	Impersonate func(http.Handler) http.Handler
 	// Next serves what was let through.
-	Next   http.Handler
+	Next http.Handler
+	// Serves tells whether a resource exists; metrics have no names of others.
+	Serves func(schema.GroupVersionResource) bool
 	Logger *zap.Logger
 	// Metrics gets the counters of requests; nil: nobody does.
 	Metrics prometheus.Registerer
@@ -100,7 +102,7 @@ func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerF
 	c.metrics.running.Inc()
 	defer func() {
 		c.metrics.running.Dec()
-		known := resource.Find(schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}) != nil
+		known := c.o.Serves != nil && c.o.Serves(schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource})
 		c.metrics.observe(info, known, began, streams)
 	}()
 	if !streams {

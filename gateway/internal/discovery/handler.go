@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,8 +22,18 @@ import (
 // Handler serves /api, /api/v1, /apis, /apis/GROUP and /apis/GROUP/VERSION, each
 // with or without a slash at the end. Other paths go to notFound.
 type Handler struct {
-	documents map[string]*document
-	notFound  http.HandlerFunc
+	registry *resource.Registry
+	address  string
+	notFound http.HandlerFunc
+
+	mu   sync.Mutex // held while documents are made
+	made atomic.Pointer[documents]
+}
+
+// documents are those of one table, by path.
+type documents struct {
+	table  *resource.Table
+	byPath map[string]*document
 }
 
 // document is one path's answer. aggregated is what clients get that ask for it.
@@ -32,15 +44,39 @@ type document struct {
 	etag       string
 }
 
-// New makes the documents. address is where clients reach the gateway.
-func New(address string, notFound http.HandlerFunc) *Handler {
-	h := &Handler{documents: map[string]*document{}, notFound: notFound}
+// New makes the handler. Its documents are made at the first request after the
+// table changed. address is where clients reach the gateway.
+func New(registry *resource.Registry, address string, notFound http.HandlerFunc) *Handler {
+	return &Handler{registry: registry, address: address, notFound: notFound}
+}
+
+// document finds a path's answer; nil where there is none.
+func (h *Handler) document(path string) *document {
+	table := h.registry.Load()
+	if d := h.made.Load(); d != nil && d.table == table {
+		return d.byPath[path]
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	table = h.registry.Load()
+	d := h.made.Load()
+	if d == nil || d.table != table {
+		d = &documents{table: table, byPath: describe(table, h.address)}
+		h.made.Store(d)
+	}
+	return d.byPath[path]
+}
+
+// describe makes all documents of a table.
+func describe(table *resource.Table, address string) map[string]*document {
+	out := map[string]*document{}
 	v1 := schema.GroupVersion{Version: "v1"}
 	groups := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
 	var legacy, named []apidiscovery.APIGroupDiscovery
-	for _, gv := range Versions() {
-		list := resourcesOf(gv)
-		h.documents[pathOf(gv)] = &document{gv: v1, object: &metav1.APIResourceList{
+	place := map[string]int{} // of a group in groups and in named
+	for _, gv := range Versions(table) {
+		list := resourcesOf(table, gv)
+		out[pathOf(gv)] = &document{gv: v1, object: &metav1.APIResourceList{
 			TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String(), APIResources: list,
 		}}
 		if gv.Group == "" {
@@ -48,19 +84,28 @@ func New(address string, notFound http.HandlerFunc) *Handler {
 			continue
 		}
 		version := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-		group := metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{version}, PreferredVersion: version}
-		groups.Groups = append(groups.Groups, group)
+		at, ok := place[gv.Group]
+		if !ok {
+			place[gv.Group] = len(named)
+			groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
+			named = append(named, aggregate(gv, list))
+			continue
+		}
+		groups.Groups[at].Versions = append(groups.Groups[at].Versions, version)
+		named[at].Versions = append(named[at].Versions, aggregate(gv, list).Versions...)
+	}
+	for i := range groups.Groups {
+		group := groups.Groups[i]
 		group.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
-		h.documents["/apis/"+gv.Group] = &document{gv: v1, object: &group}
-		named = append(named, aggregate(gv, list))
+		out["/apis/"+group.Name] = &document{gv: v1, object: &group}
 	}
 	versions := &metav1.APIVersions{
 		TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
 		ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: address}},
 	}
-	h.documents["/api"] = aggregated(&document{gv: v1, object: versions}, legacy)
-	h.documents["/apis"] = aggregated(&document{gv: v1, object: groups}, named)
-	return h
+	out["/api"] = aggregated(&document{gv: v1, object: versions}, legacy)
+	out["/apis"] = aggregated(&document{gv: v1, object: groups}, named)
+	return out
 }
 
 func pathOf(gv schema.GroupVersion) string {
@@ -112,7 +157,7 @@ func aggregate(gv schema.GroupVersion, list []metav1.APIResource) apidiscovery.A
 const aggregatedType = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d := h.documents[strings.TrimSuffix(r.URL.Path, "/")]
+	d := h.document(strings.TrimSuffix(r.URL.Path, "/"))
 	if d == nil {
 		h.notFound(w, r)
 		return

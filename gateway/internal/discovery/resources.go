@@ -13,12 +13,10 @@ import (
 )
 
 // resourcesOf lists what is served in a group version, as its APIResourceList.
-func resourcesOf(gv schema.GroupVersion) []metav1.APIResource {
+func resourcesOf(table *resource.Table, gv schema.GroupVersion) []metav1.APIResource {
 	var out []metav1.APIResource
-	for _, kind := range resource.Table() {
-		if slices.Contains(kind.Served, gv) {
-			out = append(out, ofKind(kind, gv)...)
-		}
+	for _, kind := range table.In(gv) {
+		out = append(out, ofKind(kind, gv)...)
 	}
 	for _, review := range resource.Reviews() {
 		if review.GVR.GroupVersion() == gv {
@@ -36,10 +34,12 @@ func ofKind(kind *resource.Kind, gv schema.GroupVersion) []metav1.APIResource {
 		Verbs: kind.ServedVerbs(), ShortNames: kind.ShortNames, Categories: kind.Categories,
 		StorageVersionHash: storageVersionHash(kind.GVK),
 	}}
-	for _, sub := range kind.Subresources {
-		r := metav1.APIResource{Name: kind.GVR.Resource + "/" + sub.Name, Namespaced: kind.Namespaced, Kind: sub.Kind.Kind, Verbs: sub.Verbs}
-		if sub.Kind.GroupVersion() != kind.GVR.GroupVersion() {
-			r.Group, r.Version = sub.Kind.Group, sub.Kind.Version
+	for i := range kind.Subresources {
+		sub := &kind.Subresources[i]
+		of := kind.SubresourceKind(sub, gv)
+		r := metav1.APIResource{Name: kind.GVR.Resource + "/" + sub.Name, Namespaced: kind.Namespaced, Kind: of.Kind, Verbs: sub.Verbs}
+		if of.GroupVersion() != gv {
+			r.Group, r.Version = of.Group, of.Version
 		}
 		out = append(out, r)
 	}
@@ -58,8 +58,8 @@ var groupOrder = []string{"", "apps", "events.k8s.io", "authentication.k8s.io", 
 	"admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io"}
 
 // Versions lists the served group versions in the order of discovery.
-func Versions() []schema.GroupVersion {
-	all := resource.Versions()
+func Versions(table *resource.Table) []schema.GroupVersion {
+	all := slices.Clone(table.Versions())
 	for _, review := range resource.Reviews() {
 		if gv := review.GVR.GroupVersion(); !slices.Contains(all, gv) {
 			all = append(all, gv)

@@ -6,11 +6,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/fields"
 
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/statelog"
 )
 
 // cache keeps what was derived from entries, the least recently used going first
-// when the budget is spent. Entries never change, so nothing in it is ever stale.
+// when the budget is spent. Entries and kinds never change, so nothing in it is ever
+// stale.
 type cache struct {
 	budget int
 
@@ -21,6 +23,7 @@ type cache struct {
 }
 
 type cacheKey struct {
+	kind  *resource.Kind // a custom kind's next version shows the same entry in another way
 	entry *statelog.Entry
 	form  form
 }
@@ -42,8 +45,8 @@ func newCache(budget int) *cache {
 
 // get gives the derived form of an entry, made by derive when it is not there.
 // Two callers may derive the same at the same time; one result stays.
-func (c *cache) get(entry *statelog.Entry, f form, derive func() (cacheItem, error)) (cacheItem, error) {
-	key := cacheKey{entry, f}
+func (c *cache) get(kind *resource.Kind, entry *statelog.Entry, f form, derive func() (cacheItem, error)) (cacheItem, error) {
+	key := cacheKey{kind, entry, f}
 	c.mu.Lock()
 	if el, ok := c.items[key]; ok {
 		c.order.MoveToFront(el)

@@ -34,14 +34,13 @@ type encoder struct {
 	gv      schema.GroupVersion
 	gvk     schema.GroupVersionKind
 	version form
-	same    bool // the served version is the stored one
 	stored  []byte
 	served  []byte
 	cache   *cache
 }
 
 func newEncoder(kind *resource.Kind, gv schema.GroupVersion, cache *cache) *encoder {
-	e := &encoder{kind: kind, gv: gv, gvk: kind.ServedKind(gv), same: gv == kind.GVR.GroupVersion(), cache: cache}
+	e := &encoder{kind: kind, gv: gv, gvk: kind.ServedKind(gv), cache: cache}
 	e.stored, e.served = typePrefix(kind.GVK), typePrefix(e.gvk)
 	for i, served := range kind.Served {
 		if served == gv {
@@ -58,17 +57,25 @@ func typePrefix(gvk schema.GroupVersionKind) []byte {
 
 // appendJSON appends an object as a document of its own.
 func (e *encoder) appendJSON(dst []byte, entry *statelog.Entry) ([]byte, error) {
-	if e.same {
+	if e.direct(entry) {
 		return entry.AppendJSON(dst), nil
 	}
 	doc, err := e.versionJSON(entry)
 	return append(dst, doc...), err
 }
 
-// appendItem appends an object as an item of a typed list, which as upstream's
-// carries neither kind nor apiVersion.
+// direct says whether the stored document is what the served version shows.
+func (e *encoder) direct(entry *statelog.Entry) bool {
+	return e.kind.Codec.Direct(entry.Data(), entry.Revision(), e.gv)
+}
+
+// appendItem appends an object as an item of a list. As upstream's, items of a typed
+// list carry neither kind nor apiVersion; those of a custom kind's list do.
 func (e *encoder) appendItem(dst []byte, entry *statelog.Entry) ([]byte, error) {
-	if e.same {
+	if e.kind.Custom {
+		return e.appendJSON(dst, entry)
+	}
+	if e.direct(entry) {
 		data := entry.Data()
 		offset, empty := entry.Splice()
 		if offset > len(e.stored) && bytes.HasPrefix(data, e.stored) {
@@ -86,10 +93,13 @@ func (e *encoder) appendItem(dst []byte, entry *statelog.Entry) ([]byte, error) 
 }
 
 func (e *encoder) versionJSON(entry *statelog.Entry) ([]byte, error) {
-	item, err := e.cache.get(entry, formVersionJSON+e.version, func() (cacheItem, error) {
+	item, err := e.cache.get(e.kind, entry, formVersionJSON+e.version, func() (cacheItem, error) {
 		obj, err := e.decode(entry)
 		if err != nil {
 			return cacheItem{}, err
+		}
+		if e.kind.Custom {
+			return e.customJSON(entry, obj)
 		}
 		var out bytes.Buffer
 		if err := versionedJSON.Encode(obj, &out); err != nil {
@@ -102,40 +112,34 @@ func (e *encoder) versionJSON(entry *statelog.Entry) ([]byte, error) {
 
 var versionedJSON = json.NewSerializerWithOptions(json.DefaultMetaFactory, resource.Scheme, resource.Scheme, json.SerializerOptions{})
 
+// customJSON is the canonical form of a custom object as this version shows it.
+func (e *encoder) customJSON(entry *statelog.Entry, obj runtime.Object) (cacheItem, error) {
+	doc, err := resource.CanonicalJSON(obj, e.gvk)
+	if err != nil {
+		return cacheItem{}, fmt.Errorf("encoding %s: %w", entry.Key(), err)
+	}
+	return cacheItem{bytes: statelog.NewEntry(entry.Key(), entry.Revision(), doc, false).JSON()}, nil
+}
+
 // decode gives the object in the served version, its type set.
 func (e *encoder) decode(entry *statelog.Entry) (runtime.Object, error) {
-	if e.same {
-		obj, err := resource.Scheme.New(e.gvk)
-		if err != nil {
-			return nil, fmt.Errorf("decoding %s: %w", entry.Key(), err)
-		}
-		if err := kjson.UnmarshalCaseSensitivePreserveInts(entry.JSON(), obj); err != nil {
-			return nil, fmt.Errorf("decoding %s: %w", entry.Key(), err)
-		}
-		return obj, nil
-	}
-	internal, err := e.internal(entry)
+	obj, err := e.kind.Codec.As(entry.JSON(), e.gv)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", entry.Key(), err)
 	}
-	obj, err := resource.Scheme.UnsafeConvertToVersion(internal, e.gv)
-	if err != nil {
-		return nil, fmt.Errorf("converting %s: %w", entry.Key(), err)
-	}
-	obj.GetObjectKind().SetGroupVersionKind(e.gvk)
 	return obj, nil
 }
 
-// internal gives the object in the internal version.
+// internal gives the object as the hub has it.
 func (e *encoder) internal(entry *statelog.Entry) (runtime.Object, error) {
-	return e.kind.Decode(entry.JSON())
+	return e.kind.Codec.Decode(entry.JSON())
 }
 
 type marshaler interface{ Marshal() ([]byte, error) }
 
 // protobuf gives the object's message without the envelope.
 func (e *encoder) protobuf(entry *statelog.Entry) ([]byte, error) {
-	item, err := e.cache.get(entry, formVersionProtobuf+e.version, func() (cacheItem, error) {
+	item, err := e.cache.get(e.kind, entry, formVersionProtobuf+e.version, func() (cacheItem, error) {
 		obj, err := e.decode(entry)
 		if err != nil {
 			return cacheItem{}, err
@@ -173,7 +177,7 @@ func appendMetadata(dst []byte, entry *statelog.Entry) []byte {
 
 // partialProtobuf gives a PartialObjectMetadata message without the envelope.
 func (e *encoder) partialProtobuf(entry *statelog.Entry) ([]byte, error) {
-	item, err := e.cache.get(entry, formPartialProtobuf, func() (cacheItem, error) {
+	item, err := e.cache.get(e.kind, entry, formPartialProtobuf, func() (cacheItem, error) {
 		partial := &metav1.PartialObjectMetadata{}
 		doc := partialJSON(nil, entry, metav1.SchemeGroupVersion)
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(doc, partial); err != nil {

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 
-	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/statelog"
 )
 
@@ -85,7 +84,7 @@ func (f *framer) protobuf(e *statelog.Entry) (schema.GroupVersionKind, []byte, e
 // bookmark appends a BOOKMARK; initialEnd marks the one that ends the initial events.
 func (f *framer) bookmark(dst []byte, revision uint64, initialEnd bool) ([]byte, bool) {
 	kind := f.c.enc.gvk
-	obj, err := resource.Scheme.New(kind)
+	obj, err := f.c.types.Creater.New(kind)
 	if err != nil {
 		return dst, false
 	}

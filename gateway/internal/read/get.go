@@ -17,7 +17,7 @@ import (
 var errNoRequestInfo = errors.New("no RequestInfo found in the context")
 
 func (c *collection) get(w http.ResponseWriter, req *http.Request, info *request.RequestInfo) error {
-	s, err := negotiate(req, false)
+	s, err := c.negotiate(req, false)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *collection) respondObject(w http.ResponseWriter, req *http.Request, s s
 		}
 		body, err = t.object(req.Context(), entry)
 	case s.transform == asPartial:
-		if err = partialKindFits(req, false); err != nil {
+		if err = c.partialKindFits(req, false); err != nil {
 			return err
 		}
 		if s.format != formatProtobuf {

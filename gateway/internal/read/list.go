@@ -20,7 +20,7 @@ import (
 
 func (c *collection) list(w http.ResponseWriter, req *http.Request, info *request.RequestInfo) error {
 	watching := info.Verb == "watch"
-	s, err := negotiate(req, watching)
+	s, err := c.negotiate(req, watching)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (c *collection) list(w http.ResponseWriter, req *http.Request, info *reques
 	}
 	if options.Watch {
 		if !watching {
-			if s, err = negotiate(req, true); err != nil {
+			if s, err = c.negotiate(req, true); err != nil {
 				return err
 			}
 		}
@@ -228,7 +228,7 @@ func (c *collection) indexed(sel *selector, snapshot statelog.Snapshot) []*state
 
 func (c *collection) respondList(w http.ResponseWriter, req *http.Request, s shape, p *page) error {
 	if s.transform == asPartial {
-		if err := partialKindFits(req, true); err != nil {
+		if err := c.partialKindFits(req, true); err != nil {
 			return err
 		}
 	}

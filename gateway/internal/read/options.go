@@ -11,8 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
-
-	"kubus.dev/gateway/internal/resource"
 )
 
 // listOptions reads a list's or watch's query as upstream does, field selectors
@@ -32,7 +30,7 @@ func (c *collection) listOptions(req *http.Request, info *request.RequestInfo) (
 	if options.FieldSelector != nil {
 		var err error
 		options.FieldSelector, err = options.FieldSelector.Transform(func(label, value string) (string, string, error) {
-			return resource.Scheme.ConvertFieldLabel(c.enc.gvk, label, value)
+			return c.types.Convertor.ConvertFieldLabel(c.enc.gvk, label, value)
 		})
 		if err != nil {
 			return nil, apierrors.NewBadRequest(err.Error())

@@ -38,6 +38,8 @@ import (
 	"kubus.dev/proto/statelog"
 )
 
+var kinds = resource.NewRegistry(resource.BuiltIn()).Load()
+
 // server is a Reader over a log of its own, behind HTTP.
 type server struct {
 	t    testing.TB
@@ -67,7 +69,7 @@ func start(t testing.TB, change func(*read.Options)) *server {
 	handler := filters.WithRequestInfo(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		info, _ := request.RequestInfoFrom(req.Context())
 		gvr := schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}
-		kind := resource.Find(gvr)
+		kind := kinds.Find(gvr)
 		if kind == nil {
 			http.NotFound(w, req)
 			return
@@ -482,7 +484,7 @@ func TestALargeListIsCompressedForClientsElsewhere(t *testing.T) {
 	req.Header.Set("Accept-Encoding", "gzip")
 	req = req.WithContext(request.WithRequestInfo(req.Context(), &request.RequestInfo{Verb: "list", APIVersion: "v1", Resource: "pods"}))
 	rec := httptest.NewRecorder()
-	reader.Handler(resource.Find(gvr), gvr.GroupVersion()).ServeHTTP(rec, req)
+	reader.Handler(kinds.Find(gvr), gvr.GroupVersion()).ServeHTTP(rec, req)
 	if rec.Header().Get("Content-Encoding") != "gzip" {
 		t.Fatalf("got %v", rec.Header())
 	}

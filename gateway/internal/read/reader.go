@@ -46,6 +46,7 @@ type Reader struct {
 	o     Options
 	cache *cache
 	pages *pages
+	kinds resource.PerKind[map[schema.GroupVersion]*collection]
 }
 
 // New makes a Reader and registers the indexes it uses.
@@ -79,6 +80,9 @@ func New(o Options) *Reader {
 // The request's context carries upstream's RequestInfo.
 func (r *Reader) Handler(kind *resource.Kind, gv schema.GroupVersion) http.Handler {
 	c := r.collection(kind, gv)
+	if c == nil {
+		return http.NotFoundHandler()
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		info, ok := request.RequestInfoFrom(req.Context())
 		if !ok {
@@ -106,16 +110,26 @@ type collection struct {
 	gv   schema.GroupVersion
 	view *statelog.View
 	enc  *encoder
+	// types serve this kind; upstream's for a built-in one.
+	types *resource.Machinery
 
 	watchers atomic.Int64
 }
 
+// collection gives what reads of a kind as gv share; nil where gv is not served.
 func (r *Reader) collection(kind *resource.Kind, gv schema.GroupVersion) *collection {
-	return &collection{Reader: r, kind: kind, gr: kind.GR(), gv: gv, view: r.o.View(kind.GR()), enc: newEncoder(kind, gv, r.cache)}
+	return r.kinds.Of(kind, func() map[schema.GroupVersion]*collection {
+		out := make(map[schema.GroupVersion]*collection, len(kind.Served))
+		for _, gv := range kind.Served {
+			out[gv] = &collection{Reader: r, kind: kind, gr: kind.GR(), gv: gv, view: r.o.View(kind.GR()),
+				enc: newEncoder(kind, gv, r.cache), types: kind.Codec.Machinery(gv, "")}
+		}
+		return out
+	})[gv]
 }
 
 func (c *collection) fail(w http.ResponseWriter, req *http.Request, err error) {
-	responsewriters.ErrorNegotiated(err, resource.Codecs, c.gv, w, req)
+	responsewriters.ErrorNegotiated(err, c.types.Serializer, c.gv, w, req)
 }
 
 // current brings the view to where a read without resourceVersion must be.
@@ -149,7 +163,7 @@ func (c *collection) opened(e *statelog.Entry) (*statelog.Entry, error) {
 	if !c.kind.Sealed {
 		return e, nil
 	}
-	item, err := c.cache.get(e, formOpened, func() (cacheItem, error) {
+	item, err := c.cache.get(c.kind, e, formOpened, func() (cacheItem, error) {
 		data, err := c.o.Open(e.Key(), e.Data())
 		if err != nil {
 			return cacheItem{}, err

@@ -135,7 +135,7 @@ func (c *collection) attributes(e *statelog.Entry) fields.Set {
 	if c.kind.Attrs == nil {
 		return nil
 	}
-	item, err := c.cache.get(e, formFields, func() (cacheItem, error) {
+	item, err := c.cache.get(c.kind, e, formFields, func() (cacheItem, error) {
 		opened, err := c.opened(e)
 		if err != nil {
 			return cacheItem{}, err

@@ -2,14 +2,13 @@ package read
 
 import (
 	"net/http"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1beta1 "k8s.io/apimachinery/pkg/apis/meta/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/negotiation"
-
-	"kubus.dev/gateway/internal/resource"
 )
 
 type format uint8
@@ -39,12 +38,15 @@ type shape struct {
 
 var plainJSON = shape{format: formatJSON, transform: asObject, mediaType: runtime.ContentTypeJSON}
 
-// restrictions are upstream's for a built-in kind.
-type restrictions struct{}
+// restrictions are upstream's for a kind. standard narrows the media types of what
+// is not transformed; nil does not.
+type restrictions struct{ standard []runtime.SerializerInfo }
 
-func (restrictions) AllowsMediaTypeTransform(mimeType, mimeSubType string, gvk *schema.GroupVersionKind) bool {
+func (r restrictions) AllowsMediaTypeTransform(mimeType, mimeSubType string, gvk *schema.GroupVersionKind) bool {
 	if gvk == nil {
-		return true
+		return r.standard == nil || slices.ContainsFunc(r.standard, func(info runtime.SerializerInfo) bool {
+			return info.MediaTypeType == mimeType && info.MediaTypeSubType == mimeSubType
+		})
 	}
 	if gv := gvk.GroupVersion(); gv != metav1.SchemeGroupVersion && gv != metav1beta1.SchemeGroupVersion {
 		return false
@@ -62,19 +64,19 @@ func (restrictions) AllowsStreamSchema(s string) bool        { return s == "watc
 
 // negotiate chooses the shape; stream says that it must be one that can be
 // streamed. The error is upstream's 406.
-func negotiate(req *http.Request, stream bool) (shape, error) {
+func (c *collection) negotiate(req *http.Request, stream bool) (shape, error) {
 	switch req.Header.Get("Accept") {
 	case "", "application/json", "application/json, */*", "*/*":
 		s := plainJSON
 		s.pretty = !stream && wantsPretty(req)
 		return s, nil
 	}
-	options, info, err := negotiation.NegotiateOutputMediaType(req, resource.Codecs, restrictions{})
+	options, info, err := negotiation.NegotiateOutputMediaType(req, c.types.Serializer, restrictions{c.types.Standard})
 	if err != nil {
 		return shape{}, err
 	}
 	if stream {
-		if info, err = negotiation.NegotiateOutputMediaTypeStream(req, resource.Codecs, restrictions{}); err != nil {
+		if info, err = negotiation.NegotiateOutputMediaTypeStream(req, c.types.Serializer, restrictions{c.types.Standard}); err != nil {
 			return shape{}, err
 		}
 	}
@@ -99,8 +101,8 @@ func negotiate(req *http.Request, stream bool) (shape, error) {
 
 // partialKindFits says whether the asked-for PartialObjectMetadata form suits what
 // is answered; upstream refuses one for a list and the list form for one object.
-func partialKindFits(req *http.Request, list bool) error {
-	options, _, err := negotiation.NegotiateOutputMediaType(req, resource.Codecs, restrictions{})
+func (c *collection) partialKindFits(req *http.Request, list bool) error {
+	options, _, err := negotiation.NegotiateOutputMediaType(req, c.types.Serializer, restrictions{c.types.Standard})
 	if err != nil || options.Convert == nil {
 		return err
 	}

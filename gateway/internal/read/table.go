@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1beta1/validation"
 
-	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/statelog"
 )
 
@@ -56,7 +55,7 @@ func (t *table) document(ctx context.Context, buf, meta []byte, entries []*state
 	buf = append(buf, `,"columnDefinitions":`...)
 	var columns []metav1.TableColumnDefinition
 	if !t.options.NoHeaders {
-		empty, err := resource.Tables{}.ConvertToTable(ctx, t.c.kind.NewList(), t.options)
+		empty, err := t.c.kind.Tables.ConvertToTable(ctx, t.c.kind.Codec.NewList(), t.options)
 		if err != nil {
 			return buf, apierrors.NewInternalError(err)
 		}
@@ -86,7 +85,7 @@ func (t *table) row(ctx context.Context, buf []byte, e *statelog.Entry) ([]byte,
 	if err != nil {
 		return buf, err
 	}
-	made, err := resource.Tables{}.ConvertToTable(ctx, obj, &metav1.TableOptions{NoHeaders: true})
+	made, err := t.c.kind.Tables.ConvertToTable(ctx, obj, &metav1.TableOptions{NoHeaders: true})
 	if err != nil {
 		return buf, fmt.Errorf("printing %s: %w", e.Key(), err)
 	}

@@ -176,6 +176,8 @@ func (wr *watcher) follow(ctx context.Context, after uint64) {
 			}
 		case <-bookmark:
 			due = true
+		case <-wr.c.kind.Gone():
+			return
 		case <-ctx.Done():
 			return
 		}

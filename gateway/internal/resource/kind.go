@@ -13,7 +13,10 @@ import (
 	"kubus.dev/proto"
 )
 
-// Kind is one row: a collection in the state log and how it is served.
+// Kind is one row: a collection in the state log and how it is served. It never
+// changes once a registry has it. A built-in kind may be served in several versions
+// around one internal hub; a custom resource has a Kind for each served version,
+// all of the same collection.
 type Kind struct {
 	// GVR and GVK are those of the storage version, the one the log keeps.
 	GVR schema.GroupVersionResource
@@ -25,12 +28,26 @@ type Kind struct {
 	Namespaced bool
 
 	// Served lists every group and version under which the collection appears.
-	// It starts with the storage version. Only Events have a second one so far.
+	// Of a built-in kind the first is the storage version.
 	Served []schema.GroupVersion
 
-	// New and NewList make empty objects of the internal version.
+	// New and NewList make empty objects of the internal version; of a custom kind
+	// its codec does.
 	New     func() runtime.Object
 	NewList func() runtime.Object
+
+	// Codec reads and writes the documents of the log. A built-in row leaves it out:
+	// the scheme's is filled in.
+	Codec Codec
+	// Tables renders objects of the hub as kubectl's columns; nil in a built-in row:
+	// upstream's printers.
+	Tables rest.TableConvertor
+	// Custom says that the kind was made at run time. As upstream has it, items of
+	// its lists carry kind and apiVersion.
+	Custom bool
+	// Deprecation is what clients are warned of; "" is what upstream says of a
+	// built-in kind.
+	Deprecation string
 
 	// The strategies are upstream's: what is defaulted, validated and kept on
 	// the main resource's verbs.
@@ -52,6 +69,8 @@ type Kind struct {
 	ReturnDeleted bool
 	// Verbs narrows the verbs of the main resource; nil is all of them.
 	Verbs []string
+
+	life life
 }
 
 // Subresource is one path below an object.
@@ -113,4 +132,12 @@ func (k *Kind) Subresource(name string) *Subresource {
 		}
 	}
 	return nil
+}
+
+// SubresourceKind is what a subresource takes and answers below the kind as gv.
+func (k *Kind) SubresourceKind(sub *Subresource, gv schema.GroupVersion) schema.GroupVersionKind {
+	if sub.Kind.GroupVersion() == k.GVR.GroupVersion() {
+		return gv.WithKind(sub.Kind.Kind)
+	}
+	return sub.Kind
 }

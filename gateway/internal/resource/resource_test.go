@@ -13,7 +13,7 @@ import (
 
 func TestEveryRowIsWhole(t *testing.T) {
 	seen := map[schema.GroupVersionResource]bool{}
-	for _, k := range resource.Table() {
+	for _, k := range resource.BuiltIn() {
 		if k.New == nil || k.NewList == nil || k.Create == nil || k.Update == nil || k.Delete == nil || k.Singular == "" {
 			t.Errorf("%v: a part of the row is missing", k.GVR)
 		}
@@ -36,7 +36,7 @@ func TestEveryRowIsWhole(t *testing.T) {
 }
 
 func TestEncodingIsCanonicalAndComesBack(t *testing.T) {
-	for _, k := range resource.Table() {
+	for _, k := range resource.BuiltIn() {
 		obj := k.New()
 		accessor, err := meta.Accessor(obj)
 		if err != nil {
@@ -44,7 +44,7 @@ func TestEncodingIsCanonicalAndComesBack(t *testing.T) {
 		}
 		accessor.SetName("x")
 		accessor.SetResourceVersion("42")
-		data, err := k.Encode(obj)
+		data, err := k.Codec.Encode(obj)
 		if err != nil {
 			t.Fatalf("%v: %v", k.GVR, err)
 		}
@@ -55,7 +55,7 @@ func TestEncodingIsCanonicalAndComesBack(t *testing.T) {
 		if accessor.GetResourceVersion() != "42" {
 			t.Errorf("%v: encoding changed the object", k.GVR)
 		}
-		back, err := k.Decode(data)
+		back, err := k.Codec.Decode(data)
 		if err != nil {
 			t.Fatalf("%v: %v", k.GVR, err)
 		}
@@ -66,17 +66,18 @@ func TestEncodingIsCanonicalAndComesBack(t *testing.T) {
 }
 
 func TestEventsAreOneCollectionUnderTwoGroups(t *testing.T) {
-	a := resource.Find(schema.GroupVersionResource{Version: "v1", Resource: "events"})
-	b := resource.Find(schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"})
+	table := resource.NewRegistry(resource.BuiltIn()).Load()
+	a := table.Find(schema.GroupVersionResource{Version: "v1", Resource: "events"})
+	b := table.Find(schema.GroupVersionResource{Group: "events.k8s.io", Version: "v1", Resource: "events"})
 	if a == nil || a != b {
 		t.Errorf("got %v and %v", a, b)
 	}
 }
 
 func TestEveryKindHasColumns(t *testing.T) {
-	for _, k := range resource.Table() {
+	for _, k := range resource.BuiltIn() {
 		for _, obj := range []runtime.Object{k.New(), k.NewList()} {
-			if _, err := (resource.Tables{}).ConvertToTable(t.Context(), obj, nil); err != nil {
+			if _, err := k.Tables.ConvertToTable(t.Context(), obj, nil); err != nil {
 				t.Errorf("%T: %v", obj, err)
 			}
 		}

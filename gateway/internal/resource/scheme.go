@@ -7,8 +7,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	kjson "sigs.k8s.io/json"
 
 	// Each install adds a group's types, conversions, defaults and validation.
 	_ "k8s.io/kubernetes/pkg/apis/apps/install"
@@ -33,49 +36,99 @@ var (
 
 var storageJSON = json.NewSerializerWithOptions(json.DefaultMetaFactory, Scheme, Scheme, json.SerializerOptions{})
 
-// Decode reads an object of kind k as the log keeps it (Entry.AppendJSON, so
-// that it carries its resourceVersion), defaults it and gives the internal
-// version. The result is the caller's own.
-func (k *Kind) Decode(data []byte) (runtime.Object, error) {
-	versioned, err := Scheme.New(k.GVK)
+// schemeCodec is the codec of a built-in kind: its types are in the scheme.
+type schemeCodec struct{ kind *Kind }
+
+func (c schemeCodec) New() runtime.Object     { return c.kind.New() }
+func (c schemeCodec) NewList() runtime.Object { return c.kind.NewList() }
+
+func (c schemeCodec) Decode(document []byte) (runtime.Object, error) {
+	gvk := c.kind.GVK
+	versioned, err := Scheme.New(gvk)
 	if err != nil {
-		return nil, fmt.Errorf("decoding %s: %w", k.GVK.Kind, err)
+		return nil, fmt.Errorf("decoding %s: %w", gvk.Kind, err)
 	}
-	if _, _, err := storageJSON.Decode(data, nil, versioned); err != nil {
-		return nil, fmt.Errorf("decoding %s: %w", k.GVK.Kind, err)
+	if _, _, err := storageJSON.Decode(document, nil, versioned); err != nil {
+		return nil, fmt.Errorf("decoding %s: %w", gvk.Kind, err)
 	}
 	Scheme.Default(versioned)
-	internal := k.New()
+	internal := c.kind.New()
 	if err := Scheme.Convert(versioned, internal, nil); err != nil {
-		return nil, fmt.Errorf("converting %s: %w", k.GVK.Kind, err)
+		return nil, fmt.Errorf("converting %s: %w", gvk.Kind, err)
 	}
 	return internal, nil
 }
 
-// Encode gives the canonical form that the log keeps: JSON of the storage
-// version, kind, apiVersion and metadata first, without resourceVersion. obj is
-// of the internal version and is left as it was.
-func (k *Kind) Encode(obj runtime.Object) ([]byte, error) {
+func (c schemeCodec) Encode(obj runtime.Object) ([]byte, error) {
+	gvk := c.kind.GVK
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", k.GVK.Kind, err)
+		return nil, fmt.Errorf("encoding %s: %w", gvk.Kind, err)
 	}
 	revision := accessor.GetResourceVersion()
 	accessor.SetResourceVersion("")
 	defer accessor.SetResourceVersion(revision)
-	versioned, err := Scheme.UnsafeConvertToVersion(obj, k.GVK.GroupVersion())
+	versioned, err := Scheme.UnsafeConvertToVersion(obj, gvk.GroupVersion())
 	if err != nil {
-		return nil, fmt.Errorf("converting %s: %w", k.GVK.Kind, err)
+		return nil, fmt.Errorf("converting %s: %w", gvk.Kind, err)
 	}
-	versioned.GetObjectKind().SetGroupVersionKind(k.GVK)
+	versioned.GetObjectKind().SetGroupVersionKind(gvk)
 	out := scratch.Get().(*bytes.Buffer)
 	defer scratch.Put(out)
 	out.Reset()
 	if err := storageJSON.Encode(versioned, out); err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", k.GVK.Kind, err)
+		return nil, fmt.Errorf("encoding %s: %w", gvk.Kind, err)
 	}
 	// Views keep these bytes: not a buffer that grew by doubling.
 	return bytes.Clone(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
 }
 
 var scratch = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func (c schemeCodec) As(document []byte, gv schema.GroupVersion) (runtime.Object, error) {
+	gvk := c.kind.ServedKind(gv)
+	if gv == c.kind.GVR.GroupVersion() {
+		obj, err := Scheme.New(gvk)
+		if err != nil {
+			return nil, fmt.Errorf("decoding %s: %w", gvk.Kind, err)
+		}
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(document, obj); err != nil {
+			return nil, fmt.Errorf("decoding %s: %w", gvk.Kind, err)
+		}
+		return obj, nil
+	}
+	internal, err := c.Decode(document)
+	if err != nil {
+		return nil, err
+	}
+	obj, err := Scheme.UnsafeConvertToVersion(internal, gv)
+	if err != nil {
+		return nil, fmt.Errorf("converting %s: %w", gvk.Kind, err)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	return obj, nil
+}
+
+// Direct: documents are stored as the storage version shows them, defaults included.
+func (c schemeCodec) Direct(_ []byte, _ uint64, gv schema.GroupVersion) bool {
+	return gv == c.kind.GVR.GroupVersion()
+}
+
+var schemePatchTypes = []string{
+	string(types.JSONPatchType), string(types.MergePatchType),
+	string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType),
+}
+
+func (c schemeCodec) Machinery(gv schema.GroupVersion, _ string) *Machinery {
+	return SchemeMachinery(gv.Group)
+}
+
+// SchemeMachinery is that of every kind of a group whose types are in the scheme.
+func SchemeMachinery(group string) *Machinery {
+	return &Machinery{
+		Serializer: Codecs, ParameterCodec: ParameterCodec,
+		Creater: Scheme, Convertor: Scheme, UnsafeConvertor: runtime.UnsafeObjectConvertor(Scheme), Defaulter: Scheme, Typer: Scheme,
+		Hub:        schema.GroupVersion{Group: group, Version: runtime.APIVersionInternal},
+		PatchTypes: schemePatchTypes,
+	}
+}

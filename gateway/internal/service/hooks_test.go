@@ -66,8 +66,8 @@ func (w *world) create(svc *core.Service) error {
 }
 
 func (w *world) commit(svc *core.Service, expect uint64) error {
-	kind := resource.Of(gr)
-	data, err := kind.Encode(svc)
+	kind := resource.NewRegistry(resource.BuiltIn()).Load().Of(gr)
+	data, err := kind.Codec.Encode(svc)
 	if err != nil {
 		return err
 	}

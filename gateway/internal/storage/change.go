@@ -45,13 +45,13 @@ func (s *Store) latest(ctx context.Context, key proto.Key) (*statelog.Entry, err
 // decode gives an entry's object with its resourceVersion.
 func (s *Store) decode(e *statelog.Entry) (runtime.Object, error) {
 	if !s.kind.Sealed || s.backend.Sealer == nil {
-		return s.kind.Decode(e.JSON())
+		return s.kind.Codec.Decode(e.JSON())
 	}
 	document, err := s.document(e)
 	if err != nil {
 		return nil, err
 	}
-	obj, err := s.kind.Decode(document)
+	obj, err := s.kind.Codec.Decode(document)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func isWriteError(err error) bool {
 
 // attempt tries a change on one version. same says that it would change nothing.
 func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_ runtime.Object, same bool, _ error) {
-	existing := s.kind.New()
+	existing := s.kind.Codec.New()
 	var expect uint64
 	if entry != nil {
 		decoded, err := s.decode(entry)
@@ -164,7 +164,7 @@ func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_
 	if err != nil || c.dryRun {
 		return obj, false, err
 	}
-	document, err := s.kind.Encode(obj)
+	document, err := s.kind.Codec.Encode(obj)
 	if err != nil {
 		return nil, false, apierrors.NewInternalError(err)
 	}
@@ -247,7 +247,7 @@ func (s *Store) attemptRemove(ctx context.Context, c change, entry *statelog.Ent
 		if obj, err = c.apply(obj, entry); err != nil {
 			return nil, err
 		}
-		document, err := s.kind.Encode(obj)
+		document, err := s.kind.Codec.Encode(obj)
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}

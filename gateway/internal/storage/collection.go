@@ -91,7 +91,7 @@ func (s *Store) List(ctx context.Context, options *metainternal.ListOptions) (ru
 	if err != nil {
 		return nil, err
 	}
-	out := s.kind.NewList()
+	out := s.kind.Codec.NewList()
 	if err := meta.SetList(out, items); err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}

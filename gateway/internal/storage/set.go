@@ -9,6 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/apis/rbac"
+	"k8s.io/kubernetes/pkg/apis/scheduling"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	clusterrole "k8s.io/kubernetes/pkg/registry/rbac/clusterrole/policybased"
 	clusterrolebinding "k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding/policybased"
@@ -32,56 +35,63 @@ type Options struct {
 	Shown map[proto.GroupResource]Shown
 }
 
-// Set holds the storage of all kinds and of their subresources.
+// Set makes the storage of kinds and of their subresources, each at its first use.
 type Set struct {
-	stores map[*resource.Kind]*Store
-	main   map[*resource.Kind]rest.StandardStorage
-	sub    map[*resource.Kind]map[string]any
+	backend *Backend
+	options Options
+	kinds   resource.PerKind[*stores]
 }
 
-// NewSet makes the storage of everything in the table.
+// stores are those of one kind.
+type stores struct {
+	plain *Store
+	main  rest.StandardStorage
+	sub   map[string]any
+}
+
+// NewSet makes the storage of whatever kinds there will be.
 func NewSet(backend *Backend, options Options) *Set {
-	set := &Set{stores: map[*resource.Kind]*Store{}, main: map[*resource.Kind]rest.StandardStorage{}, sub: map[*resource.Kind]map[string]any{}}
-	for _, kind := range resource.Table() {
-		hooks := options.Hooks[kind.GR()]
-		if kind.GVK.Kind == "Namespace" {
+	return &Set{backend: backend, options: options}
+}
+
+func (s *Set) of(kind *resource.Kind) *stores {
+	return s.kinds.Of(kind, func() *stores {
+		hooks := s.options.Hooks[kind.GR()]
+		if kind.GroupResource() == core.Resource("namespaces") {
 			hooks.DeleteDuringUpdate = keepUnfinalized
 		}
-		store := NewStore(kind, backend, hooks)
-		set.stores[kind] = store
-		set.main[kind] = guarded(store, options)
-		set.sub[kind] = subresources(store)
-	}
-	return set
+		plain := NewStore(kind, s.backend, hooks)
+		return &stores{plain: plain, main: guarded(plain, s.options), sub: subresources(plain)}
+	})
 }
 
 // Store is a kind's plain storage, without the checks that guard grants.
-func (s *Set) Store(kind *resource.Kind) *Store { return s.stores[kind] }
+func (s *Set) Store(kind *resource.Kind) *Store { return s.of(kind).plain }
 
 // Main is the storage of a kind's main resource.
-func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.main[kind] }
+func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.of(kind).main }
 
 // Subresource is a rest.Patcher, rest.Updater or rest.NamedCreater; nil where the
 // subresource is served by somebody else.
-func (s *Set) Subresource(kind *resource.Kind, name string) any { return s.sub[kind][name] }
+func (s *Set) Subresource(kind *resource.Kind, name string) any { return s.of(kind).sub[name] }
 
 // guarded adds what a kind checks outside its strategies.
 func guarded(store *Store, o Options) rest.StandardStorage {
 	if shown := o.Shown[store.kind.GR()]; shown != nil {
 		return shownBeside{store, shown}
 	}
-	switch store.kind.GVK.Kind {
-	case "Namespace":
+	switch store.kind.GroupResource() {
+	case core.Resource("namespaces"):
 		return namespaces{store}
-	case "PriorityClass":
+	case scheduling.Resource("priorityclasses"):
 		return priorityClasses{store}
-	case "ClusterRole":
+	case rbac.Resource("clusterroles"):
 		return clusterrole.NewStorage(store, o.Authorizer, o.Rules)
-	case "Role":
+	case rbac.Resource("roles"):
 		return role.NewStorage(store, o.Authorizer, o.Rules)
-	case "ClusterRoleBinding":
+	case rbac.Resource("clusterrolebindings"):
 		return clusterrolebinding.NewStorage(store, o.Authorizer, o.Rules)
-	case "RoleBinding":
+	case rbac.Resource("rolebindings"):
 		return rolebinding.NewStorage(store, o.Authorizer, o.Rules)
 	}
 	return store

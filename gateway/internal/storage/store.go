@@ -54,10 +54,10 @@ func (s *Store) With(update rest.RESTUpdateStrategy) *Store {
 }
 
 // New makes an empty object of the internal version.
-func (s *Store) New() runtime.Object { return s.kind.New() }
+func (s *Store) New() runtime.Object { return s.kind.Codec.New() }
 
 // NewList makes an empty list of the internal version.
-func (s *Store) NewList() runtime.Object { return s.kind.NewList() }
+func (s *Store) NewList() runtime.Object { return s.kind.Codec.NewList() }
 
 // Destroy does nothing: the log outlives its stores.
 func (s *Store) Destroy() {}
@@ -70,7 +70,7 @@ func (s *Store) GetSingularName() string { return s.kind.Singular }
 
 // ConvertToTable renders objects for kubectl get.
 func (s *Store) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
-	return resource.Tables{}.ConvertToTable(ctx, obj, options)
+	return s.kind.Tables.ConvertToTable(ctx, obj, options)
 }
 
 // Get gives one object as the view has it, or behind a barrier if it has none.
@@ -169,7 +169,7 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 	if dryRun {
 		return nil
 	}
-	document, err := s.kind.Encode(obj)
+	document, err := s.kind.Codec.Encode(obj)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}

@@ -26,6 +26,9 @@ import (
 	"kubus.dev/gateway/internal/resource"
 )
 
+// table is what the documents describe: a gateway without custom kinds.
+var table = resource.NewRegistry(resource.BuiltIn()).Load()
+
 func main() {
 	log.SetFlags(0)
 	if err := run("documents"); err != nil {
@@ -121,7 +124,7 @@ func writeV2(from, out string) error {
 func writeV3(from, out string) (object, error) {
 	models := object{}
 	names := []string{"api", "apis", "version"}
-	for _, gv := range discovery.Versions() {
+	for _, gv := range discovery.Versions(table) {
 		if gv.Group == "" {
 			names = append(names, "api/"+gv.Version)
 			continue
@@ -197,7 +200,7 @@ func served(path string) bool {
 	if len(parts) == 0 {
 		return hasVersion(gv)
 	}
-	kind := resource.Find(gv.WithResource(parts[0]))
+	kind := table.Find(gv.WithResource(parts[0]))
 	if kind == nil {
 		for _, r := range resource.Reviews() {
 			if r.GVR == gv.WithResource(parts[0]) {
@@ -210,7 +213,7 @@ func served(path string) bool {
 }
 
 func hasGroup(group string) bool {
-	for _, gv := range discovery.Versions() {
+	for _, gv := range discovery.Versions(table) {
 		if gv.Group == group {
 			return true
 		}
@@ -219,7 +222,7 @@ func hasGroup(group string) bool {
 }
 
 func hasVersion(gv schema.GroupVersion) bool {
-	for _, v := range discovery.Versions() {
+	for _, v := range discovery.Versions(table) {
 		if v == gv {
 			return true
 		}
@@ -230,12 +233,14 @@ func hasVersion(gv schema.GroupVersion) bool {
 // servedKinds lists every kind that a request or answer can be.
 func servedKinds() map[schema.GroupVersionKind]bool {
 	kinds := map[schema.GroupVersionKind]bool{}
-	for _, kind := range resource.Table() {
+	for _, kind := range resource.BuiltIn() {
 		for _, gv := range kind.Served {
 			kinds[kind.ServedKind(gv)] = true
 		}
-		for _, sub := range kind.Subresources {
-			kinds[sub.Kind] = true
+		for i := range kind.Subresources {
+			for _, gv := range kind.Served {
+				kinds[kind.SubresourceKind(&kind.Subresources[i], gv)] = true
+			}
 		}
 	}
 	for _, r := range resource.Reviews() {

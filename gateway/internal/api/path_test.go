@@ -1,0 +1,141 @@
+package api
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"kubus.dev/gateway/internal/resource"
+)
+
+var coreV1 = schema.GroupVersion{Version: "v1"}
+
+// answering is an endpoint that takes every verb.
+func answering(kind *resource.Kind, connects bool) *endpoint {
+	e := &endpoint{namespaced: kind.Namespaced, verbs: map[string]http.Handler{}}
+	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	for verb := range methods {
+		e.verbs[verb] = ok
+	}
+	if connects {
+		e.connect = ok
+	}
+	return e
+}
+
+// answer is the code of a request that only its path and method decide on; 0 is
+// that it was let through.
+func answer(t *testing.T, e *endpoint, method, path string) (int, *request.RequestInfo) {
+	t.Helper()
+	resolver := &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+	r := httptest.NewRequest(method, path, nil)
+	info, err := resolver.NewRequestInfo(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case !e.matches(info):
+		return http.StatusNotFound, info
+	case e.connect == nil && !e.allows(method, info):
+		return http.StatusMethodNotAllowed, info
+	}
+	return 0, info
+}
+
+// A RoleBinding in a namespace gives rights in that namespace. A path that is
+// authorized in one must not be served from all.
+func TestAClusterScopedKindHasNoNamespaceInItsPath(t *testing.T) {
+	t.Parallel()
+	for _, kind := range resource.BuiltIn() {
+		if kind.Namespaced {
+			continue
+		}
+		prefix := "/apis/" + kind.GVR.Group + "/" + kind.GVR.Version
+		if kind.GVR.Group == "" {
+			prefix = "/api/v1"
+		}
+		subs := []string{""}
+		for _, sub := range kind.Subresources {
+			subs = append(subs, "/"+sub.Name)
+		}
+		e := answering(kind, false)
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+			for _, middle := range []string{"/namespaces/mine/", "/watch/namespaces/mine/"} {
+				for _, name := range []string{"", "/victim", "/mine"} {
+					for _, sub := range subs {
+						if sub != "" && name == "" {
+							continue
+						}
+						path := prefix + middle + kind.GVR.Resource + name + sub
+						if code, _ := answer(t, e, method, path); code != http.StatusNotFound {
+							t.Errorf("%s %s: got %d, want 404", method, path, code)
+						}
+					}
+				}
+			}
+		}
+		for _, path := range []string{"/x", "/x/status", ""} {
+			path = prefix + "/" + kind.GVR.Resource + path
+			if code, _ := answer(t, e, "GET", path); code != 0 {
+				t.Errorf("GET %s: got %d, want it served", path, code)
+			}
+		}
+	}
+}
+
+func TestANamespacesOwnPaths(t *testing.T) {
+	t.Parallel()
+	table := resource.NewRegistry(resource.BuiltIn()).Load()
+	namespaces := answering(table.In(coreV1)[slices.IndexFunc(table.In(coreV1), func(k *resource.Kind) bool { return k.GVR.Resource == "namespaces" })], false)
+	for path, want := range map[string]int{
+		"/api/v1/namespaces":                           0,
+		"/api/v1/namespaces/a":                         0,
+		"/api/v1/namespaces/a/":                        0,
+		"/api/v1/namespaces/namespaces":                0,
+		"/api/v1/namespaces/a/status":                  0,
+		"/api/v1/namespaces/a/finalize":                0,
+		"/api/v1/watch/namespaces/a":                   0,
+		"/api/v1/watch/namespaces":                     0,
+		"/api/v1/namespaces/a/namespaces":              http.StatusNotFound,
+		"/api/v1/namespaces/a/namespaces/a":            http.StatusNotFound,
+		"/api/v1/namespaces/a/namespaces/b":            http.StatusNotFound,
+		"/api/v1/namespaces/a/namespaces/a/status":     http.StatusNotFound,
+		"/api/v1/watch/namespaces/a/namespaces":        http.StatusNotFound,
+		"/api/v1/watch/namespaces/a/namespaces/a":      http.StatusNotFound,
+		"/api/v1/namespaces/namespaces/namespaces/a":   http.StatusNotFound,
+		"/api/v1/namespaces/a/namespaces/a/finalize":   http.StatusNotFound,
+		"/api/v1/namespaces/status/namespaces/status":  http.StatusNotFound,
+		"/api/v1/namespaces/a/namespaces/status/extra": http.StatusNotFound,
+	} {
+		if code, info := answer(t, namespaces, "GET", path); code != want {
+			t.Errorf("GET %s: got %d, want %d (namespace %q, name %q)", path, code, want, info.Namespace, info.Name)
+		}
+	}
+}
+
+// What a deprecated path calls "watch" is authorized as that, whatever the method
+// does: a subresource that passes requests on has no such path.
+func TestAStreamHasNoPathThatIsAuthorizedAsAnotherVerb(t *testing.T) {
+	t.Parallel()
+	for _, kind := range resource.BuiltIn() {
+		if !kind.Namespaced || kind.Subresource("proxy") == nil {
+			continue
+		}
+		e := answering(kind, true)
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			path := "/api/v1/watch/namespaces/x/" + kind.GVR.Resource + "/p/proxy/a/b"
+			if code, info := answer(t, e, method, path); code != http.StatusNotFound {
+				t.Errorf("%s %s: got %d as %q, want 404", method, path, code, info.Verb)
+			}
+			if code, _ := answer(t, e, method, strings.Replace(path, "/watch", "", 1)); code != 0 {
+				t.Errorf("%s: the plain path got %d", method, code)
+			}
+		}
+	}
+}
