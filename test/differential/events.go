@@ -19,7 +19,7 @@ import (
 const pause = 400 * time.Millisecond
 
 // events reads a watch until it ends or pauses.
-func (s *Server) events(resp *http.Response, cancel context.CancelFunc) []any {
+func (s *session) events(resp *http.Response, cancel context.CancelFunc) []any {
 	frames := make(chan []byte)
 	go func() {
 		defer close(frames)

@@ -18,12 +18,16 @@ import (
 
 // Kind is one resource in one served version.
 type Kind struct {
-	Group, Version, Resource, Name string
-	Namespaced                     bool
-	Verbs                          []string
+	Group      string   `json:"group,omitempty"`
+	Version    string   `json:"version"`
+	Resource   string   `json:"resource"`
+	Name       string   `json:"name"`
+	Namespaced bool     `json:"namespaced,omitempty"`
+	Verbs      []string `json:"verbs"`
 	// Subresources are by name, each with its verbs.
-	Subresources map[string][]string
-	body         map[string]any
+	Subresources map[string][]string `json:"subresources,omitempty"`
+
+	body map[string]any
 }
 
 // APIVersion is group/version.
@@ -131,6 +135,20 @@ func CommonKinds(ctx context.Context, upstream, kubus *Server, bodies string) (k
 	}
 	slices.Sort(lacking)
 	return kinds, lacking, nil
+}
+
+// GiveBodies gives kinds that were recorded their valid objects.
+func GiveBodies(kinds []*Kind, file string) error {
+	valid, err := loadBodies(file)
+	if err != nil {
+		return err
+	}
+	for _, k := range kinds {
+		if k.body = valid[k.APIVersion()+" "+k.Name]; k.body == nil {
+			return fmt.Errorf("%s has no body in %s", k.Title(), file)
+		}
+	}
+	return nil
 }
 
 func discover(ctx context.Context, s *Server) ([]*Kind, error) {

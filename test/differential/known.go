@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"sync/atomic"
 
 	"sigs.k8s.io/yaml"
 )
@@ -24,7 +25,7 @@ type Known struct {
 	Kubus    string `json:"kubus,omitempty"`
 
 	patterns [5]*regexp.Regexp
-	used     int
+	used     atomic.Int64
 }
 
 // KnownList is the list of them.
@@ -70,7 +71,7 @@ func (l *KnownList) explain(scenario, step string, d Difference) *Known {
 			matches = matches && k.patterns[i].MatchString(s)
 		}
 		if matches {
-			k.used++
+			k.used.Add(1)
 			return k
 		}
 	}
@@ -81,7 +82,7 @@ func (l *KnownList) explain(scenario, step string, d Difference) *Known {
 func (l *KnownList) Idle() []string {
 	var out []string
 	for _, k := range l.all {
-		if k.used == 0 {
+		if k.used.Load() == 0 {
 			out = append(out, k.ID)
 		}
 	}

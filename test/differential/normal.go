@@ -35,6 +35,7 @@ var (
 	clock      = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`)
 	clockIn    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][0-9.]+)?`)
 	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*`)
+	tokenMount = regexp.MustCompile(`\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 	storageKey = regexp.MustCompile(`/registry/[^ ,:"]*`)
 )
 
@@ -180,11 +181,18 @@ func (n *normalizer) text(s string) string {
 	}
 	s = clockIn.ReplaceAllStringFunc(s, func(string) string { return "<time>" })
 	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}<rv>${5}${7}")
+	s = tokenMount.ReplaceAllString(s, "kube-api-access-<generated>")
 	s = storageKey.ReplaceAllString(s, "<key>")
 	if n.host != "" {
 		s = strings.ReplaceAll(s, n.host, "<server>")
 	}
 	return s
+}
+
+// generatedName matches a name that was generated: the base, of which at most 58
+// bytes are taken, and five letters or digits that make no words.
+func generatedName(base string) *regexp.Regexp {
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(base[:min(len(base), 58)]) + `[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 }
 
 // sortManagers puts managed fields into an order that does not hang on the second

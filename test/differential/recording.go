@@ -8,22 +8,31 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
-// Recording is a side that knows what a server said. A recorder fills one.
+// Recording is a side that knows what a server said. A Recorder fills one.
 type Recording struct {
-	scenarios map[string]map[string]*Answer
-	current   map[string]*Answer
+	// Kinds are those that the scenarios are about.
+	Kinds     []*Kind                       `json:"kinds"`
+	Scenarios map[string]map[string]*Answer `json:"scenarios"`
+
+	mu sync.Mutex // guards Scenarios while a Recorder fills it
 }
 
 // NewRecording is empty.
-func NewRecording() *Recording { return &Recording{scenarios: map[string]map[string]*Answer{}} }
+func NewRecording(kinds []*Kind) *Recording {
+	return &Recording{Kinds: kinds, Scenarios: map[string]map[string]*Answer{}}
+}
+
+// recorded is one scenario's answers, by step.
+type recorded map[string]*Answer
 
 // Begin turns to a scenario.
-func (r *Recording) Begin(scenario string) { r.current = r.scenarios[scenario] }
+func (r *Recording) Begin(scenario string) Session { return recorded(r.Scenarios[scenario]) }
 
 // Ask gives the recorded answer; nil when there is none.
-func (r *Recording) Ask(_ context.Context, step *Step) *Answer { return r.current[step.Name] }
+func (r recorded) Ask(_ context.Context, step *Step) *Answer { return r[step.Name] }
 
 // LoadRecording reads what Write wrote.
 func LoadRecording(file string) (*Recording, error) {
@@ -39,10 +48,10 @@ func LoadRecording(file string) (*Recording, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	r := NewRecording()
+	r := NewRecording(nil)
 	dec := json.NewDecoder(bytes.NewReader(plain))
 	dec.UseNumber()
-	if err := dec.Decode(&r.scenarios); err != nil {
+	if err := dec.Decode(r); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return r, nil
@@ -50,7 +59,7 @@ func LoadRecording(file string) (*Recording, error) {
 
 // Write keeps the recording in a file; the same answers give the same bytes.
 func (r *Recording) Write(file string) error {
-	data, err := json.Marshal(r.scenarios)
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -75,15 +84,22 @@ type Recorder struct {
 }
 
 // Begin starts a scenario on the side and in the recording.
-func (r Recorder) Begin(scenario string) {
-	r.To.scenarios[scenario] = map[string]*Answer{}
-	r.To.Begin(scenario)
-	r.Side.Begin(scenario)
+func (r Recorder) Begin(scenario string) Session {
+	answers := map[string]*Answer{}
+	r.To.mu.Lock()
+	r.To.Scenarios[scenario] = answers
+	r.To.mu.Unlock()
+	return recording{r.Side.Begin(scenario), answers}
+}
+
+type recording struct {
+	Session
+	answers map[string]*Answer
 }
 
 // Ask asks the side and keeps the answer.
-func (r Recorder) Ask(ctx context.Context, step *Step) *Answer {
-	answer := r.Side.Ask(ctx, step)
-	r.To.current[step.Name] = answer
+func (r recording) Ask(ctx context.Context, step *Step) *Answer {
+	answer := r.Session.Ask(ctx, step)
+	r.answers[step.Name] = answer
 	return answer
 }

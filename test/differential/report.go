@@ -73,6 +73,9 @@ func (r *Result) groups() []*group {
 		f := &r.Findings[i]
 		suite, subject, _ := strings.Cut(f.Scenario, "/")
 		g := &group{suite: suite, class: general(f.Class(), subject), upstream: general(f.Upstream, subject), kubus: general(f.Kubus, subject), known: f.Known}
+		if f.Aspect == "code" {
+			g.class += " " + f.Upstream[:3] + " → " + f.Kubus[:3]
+		}
 		key := strings.Join([]string{g.suite, g.class, g.upstream, g.kubus, fmt.Sprint(f.Known != nil)}, "\x00")
 		if byKey[key] == nil {
 			g.kinds, g.example = map[string]bool{}, f

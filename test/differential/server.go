@@ -19,11 +19,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Side answers steps.
+// Side answers scenarios, several at a time.
 type Side interface {
-	// Begin starts a scenario.
-	Begin(scenario string)
-	// Ask gives the answer to a step of it.
+	// Begin starts one.
+	Begin(scenario string) Session
+}
+
+// Session is one scenario on a side, one step at a time.
+type Session interface {
+	// Ask gives the answer to a step; nil where the side knows none.
 	Ask(ctx context.Context, step *Step) *Answer
 }
 
@@ -32,7 +36,11 @@ type Server struct {
 	base      string
 	admin     *http.Client
 	anonymous *http.Client
+}
 
+// session is a scenario asked of a server.
+type session struct {
+	*Server
 	seen   *Seen
 	normal *normalizer
 }
@@ -86,7 +94,7 @@ func Connect(kubeconfig string) (*Server, error) {
 	if !pool.AppendCertsFromPEM(cluster.CA) {
 		return nil, fmt.Errorf("%s: no certificate of an authority", kubeconfig)
 	}
-	return &Server{base: cluster.Server, admin: client(pool, pair), anonymous: client(pool), seen: newSeen(), normal: newNormalizer(cluster.Server)}, nil
+	return &Server{base: cluster.Server, admin: client(pool, pair), anonymous: client(pool)}, nil
 }
 
 // client speaks HTTP/1.1, in which a request can be as wrong as it likes.
@@ -100,14 +108,16 @@ func client(pool *x509.CertPool, certs ...tls.Certificate) *http.Client {
 	}
 }
 
-// Begin forgets the scenario before.
-func (s *Server) Begin(string) { s.seen, s.normal = newSeen(), newNormalizer(s.base) }
+// Begin starts a scenario that knows nothing of the others.
+func (s *Server) Begin(string) Session {
+	return &session{s, newSeen(), newNormalizer(s.base)}
+}
 
 // answerTime bounds one step.
 const answerTime = 70 * time.Second
 
 // Ask sends the step and reads the answer.
-func (s *Server) Ask(ctx context.Context, step *Step) *Answer {
+func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	resp, err := s.send(ctx, step)
@@ -127,6 +137,9 @@ func (s *Server) Ask(ctx context.Context, step *Step) *Answer {
 	if step.Opaque {
 		return answer
 	}
+	if step.Generates != "" {
+		data = generatedName(step.Generates).ReplaceAll(data, []byte(step.Generates+"<generated>"))
+	}
 	doc := parse(resp.Header.Get("Content-Type"), data)
 	s.seen.learn(doc)
 	answer.Body = s.normal.document(doc)
@@ -135,7 +148,8 @@ func (s *Server) Ask(ctx context.Context, step *Step) *Answer {
 
 // Fetch gives a path's document as it is.
 func (s *Server) Fetch(ctx context.Context, path, accept string) ([]byte, error) {
-	resp, err := s.send(ctx, &Step{Method: "GET", Path: path, Header: map[string]string{"Accept": accept}})
+	asking := &session{s, newSeen(), newNormalizer(s.base)}
+	resp, err := asking.send(ctx, &Step{Method: "GET", Path: path, Header: map[string]string{"Accept": accept}})
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +161,7 @@ func (s *Server) Fetch(ctx context.Context, path, accept string) ([]byte, error)
 	return data, err
 }
 
-func (s *Server) send(ctx context.Context, step *Step) (*http.Response, error) {
+func (s *session) send(ctx context.Context, step *Step) (*http.Response, error) {
 	body := step.Body
 	if step.Edit != nil {
 		body = step.Edit(s.seen)
@@ -190,7 +204,7 @@ func cause(err error) string {
 	return "no answer of HTTP"
 }
 
-func (s *Server) headers(h http.Header) map[string]string {
+func (s *session) headers(h http.Header) map[string]string {
 	out := map[string]string{}
 	for _, name := range compared {
 		values := append([]string(nil), h.Values(name)...)

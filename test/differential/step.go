@@ -22,8 +22,10 @@ type Step struct {
 	Edit func(*Seen) []byte
 	// Watch says that the answer is a stream of events, read until it pauses.
 	Watch bool
-	// Only the code and headers are compared.
+	// Opaque says that only the code and the headers are compared.
 	Opaque bool
+	// Generates is what a name begins with that the answer may have made up.
+	Generates string
 }
 
 // Anonymous is who shows no certificate.
@@ -32,7 +34,9 @@ const Anonymous = "anonymous"
 // Scenario is a story of steps that build on each other.
 type Scenario struct {
 	// Name begins with the suite: "lifecycle/pods".
-	Name  string
+	Name string
+	// Whole says that it looks at the whole server, not only at what it made.
+	Whole bool
 	Steps []Step
 }
 

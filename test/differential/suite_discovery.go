@@ -3,7 +3,7 @@ package differential
 // discoveryOf compares what both say that they serve, for the groups of kinds that
 // both have.
 func discoveryOf(kinds []*Kind, _ Options) []*Scenario {
-	s := &Scenario{Name: "discovery/server"}
+	s := &Scenario{Name: "discovery/server", Whole: true}
 	const aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 	for _, accept := range []string{"", yamlType, protobufType, aggregated, aggregated + ",application/json", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer", "application/json;as=Table;v=v1;g=meta.k8s.io", "text/html", cborType} {
 		for _, p := range []string{"/api", "/apis", "/api/v1"} {

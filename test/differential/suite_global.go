@@ -12,7 +12,7 @@ func global(o Options) []*Scenario {
 
 // paths asks for what may be there and what is not.
 func paths() *Scenario {
-	s := &Scenario{Name: "paths/server"}
+	s := &Scenario{Name: "paths/server", Whole: true}
 	for _, p := range []string{
 		"/", "/api", "/api/", "/api/v1", "/api/v1/", "/api/v2", "/apis", "/apis/", "/apis/apps", "/apis/apps/", "/apis/apps/v1", "/apis/apps/v1/", "/apis/apps/v9", "/apis/none", "/apis/none/v1", "/apis/none/v1/things",
 		"/version", "/version/", "/version/x", "/healthz", "/livez", "/readyz", "/healthz/ping", "/livez/ping", "/readyz/ping", "/readyz/none", "/livez?verbose", "/readyz?exclude=ping", "/healthz/", "/metrics", "/metrics/", "/metrics/slis",
@@ -27,22 +27,22 @@ func paths() *Scenario {
 		s.add(Step{Name: "get " + p, Method: "GET", Path: p, Opaque: opaque})
 		s.add(Step{Name: "get as nobody " + p, Method: "GET", Path: p, User: Anonymous, Opaque: opaque})
 		s.add(Step{Name: "head " + p, Method: "HEAD", Path: p})
-		s.add(Step{Name: "post " + p, Method: "POST", Path: p, Header: jsonBody(), Body: []byte("{}")})
-		s.add(Step{Name: "options " + p, Method: "OPTIONS", Path: p, Header: map[string]string{"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}})
+		s.add(Step{Name: "post " + p, Method: "POST", Path: p, Header: jsonBody(), Body: []byte("{}"), Opaque: opaque})
+		s.add(Step{Name: "options " + p, Method: "OPTIONS", Path: p, Header: map[string]string{"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}, Opaque: opaque})
 	}
 	return s
 }
 
 // methods asks with those that there are, and others.
 func methods() *Scenario {
-	s := &Scenario{Name: "methods/server"}
+	s := &Scenario{Name: "methods/server", Whole: true}
 	for _, m := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO", "get", "PROPFIND"} {
 		for _, p := range []string{"/", "/api", "/apis/apps/v1", "/version", "/healthz", "/readyz", "/openapi/v2", "/openapi/v3", "/metrics", "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/configmaps/none", "/api/v1/configmaps", "/api/v1/namespaces/none/status", "/api/v1/namespaces/default/pods/none/status", "/api/v1/namespaces/default/pods/none/log",
 			"/api/v1/namespaces/default/pods/none/exec", "/api/v1/namespaces/default/pods/none/eviction", "/api/v1/namespaces/default/pods/none/binding", "/api/v1/watch/pods", "/api/v1/nodes/none/proxy", "/apis/apps/v1/namespaces/default/deployments/none/scale", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "/none"} {
 			if m == "GET" && p == "/api/v1/watch/pods" || m == "DELETE" && p == "/api/v1/namespaces/default/configmaps" {
 				continue
 			}
-			s.add(Step{Name: m + " " + p, Method: m, Path: p, Opaque: m == "GET" && strings.HasPrefix(p, "/openapi") || p == "/metrics"})
+			s.add(Step{Name: m + " " + p, Method: m, Path: p, Opaque: strings.HasPrefix(p, "/openapi") || p == "/metrics"})
 		}
 	}
 	return s
@@ -50,7 +50,7 @@ func methods() *Scenario {
 
 // bootstrap looks at what a cluster has from the start.
 func bootstrap() *Scenario {
-	s := &Scenario{Name: "bootstrap/server"}
+	s := &Scenario{Name: "bootstrap/server", Whole: true}
 	for _, p := range []string{
 		"/api/v1/namespaces/default", "/api/v1/namespaces/kube-system", "/api/v1/namespaces/kube-public", "/api/v1/namespaces/kube-node-lease", "/api/v1/namespaces/default/services/kubernetes", "/api/v1/namespaces/default/endpoints/kubernetes",
 		"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes", "/apis/scheduling.k8s.io/v1/priorityclasses", "/apis/rbac.authorization.k8s.io/v1/clusterroles", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
@@ -66,7 +66,7 @@ func bootstrap() *Scenario {
 
 // reviews asks who may.
 func reviews(o Options) *Scenario {
-	s := &Scenario{Name: "reviews/server"}
+	s := &Scenario{Name: "reviews/server", Whole: true}
 	post := func(name, user, resource, body string) {
 		s.add(Step{Name: name, User: user, Method: "POST", Path: "/apis/" + resource, Header: jsonBody(), Body: []byte(body)})
 	}

@@ -27,8 +27,11 @@ func lists(s *story) {
 			if match != "" {
 				q += "&resourceVersionMatch=" + match
 			}
-			s.get("revision "+rv+" match "+match, s.collection()+q)
-			if rv != "99999999" {
+			future := rv == "99999999" // which takes three seconds
+			if !future || s.k.Resource == "pods" {
+				s.get("revision "+rv+" match "+match, s.collection()+q)
+			}
+			if !future {
 				s.get("limited revision "+rv+" match "+match, s.collection()+q+"&limit=2")
 			}
 		}

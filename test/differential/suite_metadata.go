@@ -77,20 +77,21 @@ func metadata(s *story) {
 		s.vary(c.name, dry, s.base, func(o any) any { meta(o.(map[string]any))[c.field] = c.value; return o })
 	}
 	s.vary("no metadata", dry, s.base, func(o any) any { delete(o.(map[string]any), "metadata"); return o })
-	generated := func(name any, base string) func(any) any {
-		return func(o any) any {
-			meta(o.(map[string]any))["generateName"] = base
-			if name == nil {
-				delete(meta(o.(map[string]any)), "name")
-			}
-			return o
-		}
+	s.vary("a name to generate", s.collection(), s.base, func(o any) any {
+		meta(o.(map[string]any))["generateName"] = s.base + "-g-"
+		delete(meta(o.(map[string]any)), "name")
+		return o
+	})
+	for _, c := range []struct {
+		step, name, base string
+	}{
+		{"a name to generate, dry", "", s.base + "-g-"}, {"a name and one to generate", "x", "other-"},
+		{"a bad name to generate", "", "BAD_"}, {"a long name to generate", "", strings.Repeat("a", 260)},
+	} {
+		obj := s.object(s.base)
+		meta(obj)["name"], meta(obj)["generateName"] = c.name, c.base
+		s.add(Step{Name: c.step, Method: "POST", Path: dry, Header: jsonBody(), Body: encode(obj), Generates: c.base})
 	}
-	s.vary("a name to generate", s.collection(), s.base, generated(nil, s.base+"-g-"))
-	s.vary("a name to generate, dry", dry, s.base, generated(nil, s.base+"-g-"))
-	s.vary("a name and one to generate", dry, s.base, generated("x", "other-"))
-	s.vary("a bad name to generate", dry, s.base, generated(nil, "BAD_"))
-	s.vary("a long name to generate", dry, s.base, generated(nil, strings.Repeat("a", 260)))
 	s.create("create", s.base)
 	for name, change := range map[string]func(map[string]any){
 		"add a finalizer":    func(o map[string]any) { meta(o)["finalizers"] = []any{"example.com/f"} },

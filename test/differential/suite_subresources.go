@@ -149,5 +149,5 @@ func tokens(s *story) {
 	}
 	sortByName(s.Steps[len(s.Steps)-10:])
 	s.send("token dry", "POST", p+"?dryRun=All", `{}`)
-	s.send("token of what is not there", "POST", s.path("nothing")+"/token", `{}`)
+	s.send("token for what is not there", "POST", s.path("nothing")+"/token", `{}`)
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"syscall"
 
 	"kubus.dev/test/differential"
 )
@@ -21,7 +22,7 @@ import (
 type flags struct {
 	upstream, kubus, only, report, record, testdata, prefix string
 	seed                                                    uint64
-	samples                                                 int
+	samples, atOnce                                         int
 }
 
 func main() {
@@ -35,8 +36,9 @@ func main() {
 	flag.StringVar(&f.prefix, "prefix", "d", "what all names begin with")
 	flag.Uint64Var(&f.seed, "seed", 1, "seed of the random variations")
 	flag.IntVar(&f.samples, "samples", 150, "random variations of each kind; 0: none")
+	flag.IntVar(&f.atOnce, "at-once", 4, "how many scenarios are played at a time")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	open, err := run(ctx, f)
 	if err != nil {
@@ -77,11 +79,11 @@ func run(ctx context.Context, f flags) (open int, err error) {
 		}
 	}
 	var asked differential.Side = upstream
-	recording := differential.NewRecording()
+	recording := differential.NewRecording(kinds)
 	if f.record != "" {
 		asked = differential.Recorder{Side: upstream, To: recording}
 	}
-	result, err := differential.Run(ctx, asked, kubus, differential.Suites(kinds, o), known)
+	result, err := differential.Run(ctx, asked, kubus, differential.Suites(kinds, o), known, f.atOnce)
 	if err != nil {
 		return 0, err
 	}
