@@ -23,6 +23,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/kubernetes/pkg/capabilities"
 
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/nodelease"
@@ -46,10 +47,13 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
-	nodeLeases *nodelease.Leases
-	heartbeats *bus.Subscription
-	clientCA   []byte
-	listeners  []net.Listener
+	aggregator *aggregate.Aggregator
+	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
+	dialService aggregate.DialFunc
+	nodeLeases  *nodelease.Leases
+	heartbeats  *bus.Subscription
+	clientCA    []byte
+	listeners   []net.Listener
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -104,7 +108,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain, g.storage, g.clientCA = parts.chain, parts.storage, parts.clientCA
+	g.chain, g.storage, g.aggregator, g.clientCA = parts.chain, parts.storage, parts.aggregator, parts.clientCA
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -176,6 +180,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error { return g.aggregator.Run(groupCtx) })
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()

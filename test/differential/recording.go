@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -23,6 +24,11 @@ type Recording struct {
 // NewRecording is empty.
 func NewRecording(kinds []*Kind) *Recording {
 	return &Recording{Kinds: kinds, Scenarios: map[string]map[string]*Answer{}}
+}
+
+// Of keeps the scenarios of which something is recorded.
+func (r *Recording) Of(scenarios []*Scenario) []*Scenario {
+	return slices.DeleteFunc(slices.Clone(scenarios), func(s *Scenario) bool { return r.Scenarios[s.Name] == nil })
 }
 
 // recorded is one scenario's answers, by step.

@@ -55,13 +55,13 @@ func formats(s *story) {
 		s.add(Step{Name: "table with " + query, Method: "GET", Path: s.path(a) + "?" + query, Header: header})
 		s.add(Step{Name: "table of a list with " + query, Method: "GET", Path: s.collection() + "?labelSelector=form%3Dyes&" + query, Header: header})
 	}
-	for form, body := range forms(s.object(a + "-c")) {
+	sent := forms(s.object(a + "-c"))
+	for _, form := range inOrder(sent) {
 		for _, contentType := range contentTypes(form) {
 			s.add(Step{Name: "create of " + form + " said to be " + contentType, Method: "POST", Path: s.collection() + "?dryRun=All",
-				Header: map[string]string{"Content-Type": contentType}, Body: body})
+				Header: map[string]string{"Content-Type": contentType}, Body: sent[form]})
 		}
 	}
-	sortSteps(s)
 }
 
 // forms gives one object in all of them; protobuf only where client-go knows the kind.
@@ -95,16 +95,4 @@ func contentTypes(form string) []string {
 		return []string{map[string]string{"yaml": yamlType, "cbor": cborType, "protobuf": protobufType}[form], "application/json"}
 	}
 	return []string{"", "application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "text/plain", "application/x-www-form-urlencoded", yamlType, protobufType, cborType, "*/*", "garbage", "application/strategic-merge-patch+json"}
-}
-
-// sortSteps gives what came out of a map an order.
-func sortSteps(s *story) {
-	first := len(s.Steps)
-	for i := range s.Steps {
-		if strings.HasPrefix(s.Steps[i].Name, "create of ") {
-			first = i
-			break
-		}
-	}
-	sortByName(s.Steps[first:])
 }

@@ -119,11 +119,13 @@ func impersonation(Options) *Scenario {
 	as("nobody", map[string]string{"Impersonate-User": ""})
 	as("a bad token", map[string]string{"Authorization": "Bearer none"})
 	as("basic", map[string]string{"Authorization": "Basic YTpi"})
-	for name, header := range map[string]map[string]string{"a bad token": {"Authorization": "Bearer none"}, "an empty token": {"Authorization": "Bearer "}, "basic": {"Authorization": "Basic YTpi"}, "no scheme": {"Authorization": "x"}, "a user": {"Impersonate-User": "jane"}} {
-		s.add(Step{Name: "nobody: " + name, User: Anonymous, Method: "GET", Path: "/api/v1/pods", Header: header})
-		s.add(Step{Name: "nobody, version: " + name, User: Anonymous, Method: "GET", Path: "/version", Header: header, Opaque: true})
+	strangers := map[string]map[string]string{
+		"a bad token": {"Authorization": "Bearer none"}, "an empty token": {"Authorization": "Bearer "}, "basic": {"Authorization": "Basic YTpi"}, "no scheme": {"Authorization": "x"}, "a user": {"Impersonate-User": "jane"},
 	}
-	sortByName(s.Steps[len(s.Steps)-10:])
+	for _, name := range inOrder(strangers) {
+		s.add(Step{Name: "nobody: " + name, User: Anonymous, Method: "GET", Path: "/api/v1/pods", Header: strangers[name]})
+		s.add(Step{Name: "nobody, version: " + name, User: Anonymous, Method: "GET", Path: "/version", Header: strangers[name], Opaque: true})
+	}
 	s.add(Step{Name: "one who may not", User: "jane", Method: "POST", Path: who, Header: map[string]string{"Impersonate-Group": "system:masters", "Content-Type": "application/json"}, Body: []byte(`{}`)})
 	return s
 }

@@ -93,7 +93,7 @@ func metadata(s *story) {
 		s.add(Step{Name: c.step, Method: "POST", Path: dry, Header: jsonBody(), Body: encode(obj), Generates: c.base})
 	}
 	s.create("create", s.base)
-	for name, change := range map[string]func(map[string]any){
+	changes := map[string]func(map[string]any){
 		"add a finalizer":    func(o map[string]any) { meta(o)["finalizers"] = []any{"example.com/f"} },
 		"add a bad label":    func(o map[string]any) { meta(o)["labels"] = map[string]any{"a": "-"} },
 		"add an owner":       func(o map[string]any) { meta(o)["ownerReferences"] = []any{owner} },
@@ -101,8 +101,8 @@ func metadata(s *story) {
 		"set generateName":   func(o map[string]any) { meta(o)["generateName"] = "x-" },
 		"remove the labels":  func(o map[string]any) { delete(meta(o), "labels") },
 		"set a grace period": func(o map[string]any) { meta(o)["deletionGracePeriodSeconds"] = 3 },
-	} {
-		s.edit("update: "+name, s.path(s.base)+"?dryRun=All", s.base, change)
 	}
-	sortByName(s.Steps[len(s.Steps)-7:])
+	for _, name := range inOrder(changes) {
+		s.edit("update: "+name, s.path(s.base)+"?dryRun=All", s.base, changes[name])
+	}
 }

@@ -1,17 +1,10 @@
 package differential
 
-import "slices"
-
 // subresources tries what lies below an object.
 func subresources(s *story) {
 	a := s.base
 	s.create("create", a)
-	names := make([]string, 0, len(s.k.Subresources))
-	for name := range s.k.Subresources {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, sub := range append(names, "nothing", "status/x") {
+	for _, sub := range append(inOrder(s.k.Subresources), "nothing", "status/x") {
 		path := s.path(a) + "/" + sub
 		if sub == "log" || sub == "proxy" || sub == "exec" || sub == "attach" || sub == "portforward" {
 			continue // those of pods have steps of their own
@@ -140,14 +133,14 @@ func podSubresources(s *story) {
 
 func tokens(s *story) {
 	p := s.path(s.base) + "/token"
-	for name, body := range map[string]string{
+	requests := map[string]string{
 		"nothing": `{}`, "an audience": `{"spec":{"audiences":["a"]}}`, "an hour": `{"spec":{"expirationSeconds":3600}}`, "a minute": `{"spec":{"expirationSeconds":60}}`, "for ever": `{"spec":{"expirationSeconds":4294967296}}`,
 		"bound to a pod that is not there": `{"spec":{"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"x"}}}`, "bound to what cannot be": `{"spec":{"boundObjectRef":{"kind":"ConfigMap","apiVersion":"v1","name":"x"}}}`,
 		"another name": `{"metadata":{"name":"x"}}`, "a kind": `{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1"}`, "another kind": `{"kind":"Pod","apiVersion":"v1"}`,
-	} {
-		s.send("token: "+name, "POST", p, body)
 	}
-	sortByName(s.Steps[len(s.Steps)-10:])
+	for _, name := range inOrder(requests) {
+		s.send("token: "+name, "POST", p, requests[name])
+	}
 	s.send("token dry", "POST", p+"?dryRun=All", `{}`)
 	s.send("token for what is not there", "POST", s.path("nothing")+"/token", `{}`)
 }

@@ -20,6 +20,8 @@ import (
 // Options are what a Handler is made of.
 type Options struct {
 	Registry *resource.Registry
+	// Remotes gives the group versions that other servers serve.
+	Remotes func() *Remotes
 	// Address is where clients reach the gateway.
 	Address string
 	// Router answers what upstream's router does before its handlers.
@@ -42,10 +44,15 @@ type Handler struct {
 	made atomic.Pointer[documents]
 }
 
-// documents are those of one table, by path.
+// documents are those of one moment, by path.
 type documents struct {
-	table  *resource.Table
-	byPath map[string]*document
+	table   *resource.Table
+	remotes *Remotes
+	byPath  map[string]*document
+}
+
+func (d *documents) current(table *resource.Table, remotes *Remotes) bool {
+	return d != nil && d.table == table && d.remotes == remotes
 }
 
 // document is one path's answer.
@@ -60,49 +67,56 @@ type document struct {
 }
 
 // New makes the handler. Its documents are made at the first request after the
-// table changed.
+// table or the remote group versions changed.
 func New(o Options) *Handler { return &Handler{o: o} }
 
 // document finds a path's answer; nil where there is none.
 func (h *Handler) document(path string) *document {
-	table := h.o.Registry.Load()
-	if d := h.made.Load(); d != nil && d.table == table {
+	table, remotes := h.o.Registry.Load(), h.o.Remotes()
+	if d := h.made.Load(); d.current(table, remotes) {
 		return d.byPath[path]
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	table = h.o.Registry.Load()
+	table, remotes = h.o.Registry.Load(), h.o.Remotes()
 	d := h.made.Load()
-	if d == nil || d.table != table {
-		d = &documents{table: table, byPath: describe(table, h.o.Address)}
+	if !d.current(table, remotes) {
+		d = &documents{table: table, remotes: remotes, byPath: describe(table, remotes, h.o.Address)}
 		h.made.Store(d)
 	}
 	return d.byPath[path]
 }
 
-// describe makes all documents of a table.
-func describe(table *resource.Table, address string) map[string]*document {
+// describe makes all documents of a moment.
+func describe(table *resource.Table, remotes *Remotes, address string) map[string]*document {
 	out := map[string]*document{}
 	groups := &metav1.APIGroupList{Groups: []metav1.APIGroup{}}
 	var legacy, named []apidiscovery.APIGroupDiscovery
-	place := map[string]int{} // of a group in groups and in named
-	for _, gv := range Versions(table) {
-		list := resourcesOf(table, gv)
-		out[pathOf(gv)] = &document{object: &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: list}, routed: true, bare: gv.Group == ""}
+	for _, s := range order(table, remotes) {
+		gv := s.gv
+		var described apidiscovery.APIGroupDiscovery
+		if s.remote == nil {
+			list := resourcesOf(table, gv)
+			out[pathOf(gv)] = &document{object: &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: list}, routed: !custom(table, gv), bare: gv.Group == ""}
+			described = aggregate(gv, list)
+		} else {
+			described = aggregate(gv, s.remote.Resources)
+			if s.remote.Stale {
+				described.Versions[0].Freshness = apidiscovery.DiscoveryFreshnessStale
+			}
+		}
 		if gv.Group == "" {
-			legacy = append(legacy, aggregate(gv, list))
+			legacy = append(legacy, described)
 			continue
 		}
 		version := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-		at, ok := place[gv.Group]
-		if !ok {
-			place[gv.Group] = len(named)
-			groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
-			named = append(named, aggregate(gv, list))
+		if last := len(named) - 1; last >= 0 && named[last].Name == gv.Group {
+			groups.Groups[last].Versions = append(groups.Groups[last].Versions, version)
+			named[last].Versions = append(named[last].Versions, described.Versions...)
 			continue
 		}
-		groups.Groups[at].Versions = append(groups.Groups[at].Versions, version)
-		named[at].Versions = append(named[at].Versions, aggregate(gv, list).Versions...)
+		groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
+		named = append(named, described)
 	}
 	for i := range groups.Groups {
 		out["/apis/"+groups.Groups[i].Name] = &document{object: groups.Groups[i].DeepCopy()}
@@ -112,6 +126,13 @@ func describe(table *resource.Table, address string) map[string]*document {
 	out["/api"] = &document{object: versions, routed: true, bare: true, aggregated: newAggregated(legacy)}
 	out["/apis"] = &document{object: groups, aggregated: newAggregated(named)}
 	return out
+}
+
+// custom says that a group version was made at run time: upstream has no router
+// before what it says of one.
+func custom(table *resource.Table, gv schema.GroupVersion) bool {
+	kinds := table.In(gv)
+	return len(kinds) > 0 && kinds[0].Custom
 }
 
 func pathOf(gv schema.GroupVersion) string {
