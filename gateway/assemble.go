@@ -39,7 +39,7 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 	}
 	registry := resource.NewRegistry(resource.BuiltIn())
 	set := storage.NewSet(&storage.Backend{Log: g.state, Sealer: edges.sealer}, storage.Options{
-		Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
+		Registry: registry, Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
 	resources := api.New(api.Options{

@@ -43,8 +43,12 @@ func New(o Options) http.Handler {
 	m := newMaker(o)
 	h := &handler{registry: o.Registry, missing: Missing(o.Registry), maker: m, reviews: map[schema.GroupVersionResource]*endpoint{}}
 	for _, review := range resource.Reviews() {
+		var answers any = o.Storage.Unstored(review.GVR.GroupResource())
 		if creater := o.Creaters[review.GVR.GroupResource()]; creater != nil {
-			h.reviews[review.GVR] = m.review(review, creater)
+			answers = creater
+		}
+		if answers != nil {
+			h.reviews[review.GVR] = m.review(review, answers)
 		}
 	}
 	return h

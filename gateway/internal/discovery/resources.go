@@ -23,7 +23,7 @@ func resourcesOf(table *resource.Table, gv schema.GroupVersion) []metav1.APIReso
 	for _, review := range resource.Reviews() {
 		if review.GVR.GroupVersion() == gv {
 			out = append(out, metav1.APIResource{Name: review.GVR.Resource, SingularName: review.Singular,
-				Namespaced: review.Namespaced, Kind: review.GVK.Kind, Verbs: metav1.Verbs{"create"}})
+				Namespaced: review.Namespaced, Kind: review.GVK.Kind, Verbs: review.Verbs, ShortNames: review.ShortNames})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
