@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
@@ -8,16 +9,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/api"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/informer"
+	"kubus.dev/gateway/internal/loopback"
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
 )
 
@@ -28,8 +33,8 @@ type parts struct {
 	clientCA []byte
 }
 
-// assemble puts the layers together.
-func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
+// assemble puts the layers together. What works in the background ends with ctx.
+func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) {
 	edges, err := g.edges(p)
 	if err != nil {
 		return nil, err
@@ -39,8 +44,12 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 		Registry: registry, Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
+	plugins, err := g.admission(ctx, registry, edges)
+	if err != nil {
+		return nil, err
+	}
 	resources := api.New(api.Options{
-		Registry: registry, Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Storage: set, Admission: plugins, Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
 	routes := g.routes(p, registry, resources)
@@ -51,6 +60,20 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
 		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
 	})}, nil
+}
+
+// admission makes the chain of plugins over the views and a client of this gateway.
+func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, edges *edges) (upstream.Interface, error) {
+	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
+	if err != nil {
+		return nil, err
+	}
+	informers := informer.New(ctx, informer.Options{
+		View: g.state.View, Barrier: g.state.Barrier, Open: edges.sealer.Open, Registry: registry, Patience: admission.Patience, Logger: g.log,
+	})
+	return admission.New(ctx, admission.Options{
+		Config: g.cfg.Admission.config(), Informers: informers, Clients: clients, Registry: registry, Authorizer: edges.authorizer, View: g.state.View, Logger: g.log,
+	})
 }
 
 // routes is everything behind the chain.

@@ -48,8 +48,10 @@ type Gateway struct {
 	storage    *storage.Set
 	nodeLeases *nodelease.Leases
 	heartbeats *bus.Subscription
-	clientCA   []byte
-	listeners  []net.Listener
+	// stopPlugins ends what admission does in the background, after the last request.
+	stopPlugins context.CancelFunc
+	clientCA    []byte
+	listeners   []net.Listener
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -100,7 +102,14 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 			g.heartbeats.Stop()
 		}
 	}()
-	parts, err := g.assemble(p)
+	plugins, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stopPlugins = stop
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	parts, err := g.assemble(plugins, p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -140,6 +149,7 @@ const drain = 5 * time.Second
 func (g *Gateway) Serve(ctx context.Context) error {
 	defer closeAll(g.listeners)
 	defer g.heartbeats.Stop()
+	defer g.stopPlugins()
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
