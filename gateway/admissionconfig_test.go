@@ -58,7 +58,7 @@ func TestPluginsThatAreEnabledDisabledAndToldSomething(t *testing.T) {
 	})
 	t.Run("PodTolerationRestriction", func(t *testing.T) {
 		must[corev1.Namespace](t, g, "PATCH", path, `{"metadata":{"annotations":{"scheduler.alpha.kubernetes.io/tolerationsWhitelist":"[{\"key\":\"ok\"}]"}}}`, "application/merge-patch+json")
-		g.fails(t, metav1.StatusReasonForbidden, "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist", "POST", path+"/pods",
+		g.fails(t, metav1.StatusReasonUnknown, "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist", "POST", path+"/pods",
 			`{"metadata":{"name":"b"},"spec":{"tolerations":[{"key":"other","operator":"Exists"}],"containers":[{"name":"c","image":"i"}]}}`)
 	})
 	t.Run("PodSecurity by default", func(t *testing.T) {

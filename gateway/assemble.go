@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/api"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/discovery"
@@ -28,9 +30,10 @@ import (
 
 // parts are what assemble made.
 type parts struct {
-	chain    *chain.Chain
-	storage  *storage.Set
-	clientCA []byte
+	chain      *chain.Chain
+	storage    *storage.Set
+	aggregator *aggregate.Aggregator
+	clientCA   []byte
 }
 
 // assemble puts the layers together. What works in the background ends with ctx.
@@ -52,11 +55,21 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 		Registry: registry, Storage: set, Admission: plugins, Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
-	routes := g.routes(p, registry, resources)
+	certificate, err := g.cfg.proxyCertificate()
+	if err != nil {
+		return nil, err
+	}
+	aggregator := aggregate.New(aggregate.Options{
+		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
+	})
+	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
 		routes.Handle(pattern, h)
 	}
-	return &parts{storage: set, clientCA: edges.clientCA, chain: chain.New(chain.Options{
+	return &parts{storage: set, aggregator: aggregator, clientCA: edges.clientCA, chain: chain.New(chain.Options{
 		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
 		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
 	})}, nil
@@ -73,17 +86,27 @@ func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, ed
 	})
 	return admission.New(ctx, admission.Options{
 		Config: g.cfg.Admission.config(), Informers: informers, Clients: clients, Registry: registry, Authorizer: edges.authorizer, View: g.state.View, Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
 	})
 }
 
+// routed are the parts that paths lead to.
+type routed struct {
+	registry   *resource.Registry
+	aggregator *aggregate.Aggregator
+	resources  http.Handler
+}
+
 // routes is everything behind the chain.
-func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources http.Handler) *chi.Mux {
+func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r := chi.NewRouter()
 	r.MethodNotAllowed(api.NotAllowed)
-	documents := discovery.New(registry, g.cfg.API.Listen, api.NotFound)
-	// A path that names a resource is the table's; the rest is discovery.
-	r.Handle("/api/*", resourcesOr(resources, documents))
-	r.Handle("/apis/*", resourcesOr(resources, documents))
+	documents := discovery.New(to.registry, to.aggregator.Remotes, g.cfg.API.Listen, api.NotFound)
+	// A path that names a resource is the table's, or another server's; the rest is discovery.
+	r.Handle("/api/*", resourcesOr(to.resources, documents))
+	r.Handle("/apis/*", to.aggregator.Handler(resourcesOr(to.resources, documents)))
 	r.Handle("/api", documents)
 	r.Handle("/apis", documents)
 	r.Get("/version", discovery.Version(p.Version))

@@ -31,6 +31,15 @@ type Config struct {
 
 	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
 	Admission      Admission      `yaml:"admission"`
+	Aggregation    Aggregation    `yaml:"aggregation"`
+}
+
+// Aggregation is how the gateway shows itself to the servers behind APIServices: a
+// client certificate of the CA that they trust to name users. Empty: they are
+// reached without one.
+type Aggregation struct {
+	CertFile string `yaml:"certFile"`
+	KeyFile  string `yaml:"keyFile"`
 }
 
 // API says how HTTPS is served.
@@ -90,6 +99,9 @@ func (c Config) Validate() error {
 	need("sealKeyFile", c.SealKeyFile)
 	need("serviceAccount.keyFile", c.ServiceAccount.KeyFile)
 	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
+	if (c.Aggregation.CertFile == "") != (c.Aggregation.KeyFile == "") {
+		errs = append(errs, errors.New("aggregation: certFile and keyFile go together"))
+	}
 	if _, _, err := net.SplitHostPort(c.API.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("api.listen: %w", err))
 	}
@@ -171,6 +183,18 @@ func (c Config) tls() (*tls.Config, error) {
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: pool,
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	}, nil
+}
+
+// proxyCertificate gives what shows the gateway to other servers; nil without one.
+func (c Config) proxyCertificate() (func() (*tls.Certificate, error), error) {
+	if c.Aggregation.CertFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.Aggregation.CertFile, c.Aggregation.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the aggregation certificate: %w", err)
+	}
+	return func() (*tls.Certificate, error) { return &cert, nil }, nil
 }
 
 func (c Config) clientCAs() (*x509.CertPool, []byte, error) {

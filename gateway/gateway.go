@@ -23,6 +23,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/kubernetes/pkg/capabilities"
 
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/nodelease"
@@ -46,8 +47,11 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
-	nodeLeases *nodelease.Leases
-	heartbeats *bus.Subscription
+	aggregator *aggregate.Aggregator
+	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
+	dialService aggregate.DialFunc
+	nodeLeases  *nodelease.Leases
+	heartbeats  *bus.Subscription
 	// stopPlugins ends what admission does in the background, after the last request.
 	stopPlugins context.CancelFunc
 	clientCA    []byte
@@ -113,7 +117,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain, g.storage, g.clientCA = parts.chain, parts.storage, parts.clientCA
+	g.chain, g.storage, g.aggregator, g.clientCA = parts.chain, parts.storage, parts.aggregator, parts.clientCA
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -186,6 +190,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error { return g.aggregator.Run(groupCtx) })
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()

@@ -83,12 +83,13 @@ var minimal = map[string]string{
 	"ValidatingAdmissionPolicyBinding": `"spec":{"policyName":"p","validationActions":["Deny"]}`,
 	"CertificateSigningRequest":        `"spec":{"signerName":"example.com/s","usages":["any"],"request":"` + base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: certificateRequest()})) + `"}`,
 	"ClusterTrustBundle":               `"spec":{"trustBundle":` + strconv.Quote(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootCertificate()}))) + `}`,
+	"APIService":                       `"spec":{"group":"x.example","version":"v1","groupPriorityMinimum":100,"versionPriority":100,"insecureSkipTLSVerify":true,"service":{"namespace":"default","name":"x"}}`,
 	"PodCertificateRequest": `"spec":{"signerName":"example.com/s","podName":"p","podUID":"1","serviceAccountName":"a","serviceAccountUID":"2","nodeName":"n","nodeUID":"3","maxExpirationSeconds":3600,` +
 		`"stubPKCS10Request":"` + base64.StdEncoding.EncodeToString(certificateRequest()) + `"}`,
 }
 
 // fixedNames are those of kinds that cannot have any.
-var fixedNames = map[string]string{"IPAddress": "10.97.0.9"}
+var fixedNames = map[string]string{"IPAddress": "10.97.0.9", "APIService": "v1.x.example"}
 
 // testKey is that of the certificates in objects.
 var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kubus.dev/proto/apiclient"
 )
 
 // soon repeats what is asked until it is right. Policies are compiled once a second,
@@ -47,6 +49,21 @@ func TestValidatingAdmissionPolicies(t *testing.T) {
 		must[corev1.ConfigMap](t, g, "POST", free, many)
 		must[corev1.ConfigMap](t, g, "POST", path, configMap("few"))
 		g.fails(t, metav1.StatusReasonInvalid, "at most 3 keys, not 4", "PATCH", path+"/few", `{"data":{"b":"","c":"","d":""}}`, "application/merge-patch+json")
+	})
+	t.Run("whatever way an object comes in", func(t *testing.T) {
+		few := must[corev1.ConfigMap](t, g, "GET", path+"/few", nil)
+		few.Data = map[string]string{"a": "", "b": "", "c": "", "d": ""}
+		for form, body := range map[string]string{
+			apiclient.MergePatch:          `{"data":{"b":"","c":"","d":""}}`,
+			apiclient.StrategicMergePatch: `{"data":{"b":"","c":"","d":""}}`,
+			apiclient.JSONPatch:           `[{"op":"add","path":"/data","value":{"a":"","b":"","c":"","d":""}}]`,
+			apiclient.ApplyPatch:          `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"few"},"data":{"b":"","c":"","d":""}}`,
+		} {
+			g.fails(t, metav1.StatusReasonInvalid, "at most 3 keys, not 4", "PATCH", path+"/few?fieldManager=t", body, form)
+		}
+		g.fails(t, metav1.StatusReasonInvalid, "at most 3 keys, not 4", "PUT", path+"/few", few)
+		g.fails(t, metav1.StatusReasonInvalid, "at most 3 keys, not 4", "PATCH", path+"/applied?fieldManager=t",
+			`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"applied"},"data":{"a":"","b":"","c":"","d":""}}`, apiclient.ApplyPatch)
 	})
 	t.Run("what its conditions leave out is free", func(t *testing.T) {
 		must[corev1.ConfigMap](t, g, "POST", path, `{"metadata":{"name":"exempt","labels":{"exempt":"yes"}},"data":{"a":"","b":"","c":"","d":""}}`)

@@ -2,15 +2,20 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	registrationv1 "k8s.io/api/admissionregistration/v1"
@@ -34,7 +39,17 @@ type hooks struct {
 func newHooks(t *testing.T) *hooks {
 	t.Helper()
 	h := &hooks{answers: map[string]func(context.Context, *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse{}}
-	h.Server = httptest.NewTLSServer(http.HandlerFunc(h.serve))
+	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"hook.hooked.svc"},
+	}
+	der, err := x509.CreateCertificate(nil, template, template, testKey.Public(), testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: testKey}}} //nolint:gosec // the default version is new enough
+	h.StartTLS()
 	t.Cleanup(h.Close)
 	return h
 }
@@ -267,14 +282,20 @@ func TestWebhooks(t *testing.T) {
 				t.Errorf("got %+v, %v", results, err)
 			}
 		},
-		"a Service is called at its endpoint": func(t *testing.T) {
-			register(t, g, "service", registrationv1.ValidatingWebhook{
-				Name: "service.example.com", Rules: on("configmaps", registrationv1.Create), SideEffects: ptr(registrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
-				ClientConfig: registrationv1.WebhookClientConfig{Service: &registrationv1.ServiceReference{Namespace: "hooked", Name: "hook"}},
-			})
-			g.fails(t, metav1.StatusReasonInternalError, `service "hook" not found`, "POST", path, configMap("x"))
-			must[corev1.Service](t, g, "POST", "/api/v1/namespaces/hooked/services", `{"metadata":{"name":"hook"},"spec":{"ports":[{"port":443}]}}`)
-			g.fails(t, metav1.StatusReasonInternalError, `no endpoints available for service "hook"`, "POST", path, configMap("x"))
+		"one that names a Service is called at a pod of it, by the Service's name": func(t *testing.T) {
+			called := make(chan string, 1)
+			g.dialService = func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+				called <- fmt.Sprintf("%s/%s:%d", namespace, service, port)
+				return (&net.Dialer{}).DialContext(ctx, "tcp", h.Listener.Addr().String())
+			}
+			hook := h.validating("/deny", on("configmaps", registrationv1.Create))
+			hook.ClientConfig.URL = nil
+			hook.ClientConfig.Service = &registrationv1.ServiceReference{Namespace: "hooked", Name: "hook", Path: ptr("/deny"), Port: ptr[int32](8443)}
+			register(t, g, "service", hook)
+			g.fails(t, metav1.StatusReasonForbidden, "not today", "POST", path, configMap("x"))
+			if got := <-called; got != "hooked/hook:8443" {
+				t.Errorf("got %s", got)
+			}
 		},
 	} {
 		t.Run(name, test)

@@ -24,7 +24,9 @@ type Options struct {
 	Registry   *resource.Registry
 	Authorizer authorizer.UnconditionalAuthorizer
 	// View gives the view that holds a resource.
-	View   func(proto.GroupResource) *statelog.View
+	View func(proto.GroupResource) *statelog.View
+	// Dial reaches the Services that webhooks name.
+	Dial   DialFunc
 	Logger *zap.Logger
 }
 

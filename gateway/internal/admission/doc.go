@@ -12,6 +12,7 @@
 //   - What a plugin misses it looks for behind a barrier before it refuses: an object
 //     that another gateway acknowledged is there.
 //   - Webhooks and policies never see the objects that configure them, nor reviews.
-//   - A webhook that names a Service is called at a ready endpoint of it: the gateway
-//     dials the address in the EndpointSlice, since ClusterIPs exist on nodes only.
+//   - A webhook that names a Service is called at a ready endpoint of it: a pod by the
+//     tunnel to its node, anything else at the address in the EndpointSlice. ClusterIPs
+//     exist on nodes only.
 package admission

@@ -1,6 +1,10 @@
 package admission
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -12,51 +16,56 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// A webhook's Service is reached at a ready endpoint's own address and port.
-func TestAServiceIsItsReadyEndpoint(t *testing.T) {
+func TestWhereAServiceIsReached(t *testing.T) {
 	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	port, portName := int32(listener.Addr().(*net.TCPAddr).Port), "hook"
 	named := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: "n", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}}
 	}
-	port, portName := int32(8443), "hook"
-	ready, notReady := true, false
 	objects, slices := store(), store()
-	for _, name := range []string{"ready", "waiting", "bare"} {
+	for _, name := range []string{"elsewhere", "pods", "waiting"} {
 		add(t, objects, &corev1.Service{ObjectMeta: named(name), Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.9", Ports: []corev1.ServicePort{{Name: portName, Port: 443}},
 		}})
 	}
-	slice := func(name string, endpoints ...discoveryv1.Endpoint) {
-		add(t, slices, &discoveryv1.EndpointSlice{ObjectMeta: named(name), AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints,
-			Ports: []discoveryv1.EndpointPort{{Name: &portName, Port: &port}}})
+	slice := func(name string, ready bool, pod *corev1.ObjectReference) {
+		add(t, slices, &discoveryv1.EndpointSlice{ObjectMeta: named(name), AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"127.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}, TargetRef: pod}},
+			Ports:     []discoveryv1.EndpointPort{{Name: &portName, Port: &port}}})
 	}
-	slice("ready",
-		discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: &notReady}},
-		discoveryv1.Endpoint{Addresses: []string{"10.0.0.2"}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}})
-	slice("waiting", discoveryv1.Endpoint{Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: &notReady}})
-	s := services{corelisters.NewServiceLister(objects), discoverylisters.NewEndpointSliceLister(slices)}
+	slice("elsewhere", true, nil)
+	slice("pods", true, &corev1.ObjectReference{Kind: "Pod", Name: "p"})
+	slice("waiting", false, nil)
+	s := services{corelisters.NewServiceLister(objects), discoverylisters.NewEndpointSliceLister(slices),
+		func(_ context.Context, namespace, name string, port int32) (net.Conn, error) {
+			return nil, fmt.Errorf("a pod of %s/%s:%d was asked for: %w", namespace, name, port, errors.ErrUnsupported)
+		}}
 	for _, c := range []struct {
 		name, service string
-		port          int32
-		want, err     string
+		pod           string
 	}{
-		{"the one that is ready", "ready", 443, "https://10.0.0.2:8443", ""},
-		{"a port that the Service does not have", "ready", 80, "", "no service port 80 found"},
-		{"nobody is ready", "waiting", 443, "", "no endpoints available"},
-		{"nobody is there", "bare", 443, "", "no endpoints available"},
-		{"no such Service", "missing", 443, "", "not found"},
+		{"an endpoint that is no pod, at its own address", "elsewhere", ""},
+		{"a pod, as the gateway reaches pods", "pods", "a pod of n/pods:443 was asked for"},
+		{"where nobody is ready, likewise", "waiting", "a pod of n/waiting:443 was asked for"},
+		{"where there is no Service, likewise", "missing", "a pod of n/missing:443 was asked for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			u, err := s.ResolveEndpoint("n", c.service, c.port)
-			if c.err != "" {
-				if err == nil || !strings.Contains(err.Error(), c.err) {
-					t.Errorf("got %v, %v, want %q", u, err, c.err)
+			conn, err := s.dial(t.Context(), "n", c.service, 443)
+			switch {
+			case c.pod != "":
+				if err == nil || !strings.Contains(err.Error(), c.pod) {
+					t.Errorf("got %v, want %q", err, c.pod)
 				}
-				return
-			}
-			if err != nil || u.String() != c.want {
-				t.Errorf("got %v, %v, want %s", u, err, c.want)
+			case err != nil || conn.RemoteAddr().String() != listener.Addr().String():
+				t.Errorf("got %v, %v", conn, err)
+			default:
+				conn.Close()
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	// Namespaces first: the rest lives in them.
-	for _, step := range [][]runtime.Object{namespaces(), append(append(rbac, priorities()...), b.authentication()...), o.API.objects()} {
+	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), registrations()), o.API.objects()} {
 		if err := b.ensureAll(ctx, step); err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ import (
 // with or without a slash at the end. Other paths go to notFound.
 type Handler struct {
 	registry *resource.Registry
+	remotes  func() *Remotes
 	address  string
 	notFound http.HandlerFunc
 
@@ -30,10 +31,15 @@ type Handler struct {
 	made atomic.Pointer[documents]
 }
 
-// documents are those of one table, by path.
+// documents are those of one moment, by path.
 type documents struct {
-	table  *resource.Table
-	byPath map[string]*document
+	table   *resource.Table
+	remotes *Remotes
+	byPath  map[string]*document
+}
+
+func (d *documents) current(table *resource.Table, remotes *Remotes) bool {
+	return d != nil && d.table == table && d.remotes == remotes
 }
 
 // document is one path's answer. aggregated is what clients get that ask for it.
@@ -45,54 +51,62 @@ type document struct {
 }
 
 // New makes the handler. Its documents are made at the first request after the
-// table changed. address is where clients reach the gateway.
-func New(registry *resource.Registry, address string, notFound http.HandlerFunc) *Handler {
-	return &Handler{registry: registry, address: address, notFound: notFound}
+// table or the remote group versions changed. address is where clients reach the
+// gateway.
+func New(registry *resource.Registry, remotes func() *Remotes, address string, notFound http.HandlerFunc) *Handler {
+	return &Handler{registry: registry, remotes: remotes, address: address, notFound: notFound}
 }
 
 // document finds a path's answer; nil where there is none.
 func (h *Handler) document(path string) *document {
-	table := h.registry.Load()
-	if d := h.made.Load(); d != nil && d.table == table {
+	table, remotes := h.registry.Load(), h.remotes()
+	if d := h.made.Load(); d.current(table, remotes) {
 		return d.byPath[path]
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	table = h.registry.Load()
+	table, remotes = h.registry.Load(), h.remotes()
 	d := h.made.Load()
-	if d == nil || d.table != table {
-		d = &documents{table: table, byPath: describe(table, h.address)}
+	if !d.current(table, remotes) {
+		d = &documents{table: table, remotes: remotes, byPath: describe(table, remotes, h.address)}
 		h.made.Store(d)
 	}
 	return d.byPath[path]
 }
 
-// describe makes all documents of a table.
-func describe(table *resource.Table, address string) map[string]*document {
+// describe makes all documents of a moment.
+func describe(table *resource.Table, remotes *Remotes, address string) map[string]*document {
 	out := map[string]*document{}
 	v1 := schema.GroupVersion{Version: "v1"}
 	groups := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
 	var legacy, named []apidiscovery.APIGroupDiscovery
-	place := map[string]int{} // of a group in groups and in named
-	for _, gv := range Versions(table) {
-		list := resourcesOf(table, gv)
-		out[pathOf(gv)] = &document{gv: v1, object: &metav1.APIResourceList{
-			TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String(), APIResources: list,
-		}}
+	for _, s := range order(table, remotes) {
+		gv := s.gv
+		var described apidiscovery.APIGroupDiscovery
+		if s.remote == nil {
+			list := resourcesOf(table, gv)
+			out[pathOf(gv)] = &document{gv: v1, object: &metav1.APIResourceList{
+				TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String(), APIResources: list,
+			}}
+			described = aggregate(gv, list)
+		} else {
+			described = aggregate(gv, s.remote.Resources)
+			if s.remote.Stale {
+				described.Versions[0].Freshness = apidiscovery.DiscoveryFreshnessStale
+			}
+		}
 		if gv.Group == "" {
-			legacy = append(legacy, aggregate(gv, list))
+			legacy = append(legacy, described)
 			continue
 		}
 		version := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-		at, ok := place[gv.Group]
-		if !ok {
-			place[gv.Group] = len(named)
-			groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
-			named = append(named, aggregate(gv, list))
+		if last := len(named) - 1; last >= 0 && named[last].Name == gv.Group {
+			groups.Groups[last].Versions = append(groups.Groups[last].Versions, version)
+			named[last].Versions = append(named[last].Versions, described.Versions...)
 			continue
 		}
-		groups.Groups[at].Versions = append(groups.Groups[at].Versions, version)
-		named[at].Versions = append(named[at].Versions, aggregate(gv, list).Versions...)
+		groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
+		named = append(named, described)
 	}
 	for i := range groups.Groups {
 		group := groups.Groups[i]

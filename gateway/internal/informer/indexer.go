@@ -183,7 +183,7 @@ func (x indexer) index(name string) (cache.IndexFunc, error) {
 	if fn := x.indexers[name]; fn != nil {
 		return fn, nil
 	}
-	return nil, fmt.Errorf("Index with name %s does not exist", name)
+	return nil, fmt.Errorf("there is no index %q", name)
 }
 
 // scan gives the objects whose values of an index are wanted.

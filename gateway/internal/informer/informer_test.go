@@ -1,6 +1,7 @@
 package informer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -79,7 +80,8 @@ func (w *world) remove(namespace, name string) {
 
 func (w *world) commit(write statelog.Write) {
 	w.t.Helper()
-	if e := w.log.View(pods).Get(pods, write.Key.Namespace, write.Key.Name); e != nil {
+	gr := write.Key.GroupResource
+	if e := w.log.View(gr).Get(gr, write.Key.Namespace, write.Key.Name); e != nil {
 		write.Expect = e.Revision()
 		if write.Delete {
 			write.Data = e.Data()
@@ -219,6 +221,21 @@ func TestAGetWaitsForWhatSomebodyIsAboutToMake(t *testing.T) {
 	w.write("a", "late", "x")
 	if err := <-found; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestObjectsOfASealedKindAreOpened(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bustest.Server(t), func(o *informer.Options) {
+		o.Open = func(_ proto.Key, sealed []byte) ([]byte, error) {
+			return bytes.Replace(sealed, []byte(`"data":"sealed"`), []byte(`"data":{"a":"Yg=="}`), 1), nil
+		}
+	})
+	key := proto.Key{GroupResource: proto.GroupResource{Resource: "secrets"}, Namespace: "a", Name: "s"}
+	w.commit(statelog.Write{Key: key, Data: []byte(`{"kind":"Secret","apiVersion":"v1","metadata":{"name":"s","namespace":"a"},"data":"sealed"}`)})
+	got, err := w.Core().V1().Secrets().Lister().Secrets("a").Get("s")
+	if err != nil || string(got.Data["a"]) != "b" || got.ResourceVersion == "" {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package pki makes an instance's keys and certificates: two authorities (one for
-// the API, one for the bus), the API's serving certificate, the administrator's
+// Package pki makes an instance's keys and certificates: three authorities (for the
+// API, for the bus, and for the proxy that names users to other API servers), the
+// API's serving certificate, the administrator's
 // client certificate, the key that signs ServiceAccount tokens, the key that seals
 // Secrets, and one nkey for each role on the bus.
 //
@@ -62,6 +63,13 @@ func Ensure(o Options) error {
 		return err
 	}
 	if err := api.issue(o, leaf{file: "admin", name: "kubernetes-admin", group: "system:masters", usage: x509.ExtKeyUsageClientAuth}); err != nil {
+		return err
+	}
+	front, err := authority(o, "front-proxy-ca", "kubus front proxy authority")
+	if err != nil {
+		return err
+	}
+	if err := front.issue(o, leaf{file: "front-proxy-client", name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth}); err != nil {
 		return err
 	}
 	if err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: []string{"localhost", "127.0.0.1"}, usage: x509.ExtKeyUsageServerAuth}); err != nil {
