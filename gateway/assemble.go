@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 
@@ -103,7 +102,9 @@ type routed struct {
 func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r := chi.NewRouter()
 	r.MethodNotAllowed(api.NotAllowed)
-	documents := discovery.New(to.registry, to.aggregator.Remotes, g.cfg.API.Listen, api.NotFound)
+	missing := api.Missing(to.registry)
+	documents := discovery.New(discovery.Options{Registry: to.registry, Remotes: to.aggregator.Remotes, Address: g.cfg.API.Listen,
+		Router: discovery.Router{NotFound: missing, NotAllowed: api.NotAllowed, Refused: api.Refused}})
 	// A path that names a resource is the table's, or another server's; the rest is discovery.
 	r.Handle("/api/*", resourcesOr(to.resources, documents))
 	r.Handle("/apis/*", to.aggregator.Handler(resourcesOr(to.resources, documents)))
@@ -111,6 +112,7 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r.Handle("/apis", documents)
 	r.Get("/version", discovery.Version(p.Version))
 	r.Get("/version/", discovery.Version(p.Version))
+	r.HandleFunc("/version/*", api.NotFound)
 	docs := openapi.Handler(http.NotFound)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
@@ -118,16 +120,13 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 		r.Handle(path, health)
 	}
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
-		r.Get("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}).ServeHTTP)
+		r.Handle("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 	}
-	r.Get("/", paths)
+	index := documents.Paths("/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
+		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/version")
+	r.HandleFunc("/", index)
+	r.HandleFunc("/index.html", index)
 	return r
-}
-
-// paths is what / lists, as upstream does.
-func paths(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprint(w, `{"paths":["/api","/api/v1","/apis","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/readyz","/version"]}`)
 }
 
 // resourcesOr sends requests on resources to one handler and the others to another.

@@ -170,6 +170,15 @@ func (c Config) apiService() bootstrap.APIService {
 	return s
 }
 
+// serviceCIDR is the range of Services in its canonical form. The configuration is valid.
+func (c Config) serviceCIDR() string {
+	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
+	if err != nil {
+		return ""
+	}
+	return prefix.Masked().String()
+}
+
 func (c Config) tls() (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(c.API.CertFile, c.API.KeyFile)
 	if err != nil {

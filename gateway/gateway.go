@@ -133,7 +133,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
 	return bootstrap.Run(ctx, bootstrap.Options{
-		Storage: g.storage, API: g.cfg.apiService(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
+		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDR: g.cfg.serviceCIDR(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -123,12 +124,15 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 	})
 }
 
-// heard keeps what a server said that it serves.
+// heard keeps what a check found out about a server.
 func (a *Aggregator) heard(from, heard *remote) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byName[from.name] != from {
 		return // somebody changed the object meanwhile; the next check asks again
+	}
+	if from.available == heard.available && reflect.DeepEqual(from.resources, heard.resources) {
+		return
 	}
 	a.byName[from.name] = heard
 	a.publish()

@@ -57,26 +57,26 @@ func (a *Aggregator) check(ctx context.Context, name string) {
 
 // checkOnce asks and writes down the result; it says whether the server is there.
 func (a *Aggregator) checkOnce(ctx context.Context, r *remote) bool {
+	heard := *r
 	condition := judge(r.service, a.service(r.service), a.slices(r.service))
 	if condition == nil {
 		said, err := a.ask(ctx, r)
 		if err != nil {
 			condition = unavailable("FailedDiscoveryCheck", "%v", err)
 		} else {
-			condition = passed()
-			heard := *r
-			heard.resources, heard.available = said, true
-			a.heard(r, &heard)
+			condition, heard.resources = passed(), said
 		}
 	}
 	if ctx.Err() != nil {
 		return false
 	}
+	heard.available = condition.Status == api.ConditionTrue
+	a.heard(r, &heard)
 	if err := a.writeCondition(ctx, r.name, condition); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		a.o.Logger.Warn("the status of an APIService cannot be written", zap.String("name", r.name), zap.Error(err))
 		return false
 	}
-	return condition.Status == api.ConditionTrue
+	return heard.available
 }
 
 func (a *Aggregator) service(ref api.ServiceReference) *corev1.Service {

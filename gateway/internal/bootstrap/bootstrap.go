@@ -25,6 +25,8 @@ import (
 type Options struct {
 	Storage *storage.Set
 	API     APIService
+	// ServiceCIDR is the range of Services' addresses, such as 10.96.0.0/16; "": none.
+	ServiceCIDR string
 	// ClientCA is the PEM bundle that client certificates are checked against.
 	ClientCA []byte
 	User     user.Info // who the writes are by
@@ -38,11 +40,18 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	flow := flowControl()
 	// Namespaces first: the rest lives in them.
-	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), registrations()), o.API.objects()} {
+	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), flow, b.serviceCIDR(), registrations()), o.API.objects()} {
 		if err := b.ensureAll(ctx, step); err != nil {
 			return err
 		}
+	}
+	if err := b.dropDangling(ctx, flow); err != nil {
+		return err
+	}
+	if err := b.readyCIDR(ctx); err != nil {
+		return err
 	}
 	if n := b.written.Load(); n > 0 {
 		o.Logger.Info("made the cluster's basic objects", zap.Int64("objects", n))

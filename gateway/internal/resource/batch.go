@@ -28,7 +28,7 @@ func batch() []*Kind {
 			New:     func() runtime.Object { return &api.Job{} },
 			NewList: func() runtime.Object { return &api.JobList{} },
 			Create:  job.Strategy, Update: job.Strategy, Delete: job.Strategy,
-			Attrs: job.GetAttrs,
+			Attrs: job.GetAttrs, Unsettled: true,
 			Subresources: []Subresource{
 				{Name: "status", Kind: batchV1.WithKind("Job"), Verbs: updatable, Update: job.StatusStrategy},
 			},

@@ -100,7 +100,7 @@ func core() []*Kind {
 			New:     func() runtime.Object { return &api.PersistentVolumeClaim{} },
 			NewList: func() runtime.Object { return &api.PersistentVolumeClaimList{} },
 			Create:  persistentvolumeclaim.Strategy, Update: persistentvolumeclaim.Strategy, Delete: persistentvolumeclaim.Strategy,
-			Attrs: persistentvolumeclaim.GetAttrs, ReturnDeleted: true,
+			Attrs: persistentvolumeclaim.GetAttrs, ReturnDeleted: true, Unsettled: true,
 			Subresources: []Subresource{
 				{Name: "status", Kind: coreV1.WithKind("PersistentVolumeClaim"), Verbs: updatable, Update: persistentvolumeclaim.StatusStrategy},
 			},

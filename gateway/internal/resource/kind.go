@@ -71,6 +71,10 @@ type Kind struct {
 	Sealed bool
 	// ReturnDeleted says that DELETE answers with the object rather than a Status.
 	ReturnDeleted bool
+	// Unsettled says that the strategies change what defaults depend on, after the
+	// object was defaulted. Upstream shows the defaults since it reads back what it
+	// wrote; here they are filled in before (Document).
+	Unsettled bool
 	// Verbs narrows the verbs of the main resource; nil is all of them.
 	Verbs []string
 

@@ -170,7 +170,7 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 	if dryRun {
 		return nil
 	}
-	document, err := s.kind.Codec.Encode(obj)
+	document, err := s.kind.Document(obj)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
