@@ -66,7 +66,8 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	})
 	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
-		routes.Handle(pattern, h)
+		routes.Method(http.MethodGet, pattern, h)
+		routes.Method(http.MethodGet, pattern+"/", h)
 	}
 	return &parts{storage: set, aggregator: aggregator, clientCA: edges.clientCA, chain: chain.New(chain.Options{
 		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
@@ -110,9 +111,10 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r.Handle("/apis/*", to.aggregator.Handler(resourcesOr(to.resources, documents)))
 	r.Handle("/api", documents)
 	r.Handle("/apis", documents)
-	r.Get("/version", discovery.Version(p.Version))
-	r.Get("/version/", discovery.Version(p.Version))
-	r.HandleFunc("/version/*", api.NotFound)
+	for _, path := range []string{"/version", "/version/"} {
+		r.Get(path, discovery.Version(p.Version))
+	}
+	r.HandleFunc("/version/{name}", api.NotFound)
 	docs := openapi.Handler(http.NotFound)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
