@@ -126,23 +126,24 @@ func (s Side) Serve(ctx context.Context, conn *bus.Conn, subject, queue string, 
 
 // Accept answers one opening message that arrived on a subscription of the caller's.
 // One that would have us send elsewhere than to an inbox of the other end is refused.
-func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) {
+// It tells whether the handler runs, on a goroutine of its own.
+func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) bool {
 	open := &message.TunnelOpen{}
 	if err := proto.Unmarshal(m.Data, open); err != nil || !s.maySend(open.Inbox) {
-		respond(m, &message.TunnelFrame{Error: "unreadable opening of a tunnel"})
-		return
+		Refuse(m, "unreadable opening of a tunnel")
+		return false
 	}
 	if !s.quota.take(s.peer) {
-		respond(m, &message.TunnelFrame{Error: "too many streams are open already"})
-		return
+		Refuse(m, "too many streams are open already")
+		return false
 	}
 	inbox := s.inbox(conn)
 	t := newTunnel(conn, open.Inbox, inbox, s.channels)
 	sub, err := conn.SubscribeWithin(inbox, backlog, t.receive)
 	if err != nil {
 		s.quota.give(s.peer)
-		respond(m, &message.TunnelFrame{Error: "the other side cannot receive: " + err.Error()})
-		return
+		Refuse(m, "the other side cannot receive: "+err.Error())
+		return false
 	}
 	t.mu.Lock()
 	t.sub = sub
@@ -162,7 +163,11 @@ func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler)
 		}()
 		t.Close(h(ctx, open, t))
 	}()
+	return true
 }
+
+// Refuse answers an opening message with an *Error in place of a tunnel.
+func Refuse(m *bus.Msg, text string) { respond(m, &message.TunnelFrame{Error: text}) }
 
 func respond(m *bus.Msg, f *message.TunnelFrame) {
 	if data, err := proto.Marshal(f); err == nil {
