@@ -484,6 +484,7 @@ func TestBulk(t *testing.T) {
 		}
 	})
 	t.Run("a fence that was taken anew stops the old holder", func(t *testing.T) {
+		api := api.As(proto.SchedulerUser) // whose fence it is
 		first, err := api.AcquireFence(t.Context(), "scheduler-planner", "one", 0)
 		if err != nil {
 			t.Fatal(err)

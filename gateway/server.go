@@ -83,7 +83,7 @@ func (g *Gateway) bulkItem(ctx context.Context, user string, item *message.ApiRe
 // AcquireFenceAs takes a fence for the service whose it is.
 func (g *Gateway) AcquireFenceAs(ctx context.Context, user string, r *message.AcquireFence) (*message.FenceState, error) {
 	if user != AdminUser && !proto.MayHold(user, r.Name) {
-		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "fences"}, r.Name, errNotAService)
+		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "fences"}, r.Name, errNotItsFence)
 	}
 	fence, err := g.state.AcquireFence(ctx, r.Name, r.Holder, r.Epoch)
 	if err != nil {

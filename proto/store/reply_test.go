@@ -183,10 +183,12 @@ func (b *testBus) reportedOnto(victim string) (before, after string) {
 	if refused := node.c.publish("report.node-1.pod.a.b", victim, "status"); refused != "" {
 		b.t.Fatal(refused)
 	}
-	// The stream answers one after the other.
+	// The stream answers one after the other: with the second answer here, the first has
+	// been published, wherever to. What STATE takes after that, it takes behind it.
 	if answer := node.ask("report.node-1.pod.a.b", "status"); !strings.Contains(answer, `"seq":`) {
 		b.t.Errorf("a report was not stored: %q", answer)
 	}
+	b.object("state.core.pods.behind.it", "{}")
 	return before, b.stored(victim)
 }
 
@@ -196,12 +198,17 @@ func TestAReadersPullRequestDeletesNoStream(t *testing.T) {
 	inEachForm(t, func(t *testing.T, b *testBus) {
 		b.streams()
 		b.object("state.core.pods.a.b", "{}")
+		log := b.watchers[proto.LogAccount]
+		log.subscribe("$JS.API.STREAM.DELETE.STATE")
 		for _, reader := range b.creds {
 			if reader.role.Account() == proto.LogAccount {
 				continue
 			}
 			if got := b.pulledOnto(reader); !strings.Contains(got, `"data":"e30="`) {
 				t.Fatalf("after %s the pod is %s", reader.name, got)
+			}
+			if asked := log.take(); len(asked) > 0 {
+				t.Fatalf("%s had STATE's deletion asked for: %v", reader.name, asked)
 			}
 		}
 	})
@@ -219,8 +226,10 @@ func (b *testBus) pulledOnto(reader *credential) string {
 		for _, reply := range []string{"$JS.API.STREAM.DELETE.STATE", "state.core.pods.a.b"} {
 			reader.c.publish("$JS.API.CONSUMER.MSG.NEXT."+stream.Name+".c", reply, `{"batch":1,"no_wait":true}`)
 		}
+		// Answered after the others, by the same stream.
 		reader.ask("$JS.API.CONSUMER.MSG.NEXT."+stream.Name+".c", `{"batch":1,"no_wait":true}`)
 	}
+	b.cred("gateway").ask("state.core.pods.behind.it", "{}") // nobody answers where STATE is gone
 	return b.stored("state.core.pods.a.b")
 }
 
@@ -236,8 +245,12 @@ func TestInOneAccountBothExploitsWork(t *testing.T) {
 	inForms(t, one, func(t *testing.T, b *testBus) {
 		b.streams()
 		b.object("state.core.pods.a.b", "{}")
+		b.watchers[proto.LogAccount].subscribe("$JS.API.STREAM.DELETE.STATE")
 		if got := b.pulledOnto(b.cred("automation")); strings.Contains(got, `"data":"e30="`) {
 			t.Errorf("a pull request with a reply neither deleted the stream nor replaced the object: %s", got)
+		}
+		if asked := b.watchers[proto.LogAccount].take(); len(asked) != 1 {
+			t.Errorf("the deletion of STATE was asked for as %v, want once", asked)
 		}
 	})
 }
