@@ -26,6 +26,7 @@ import (
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/nodelease"
+	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/gateway/internal/upstreamlog"
 	"kubus.dev/proto"
@@ -46,6 +47,7 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
+	services   *service.Hooks
 	nodeLeases *nodelease.Leases
 	heartbeats *bus.Subscription
 	clientCA   []byte
@@ -176,6 +178,12 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error {
+		if err := g.services.Repair(groupCtx); groupCtx.Err() == nil {
+			return fmt.Errorf("gateway: keeping addresses and ports: %w", err)
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()
