@@ -40,7 +40,7 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
 	resources := api.New(api.Options{
-		Registry: registry, Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Storage: set, Admission: admission.New(g.state, g.cfg.DisableAdmissionPlugins...), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
 	routes := g.routes(p, registry, resources)

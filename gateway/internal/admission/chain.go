@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apiserver/pkg/admission"
 
@@ -16,17 +17,26 @@ type Source interface {
 	Barrier(ctx context.Context, gr proto.GroupResource) (uint64, error)
 }
 
-// New makes the chain of all built-in plugins.
-func New(source Source) admission.Interface {
-	return plugins{
-		newLifecycle(source),
-		newServiceAccount(source),
-		tolerations{},
-		newPriority(source),
-		newRuntimeClass(),
-		newTopologyLabels(source),
-		newNodeRestriction(source),
+// New makes the chain of the built-in plugins without those named.
+func New(source Source, without ...string) admission.Interface {
+	chain := plugins{}
+	for _, p := range []struct {
+		name   string
+		plugin plugin
+	}{
+		{"NamespaceLifecycle", newLifecycle(source)},
+		{"ServiceAccount", newServiceAccount(source)},
+		{"DefaultTolerationSeconds", tolerations{}},
+		{"Priority", newPriority(source)},
+		{"RuntimeClass", newRuntimeClass()},
+		{"PodTopologyLabels", newTopologyLabels(source)},
+		{"NodeRestriction", newNodeRestriction(source)},
+	} {
+		if !slices.Contains(without, p.name) {
+			chain = append(chain, p.plugin)
+		}
 	}
+	return chain
 }
 
 // plugins runs mutation of all, then validation of all.
