@@ -1,70 +1,118 @@
 package gateway
 
 import (
-	"fmt"
+	"context"
+	"net"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/api"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/informer"
+	"kubus.dev/gateway/internal/loopback"
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
 )
 
 // parts are what assemble made.
 type parts struct {
-	chain    *chain.Chain
-	storage  *storage.Set
-	clientCA []byte
+	chain      *chain.Chain
+	storage    *storage.Set
+	aggregator *aggregate.Aggregator
+	clientCA   []byte
 }
 
-// assemble puts the layers together.
-func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
+// assemble puts the layers together. What works in the background ends with ctx.
+func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) {
 	edges, err := g.edges(p)
 	if err != nil {
 		return nil, err
 	}
 	registry := resource.NewRegistry(resource.BuiltIn())
 	set := storage.NewSet(&storage.Backend{Log: g.state, Sealer: edges.sealer}, storage.Options{
-		Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
+		Registry: registry, Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
+	plugins, err := g.admission(ctx, registry, edges)
+	if err != nil {
+		return nil, err
+	}
 	resources := api.New(api.Options{
-		Registry: registry, Storage: set, Admission: admission.New(g.state, g.cfg.DisableAdmissionPlugins...), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Storage: set, Admission: plugins, Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
-	routes := g.routes(p, registry, resources)
+	certificate, err := g.cfg.proxyCertificate()
+	if err != nil {
+		return nil, err
+	}
+	aggregator := aggregate.New(aggregate.Options{
+		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
+	})
+	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
 		routes.Handle(pattern, h)
 	}
-	return &parts{storage: set, clientCA: edges.clientCA, chain: chain.New(chain.Options{
+	return &parts{storage: set, aggregator: aggregator, clientCA: edges.clientCA, chain: chain.New(chain.Options{
 		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
 		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
 	})}, nil
 }
 
+// admission makes the chain of plugins over the views and a client of this gateway.
+func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, edges *edges) (upstream.Interface, error) {
+	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
+	if err != nil {
+		return nil, err
+	}
+	informers := informer.New(ctx, informer.Options{
+		View: g.state.View, Barrier: g.state.Barrier, Open: edges.sealer.Open, Registry: registry, Patience: admission.Patience, Logger: g.log,
+	})
+	return admission.New(ctx, admission.Options{
+		Config: g.cfg.Admission.config(), Informers: informers, Clients: clients, Registry: registry, Authorizer: edges.authorizer, View: g.state.View, Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
+	})
+}
+
+// routed are the parts that paths lead to.
+type routed struct {
+	registry   *resource.Registry
+	aggregator *aggregate.Aggregator
+	resources  http.Handler
+}
+
 // routes is everything behind the chain.
-func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources http.Handler) *chi.Mux {
+func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r := chi.NewRouter()
 	r.MethodNotAllowed(api.NotAllowed)
-	documents := discovery.New(registry, g.cfg.API.Listen, api.NotFound)
-	// A path that names a resource is the table's; the rest is discovery.
-	r.Handle("/api/*", resourcesOr(resources, documents))
-	r.Handle("/apis/*", resourcesOr(resources, documents))
+	missing := api.Missing(to.registry)
+	documents := discovery.New(discovery.Options{Registry: to.registry, Remotes: to.aggregator.Remotes, Address: g.cfg.API.Listen,
+		Router: discovery.Router{NotFound: missing, NotAllowed: api.NotAllowed, Refused: api.Refused}})
+	// A path that names a resource is the table's, or another server's; the rest is discovery.
+	r.Handle("/api/*", resourcesOr(to.resources, documents))
+	r.Handle("/apis/*", to.aggregator.Handler(resourcesOr(to.resources, documents)))
 	r.Handle("/api", documents)
 	r.Handle("/apis", documents)
 	r.Get("/version", discovery.Version(p.Version))
 	r.Get("/version/", discovery.Version(p.Version))
+	r.HandleFunc("/version/*", api.NotFound)
 	docs := openapi.Handler(http.NotFound)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
@@ -72,16 +120,13 @@ func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources 
 		r.Handle(path, health)
 	}
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
-		r.Get("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}).ServeHTTP)
+		r.Handle("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 	}
-	r.Get("/", paths)
+	index := documents.Paths("/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
+		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/version")
+	r.HandleFunc("/", index)
+	r.HandleFunc("/index.html", index)
 	return r
-}
-
-// paths is what / lists, as upstream does.
-func paths(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprint(w, `{"paths":["/api","/api/v1","/apis","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/readyz","/version"]}`)
 }
 
 // resourcesOr sends requests on resources to one handler and the others to another.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 
+	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/services/kit"
 )
@@ -32,9 +33,16 @@ type Config struct {
 	SealKeyFile string `yaml:"sealKeyFile"`
 
 	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
+	Admission      Admission      `yaml:"admission"`
+	Aggregation    Aggregation    `yaml:"aggregation"`
+}
 
-	// DisableAdmissionPlugins names built-in plugins to leave out, as upstream calls them.
-	DisableAdmissionPlugins []string `yaml:"disableAdmissionPlugins"`
+// Aggregation is how the gateway shows itself to the servers behind APIServices: a
+// client certificate of the CA that they trust to name users. Empty: they are
+// reached without one.
+type Aggregation struct {
+	CertFile string `yaml:"certFile"`
+	KeyFile  string `yaml:"keyFile"`
 }
 
 // API says how HTTPS is served.
@@ -54,6 +62,18 @@ type API struct {
 type ServiceAccount struct {
 	KeyFile string `yaml:"keyFile"` // private key, PEM
 	Issuer  string `yaml:"issuer"`
+}
+
+// Admission says which plugins judge requests, by upstream's names.
+type Admission struct {
+	Enable  []string `yaml:"enable"`  // beside those that run by default
+	Disable []string `yaml:"disable"` // of those
+	// ConfigFile is an AdmissionConfiguration of apiserver.config.k8s.io/v1.
+	ConfigFile string `yaml:"configFile"`
+}
+
+func (a Admission) config() admission.Config {
+	return admission.Config{Enable: a.Enable, Disable: a.Disable, File: a.ConfigFile}
 }
 
 // Default serves on this machine only.
@@ -82,6 +102,9 @@ func (c Config) Validate() error {
 	need("sealKeyFile", c.SealKeyFile)
 	need("serviceAccount.keyFile", c.ServiceAccount.KeyFile)
 	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
+	if (c.Aggregation.CertFile == "") != (c.Aggregation.KeyFile == "") {
+		errs = append(errs, errors.New("aggregation: certFile and keyFile go together"))
+	}
 	if _, _, err := net.SplitHostPort(c.API.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("api.listen: %w", err))
 	}
@@ -101,6 +124,9 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := c.advertised(); err != nil {
 		errs = append(errs, fmt.Errorf("api.advertise: %w", err))
+	}
+	if err := c.Admission.config().Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("admission: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -166,6 +192,18 @@ func (c Config) apiService() bootstrap.APIService {
 	return s
 }
 
+// serviceCIDRTexts are the ranges as objects name them. The configuration is valid.
+func (c Config) serviceCIDRTexts() (out []string) {
+	prefixes, err := c.serviceCIDRs()
+	if err != nil {
+		return nil
+	}
+	for _, p := range prefixes {
+		out = append(out, p.Masked().String())
+	}
+	return out
+}
+
 func (c Config) tls() (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(c.API.CertFile, c.API.KeyFile)
 	if err != nil {
@@ -179,6 +217,18 @@ func (c Config) tls() (*tls.Config, error) {
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: pool,
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	}, nil
+}
+
+// proxyCertificate gives what shows the gateway to other servers; nil without one.
+func (c Config) proxyCertificate() (func() (*tls.Certificate, error), error) {
+	if c.Aggregation.CertFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.Aggregation.CertFile, c.Aggregation.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the aggregation certificate: %w", err)
+	}
+	return func() (*tls.Certificate, error) { return &cert, nil }, nil
 }
 
 func (c Config) clientCAs() (*x509.CertPool, []byte, error) {

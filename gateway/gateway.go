@@ -23,6 +23,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/kubernetes/pkg/capabilities"
 
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/nodelease"
@@ -47,11 +48,16 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
-	services   *service.Hooks
-	nodeLeases *nodelease.Leases
-	heartbeats *bus.Subscription
-	clientCA   []byte
-	listeners  []net.Listener
+	aggregator *aggregate.Aggregator
+	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
+	dialService aggregate.DialFunc
+	services    *service.Hooks
+	nodeLeases  *nodelease.Leases
+	heartbeats  *bus.Subscription
+	// stopPlugins ends what admission does in the background, after the last request.
+	stopPlugins context.CancelFunc
+	clientCA    []byte
+	listeners   []net.Listener
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -102,11 +108,18 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 			g.heartbeats.Stop()
 		}
 	}()
-	parts, err := g.assemble(p)
+	plugins, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stopPlugins = stop
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	parts, err := g.assemble(plugins, p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain, g.storage, g.clientCA = parts.chain, parts.storage, parts.clientCA
+	g.chain, g.storage, g.aggregator, g.clientCA = parts.chain, parts.storage, parts.aggregator, parts.clientCA
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -122,7 +135,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
 	return bootstrap.Run(ctx, bootstrap.Options{
-		Storage: g.storage, API: g.cfg.apiService(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
+		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDRs: g.cfg.serviceCIDRTexts(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
 	})
 }
 
@@ -142,6 +155,7 @@ const drain = 5 * time.Second
 func (g *Gateway) Serve(ctx context.Context) error {
 	defer closeAll(g.listeners)
 	defer g.heartbeats.Stop()
+	defer g.stopPlugins()
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -178,6 +192,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error { return g.aggregator.Run(groupCtx) })
 	group.Go(func() error {
 		if err := g.services.Repair(groupCtx); groupCtx.Err() == nil {
 			return fmt.Errorf("gateway: keeping addresses and ports: %w", err)

@@ -47,8 +47,7 @@ func (l local) RoundTrip(user string, r *http.Request) (*http.Response, error) {
 	w.cond.L = &w.mu
 	go func() {
 		defer cancel()
-		l.s.ServeAs(user, w, in)
-		w.finish()
+		w.finish(serveAs(l.s, user, w, in))
 	}()
 	select {
 	case <-w.started:
@@ -73,8 +72,8 @@ type localWriter struct {
 	mu     sync.Mutex
 	cond   sync.Cond
 	buffer []byte
-	done   bool // the handler returned
-	closed bool // the reader left
+	end    error // why no more bytes come, once the handler has returned: io.EOF, or that the answer is cut
+	closed bool  // the reader left
 }
 
 const localBuffer = 1 << 20
@@ -119,10 +118,13 @@ func (w *localWriter) Flush() {
 	w.mu.Unlock()
 }
 
-func (w *localWriter) finish() {
+func (w *localWriter) finish(err error) {
 	w.WriteHeader(http.StatusOK)
 	w.mu.Lock()
-	w.done = true
+	w.end = io.EOF
+	if err != nil {
+		w.end = err
+	}
 	w.start()
 	w.cond.Broadcast()
 	w.mu.Unlock()
@@ -141,8 +143,8 @@ func (b *localBody) Read(p []byte) (int, error) {
 		if w.closed {
 			return 0, http.ErrBodyReadAfterClose
 		}
-		if w.done {
-			return 0, io.EOF
+		if w.end != nil {
+			return 0, w.end
 		}
 		w.cond.Wait()
 	}

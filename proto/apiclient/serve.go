@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -18,34 +19,90 @@ import (
 	"kubus.dev/proto/tunnel"
 )
 
+// Serving is the API on the bus while somebody serves it.
+type Serving struct {
+	conn   *bus.Conn
+	server Server
+	load   *load
+	sub    *bus.Subscription
+}
+
 // Serve answers the API over the bus with a gateway's chain: the counterpart of
-// OverBus, in the queue group of all gateways. It takes requests until Stop of
-// the subscription; running ones end with ctx.
-func Serve(ctx context.Context, conn *bus.Conn, s Server) (*bus.Subscription, error) {
-	return conn.Subscribe(kubus.APISubjects, kubus.APIQueue, func(m *bus.Msg) {
-		user, verb, err := kubus.ParseAPISubject(m.Subject)
-		if err != nil || m.Reply != "" && !kubus.MayBeAnswered(m.Reply) {
-			return // the answer would go where the gateway may publish and the caller may not
-		}
-		own := &bus.Msg{}
-		*own = *m
-		switch verb {
-		case "request":
-			go serveRequest(ctx, s, user, own)
-		case "bulk":
-			go answer(own, &message.BulkRequest{}, func(r proto.Message) (proto.Message, error) {
+// OverBus, in the queue group of all gateways. It takes requests until Stop; running
+// ones end with ctx. Of one identity a bounded number is in hand at a time; what
+// comes beyond it is answered 429 with the seconds to wait.
+func Serve(ctx context.Context, conn *bus.Conn, s Server) (*Serving, error) {
+	v := &Serving{conn: conn, server: s, load: newLoad()}
+	var err error
+	v.sub, err = conn.Subscribe(kubus.APISubjects, kubus.APIQueue, func(m *bus.Msg) { v.take(ctx, m) })
+	return v, err
+}
+
+// Stop takes no more requests. It may be called more than once.
+func (v *Serving) Stop() {
+	v.sub.Stop()
+	v.load.stop()
+}
+
+// Wait returns after Stop when everything in hand has ended.
+func (v *Serving) Wait() { v.load.wait.Wait() }
+
+func (v *Serving) take(ctx context.Context, m *bus.Msg) {
+	user, verb, err := kubus.ParseAPISubject(m.Subject)
+	if err != nil || m.Reply != "" && !kubus.MayBeAnswered(m.Reply) {
+		return // the answer would go where the gateway may publish and the caller may not
+	}
+	own := &bus.Msg{}
+	*own = *m
+	of, s := who{user: user}, v.server
+	switch verb {
+	case "request":
+		v.run(of, own, func() { serveRequest(ctx, s, user, own) })
+	case "bulk":
+		v.run(of, own, func() {
+			answer(own, &message.BulkRequest{}, func(r proto.Message) (proto.Message, error) {
 				return s.BulkAs(ctx, user, r.(*message.BulkRequest))
 			})
-		case "fence":
-			go answer(own, &message.AcquireFence{}, func(r proto.Message) (proto.Message, error) {
+		})
+	case "fence":
+		v.run(of, own, func() {
+			answer(own, &message.AcquireFence{}, func(r proto.Message) (proto.Message, error) {
 				return s.AcquireFenceAs(ctx, user, r.(*message.AcquireFence))
 			})
-		case "tunnel":
-			tunnel.GatewayWith(user).Accept(ctx, conn, own, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
-				return serveTunnel(ctx, s, user, open, t)
-			})
-		}
+		})
+	case "tunnel":
+		v.tunnel(ctx, user, own)
+	}
+}
+
+// run has a request answered on a goroutine of its own, if its sender may have one more.
+func (v *Serving) run(of who, m *bus.Msg, serve func()) {
+	if err := v.load.begin(of); err != nil {
+		code, body := statusBody(err)
+		respond(m, &message.ApiResponse{Code: int32(code), Body: body, Headers: []*message.Header{
+			{Name: "Content-Type", Value: "application/json"}, {Name: "Retry-After", Value: strconv.Itoa(retryAfter)},
+		}})
+		return
+	}
+	go func() {
+		defer v.load.end(of)
+		serve()
+	}()
+}
+
+func (v *Serving) tunnel(ctx context.Context, user string, m *bus.Msg) {
+	of, side := who{user, true}, tunnel.GatewayWith(user)
+	if err := v.load.begin(of); err != nil {
+		tunnel.Refuse(m, err.Error())
+		return
+	}
+	accepted := side.Accept(ctx, v.conn, m, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
+		defer v.load.end(of)
+		return serveTunnel(ctx, v.server, user, open, t)
 	})
+	if !accepted {
+		v.load.end(of)
+	}
 }
 
 // answer decodes a request, runs it and responds with an ApiResponse.
@@ -117,9 +174,18 @@ func serveRequest(ctx context.Context, s Server, user string, m *bus.Msg) {
 		respond(m, &message.ApiResponse{Code: int32(code), Body: body})
 		return
 	}
+	respond(m, Record(s, user, req))
+}
+
+// Record serves a request and gives the answer as a message. One that is cut short
+// is an internal error: half an answer helps nobody.
+func Record(s Server, user string, r *http.Request) *message.ApiResponse {
 	w := NewRecorder()
-	s.ServeAs(user, w, req)
-	respond(m, w.Response())
+	if err := serveAs(s, user, w, r); err != nil {
+		code, body := statusBody(apierrors.NewInternalError(err))
+		return &message.ApiResponse{Code: int32(code), Body: body, Headers: []*message.Header{{Name: "Content-Type", Value: "application/json"}}}
+	}
+	return w.Response()
 }
 
 // Recorder is an http.ResponseWriter that keeps the response as a message.
@@ -171,7 +237,9 @@ func serveTunnel(ctx context.Context, s Server, user string, open *message.Tunne
 	}
 	ch := t.Channel(1)
 	w := &tunnelWriter{out: bufio.NewWriterSize(ch, 32<<10), header: http.Header{}}
-	s.ServeAs(user, w, req)
+	if err := serveAs(s, user, w, req); err != nil {
+		return err // the other end reads it in place of the end
+	}
 	w.WriteHeader(http.StatusOK)
 	if err := w.out.Flush(); err != nil {
 		return err

@@ -35,6 +35,7 @@ type committer struct {
 	slot chan struct{}
 
 	mu      sync.Mutex
+	stopped bool
 	waiting []*op
 	flying  map[string]bool // subjects with a write under way
 }
@@ -51,9 +52,28 @@ func newCommitter(ctx context.Context, l *Log, view *View) *committer {
 
 func (c *committer) submit(o *op) {
 	c.mu.Lock()
-	c.waiting = append(c.waiting, o)
+	stopped := c.stopped
+	if !stopped {
+		c.waiting = append(c.waiting, o)
+	}
 	c.mu.Unlock()
+	if stopped {
+		o.finish(0, unavailable(errStopped))
+		return
+	}
 	c.signal()
+}
+
+// stop answers what waits and what comes: nothing of it was sent.
+func (c *committer) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	waiting := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	for _, o := range waiting {
+		o.finish(0, unavailable(errStopped))
+	}
 }
 
 func (c *committer) signal() {
@@ -63,7 +83,10 @@ func (c *committer) signal() {
 	}
 }
 
+// run commits until ctx ends. A commit under way then still gets its answer, as long
+// as the connection lives; the others are answered by stop.
 func (c *committer) run(ctx context.Context) {
+	defer c.stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,7 +105,7 @@ func (c *committer) run(ctx context.Context) {
 				break
 			}
 			go func() {
-				c.flush(ctx, ops)
+				c.flush(context.WithoutCancel(ctx), ops)
 				c.land(ops)
 				<-c.slot
 				c.signal()

@@ -20,6 +20,9 @@ var (
 	ErrTooLarge = errors.New("the object is too large")
 )
 
+// errStopped is why a log that has ended takes no writes.
+var errStopped = errors.New("the log has ended")
+
 // ConflictError says that the object is not at the revision that the write
 // expected. Current is its live version, nil when there is none.
 type ConflictError struct {

@@ -58,7 +58,8 @@ type Log struct {
 }
 
 // OpenLog makes the state streams (with the given replicas) and a log over them.
-// It ends with ctx. The views must be unrestricted and of the same process.
+// It ends with ctx: commits under way are finished, writes that wait are answered
+// ErrUnavailable. The views must be unrestricted and of the same process.
 func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, logger *zap.Logger) (*Log, error) {
 	id := make([]byte, 6)
 	if _, err := crand.Read(id); err != nil {

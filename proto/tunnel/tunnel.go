@@ -123,18 +123,19 @@ func Serve(ctx context.Context, conn *bus.Conn, subject, queue string, h Handler
 
 // Accept answers one opening message that arrived on a subscription of the caller's.
 // One that would have us send elsewhere than to an inbox of the other end is refused.
-func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) {
+// It tells whether the handler runs, on a goroutine of its own.
+func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler) bool {
 	open := &message.TunnelOpen{}
 	if err := proto.Unmarshal(m.Data, open); err != nil || !s.maySend(open.Inbox) {
-		respond(m, &message.TunnelFrame{Error: "unreadable opening of a tunnel"})
-		return
+		Refuse(m, "unreadable opening of a tunnel")
+		return false
 	}
 	inbox := s.inbox(conn)
 	t := newTunnel(conn, open.Inbox, inbox)
 	sub, err := conn.Subscribe(inbox, "", t.receive)
 	if err != nil {
-		respond(m, &message.TunnelFrame{Error: "the other side cannot receive: " + err.Error()})
-		return
+		Refuse(m, "the other side cannot receive: "+err.Error())
+		return false
 	}
 	t.sub = sub
 	respond(m, &message.TunnelFrame{Inbox: inbox})
@@ -151,7 +152,11 @@ func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler)
 		}()
 		t.Close(h(ctx, open, t))
 	}()
+	return true
 }
+
+// Refuse answers an opening message with an *Error in place of a tunnel.
+func Refuse(m *bus.Msg, text string) { respond(m, &message.TunnelFrame{Error: text}) }
 
 func respond(m *bus.Msg, f *message.TunnelFrame) {
 	if data, err := proto.Marshal(f); err == nil {

@@ -25,6 +25,9 @@ import (
 type Options struct {
 	Storage *storage.Set
 	API     APIService
+	// ServiceCIDRs are the ranges of Services' addresses, one of each family at most,
+	// such as 10.96.0.0/16.
+	ServiceCIDRs []string
 	// ClientCA is the PEM bundle that client certificates are checked against.
 	ClientCA []byte
 	User     user.Info // who the writes are by
@@ -39,10 +42,17 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	// Namespaces first: the rest lives in them.
-	for _, step := range [][]runtime.Object{namespaces(), append(append(rbac, priorities()...), b.authentication()...), o.API.objects()} {
+	flow := flowControl()
+	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), registrations(), flow, b.serviceCIDR()), o.API.objects()} {
 		if err := b.ensureAll(ctx, step); err != nil {
 			return err
 		}
+	}
+	if err := b.dropDangling(ctx, flow); err != nil {
+		return err
+	}
+	if err := b.readyCIDR(ctx); err != nil {
+		return err
 	}
 	if n := b.written.Load(); n > 0 {
 		o.Logger.Info("made the cluster's basic objects", zap.Int64("objects", n))

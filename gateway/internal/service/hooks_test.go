@@ -70,10 +70,11 @@ func startWith(t testing.TB, conn *bus.Conn, o service.Options, cidr string, bet
 	if between != nil {
 		backend = between(log)
 	}
-	kind := resource.NewRegistry(resource.BuiltIn()).Load().Of(gr)
-	return &world{t, log, storage.NewStore(kind, &storage.Backend{Log: backend}, storage.Hooks{
-		BeginCreate: hooks.BeginCreate, BeginUpdate: hooks.BeginUpdate, AfterDelete: hooks.AfterDelete,
-	}), hooks}
+	registry := resource.NewRegistry(resource.BuiltIn())
+	set := storage.NewSet(&storage.Backend{Log: backend}, storage.Options{Registry: registry, Hooks: map[proto.GroupResource]storage.Hooks{
+		gr: {BeginCreate: hooks.BeginCreate, BeginUpdate: hooks.BeginUpdate, AfterDelete: hooks.AfterDelete},
+	}})
+	return &world{t, log, set.Store(registry.Load().Of(gr)), hooks}
 }
 
 func (w *world) ctx() context.Context {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +52,8 @@ func (s *Server) nodeProxy(w http.ResponseWriter, req *http.Request) {
 		_, err = get[corev1.Node](s, nodes, "", name)
 	}
 	if err == nil {
-		err = s.ofNode(w, req, name, slices.DeleteFunc(slices.Clone(info.Parts[min(3, len(info.Parts)):]), func(part string) bool { return part == "" }))
+		path := strings.Join(info.Parts[min(3, len(info.Parts)):], "/")
+		err = s.ofNode(w, req, name, strings.FieldsFunc(path, func(r rune) bool { return r == '/' }))
 	}
 	if err != nil {
 		fail(w, req, err)

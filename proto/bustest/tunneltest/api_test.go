@@ -39,6 +39,10 @@ func (gateway) ServeAs(user string, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusNotFound)
 		_ = json.NewEncoder(w).Encode(s)
+	case strings.HasPrefix(r.URL.Path, "/cut"):
+		_, _ = io.WriteString(w, `{"items":[`)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	case r.URL.Path == "/list":
 		_, _ = io.WriteString(w, `{"metadata":{"resourceVersion":"0"},"items":[{"metadata":{"name":"old"}}]}`)
 	default:
@@ -55,9 +59,7 @@ func (g gateway) BulkAs(ctx context.Context, user string, b *message.BulkRequest
 		if err != nil {
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
-		w := apiclient.NewRecorder()
-		g.ServeAs(user, w, r)
-		resp.Items = append(resp.Items, w.Response())
+		resp.Items = append(resp.Items, apiclient.Record(g, user, r))
 	}
 	return resp, nil
 }
@@ -127,6 +129,24 @@ func TestBulkAnswersInOrder(t *testing.T) {
 			} else if r.Err != nil || !strings.HasSuffix(string(r.Body), fmt.Sprintf("/o/%d ", i)) {
 				t.Fatalf("item %d: %q %v", i, r.Body, r.Err)
 			}
+		}
+	})
+}
+
+func TestAnAnswerThatIsCutShortIsAnErrorAndEndsNothingElse(t *testing.T) {
+	both(t, func(t *testing.T, c *apiclient.Client) {
+		if got, err := c.Do(t.Context(), apiclient.Request{Path: "/cut"}); err == nil || !strings.Contains(err.Error(), apiclient.ErrCut.Error()) {
+			t.Errorf("a stream: got %q, %v", got, err)
+		}
+		if _, err := c.Do(t.Context(), apiclient.Request{Method: "POST", Path: "/cut"}); err == nil || !strings.Contains(err.Error(), apiclient.ErrCut.Error()) {
+			t.Errorf("a request: got %v", err)
+		}
+		results, err := c.Bulk(t.Context(), apiclient.BulkOptions{}, []apiclient.Request{{Method: "PUT", Path: "/a"}, {Method: "PUT", Path: "/cut"}})
+		if err != nil || results[0].Err != nil || !apierrors.IsInternalError(results[1].Err) {
+			t.Errorf("in a bulk: got %v, %v", results, err)
+		}
+		if _, err := c.Do(t.Context(), apiclient.Request{Method: "PUT", Path: "/after"}); err != nil {
+			t.Errorf("afterwards: %v", err)
 		}
 	})
 }

@@ -28,7 +28,9 @@ type APIServerFlags struct {
 	ServiceClusterIPRange string
 	EtcdServers           []string
 	AuthorizationMode     []string
+	EnableAdmission       []string
 	DisableAdmission      []string
+	AdmissionConfig       string
 }
 
 // Add defines the flags as kube-apiserver calls them.
@@ -44,6 +46,8 @@ func (f *APIServerFlags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.ServiceClusterIPRange, "service-cluster-ip-range", "10.0.0.0/24", "addresses of Services, one range of each family")
 	flags.StringSliceVar(&f.EtcdServers, "etcd-servers", nil, "address of the etcd beside this program")
 	flags.StringSliceVar(&f.AuthorizationMode, "authorization-mode", []string{"RBAC"}, "RBAC, with or without Node: both are always on")
+	flags.StringSliceVar(&f.EnableAdmission, "enable-admission-plugins", nil, "admission plugins beside those that run by default")
+	flags.StringVar(&f.AdmissionConfig, "admission-control-config-file", "", "configuration of admission plugins")
 	flags.StringSliceVar(&f.DisableAdmission, "disable-admission-plugins", nil, "admission plugins to leave out")
 }
 
@@ -51,7 +55,7 @@ func (f *APIServerFlags) Add(flags *pflag.FlagSet) {
 // make a test pass that should not.
 var decisive = []string{
 	"token-auth-file", "oidc-", "authentication-", "authorization-webhook-", "authorization-config", "authorization-policy-file",
-	"requestheader-", "encryption-provider-config", "admission-control-config-file",
+	"requestheader-", "encryption-provider-config",
 }
 
 // Unknown looks for flags among args that flags does not define. It gives those that
@@ -94,7 +98,7 @@ func (f *APIServerFlags) config(dir string, keys pki.Options) (gateway.Config, e
 	c.ServiceAccount.KeyFile, c.ServiceAccount.Issuer = or(f.ServiceAccountKey, made("sa.key")), f.ServiceAccountIssuer
 	c.SealKeyFile = made("secrets.key")
 	c.ServiceCIDR, c.SecondServiceCIDR, _ = strings.Cut(f.ServiceClusterIPRange, ",")
-	c.DisableAdmissionPlugins = f.DisableAdmission
+	c.Admission = gateway.Admission{Enable: f.EnableAdmission, Disable: f.DisableAdmission, ConfigFile: f.AdmissionConfig}
 	return c, nil
 }
 
