@@ -168,7 +168,7 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 		}
 	}
 	if dryRun {
-		return nil
+		return s.kind.Settle(obj)
 	}
 	document, err := s.kind.Document(obj)
 	if err != nil {
