@@ -183,6 +183,13 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 				t.Errorf("%d gone, %d left", len(gone.Items), len(left.Items))
 			}
 		},
+		"a dry run shows what would be stored": func(t *testing.T) {
+			claim := `{"metadata":{"name":"c"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}`
+			got := must[corev1.PersistentVolumeClaim](t, g, "POST", "/api/v1/namespaces/default/persistentvolumeclaims?dryRun=All", claim)
+			if got.Status.Phase != corev1.ClaimPending {
+				t.Errorf("the phase is %q, want that of a new claim", got.Status.Phase)
+			}
+		},
 		"deletecollection takes a page and goes on": func(t *testing.T) {
 			for i := range 5 {
 				c := configMap(fmt.Sprintf("page-%d", i))

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/continuation"
+	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
@@ -43,6 +44,9 @@ func (c *collection) list(w http.ResponseWriter, req *http.Request, info *reques
 	return c.respondList(w, req, s, p)
 }
 
+// events are the one kind that upstream keeps no memory of.
+var events = proto.GroupResource{Resource: "events"}
+
 // page is what one list request answers with: entries of one point in time.
 type page struct {
 	revision  uint64
@@ -63,7 +67,7 @@ func (c *collection) page(ctx context.Context, ns string, options *internalversi
 	}
 	p.revision = stored.Revision()
 	limit := int(options.Limit)
-	if options.ResourceVersion == "0" && options.Continue == "" {
+	if options.ResourceVersion == "0" && options.Continue == "" && c.gr != events {
 		limit = 0 // as upstream: served from memory, whole
 	}
 	if err := c.fill(p, sel, c.beside(stored), after, limit); err != nil {

@@ -51,7 +51,7 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 	}
 	wr := &watcher{c: c, sel: c.selector(ns, options), frame: f, batch: watchBatch, bookmarks: options.AllowWatchBookmarks}
 	timeout := time.Duration(float64(c.o.WatchTimeout) * (1 + rand.Float64()))
-	if options.TimeoutSeconds != nil && *options.TimeoutSeconds > 0 {
+	if options.TimeoutSeconds != nil && *options.TimeoutSeconds != 0 { // a negative time is over at once
 		timeout = time.Duration(*options.TimeoutSeconds) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), timeout)

@@ -175,8 +175,11 @@ func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_
 		return nil, false, err
 	}
 	obj, err := c.apply(existing, entry)
-	if err != nil || c.dryRun {
+	if err != nil {
 		return obj, false, err
+	}
+	if c.dryRun {
+		return obj, false, s.kind.Settle(obj)
 	}
 	document, err := s.kind.Document(obj)
 	if err != nil {

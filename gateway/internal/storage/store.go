@@ -199,7 +199,7 @@ func (s *Store) insert(ctx context.Context, w statelog.Write, obj runtime.Object
 		}
 	}
 	if dryRun {
-		return nil
+		return s.kind.Settle(obj)
 	}
 	document, err := s.kind.Document(obj)
 	if err != nil {
