@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
@@ -17,10 +18,13 @@ import (
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/custom"
 	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/informer"
+	"kubus.dev/gateway/internal/loopback"
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
 )
 
@@ -32,8 +36,8 @@ type parts struct {
 	clientCA   []byte
 }
 
-// assemble puts the layers together.
-func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
+// assemble puts the layers together. What works in the background ends with ctx.
+func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) {
 	edges, err := g.edges(p)
 	if err != nil {
 		return nil, err
@@ -50,8 +54,12 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
+	plugins, err := g.admission(ctx, registry, edges)
+	if err != nil {
+		return nil, err
+	}
 	resources := api.New(api.Options{
-		Registry: registry, Current: g.custom.Current, Settle: g.custom.Settle, Storage: set, Admission: custom.Guard(admission.New(g.state), g.custom), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Current: g.custom.Current, Settle: g.custom.Settle, Storage: set, Admission: custom.Guard(plugins, g.custom), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
 	certificate, err := g.cfg.proxyCertificate()
@@ -69,6 +77,23 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
 		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
 	})}, nil
+}
+
+// admission makes the chain of plugins over the views and a client of this gateway.
+func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, edges *edges) (upstream.Interface, error) {
+	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
+	if err != nil {
+		return nil, err
+	}
+	informers := informer.New(ctx, informer.Options{
+		View: g.state.View, Barrier: g.state.Barrier, Open: edges.sealer.Open, Registry: registry, Patience: admission.Patience, Logger: g.log,
+	})
+	return admission.New(ctx, admission.Options{
+		Config: g.cfg.Admission.config(), Informers: informers, Clients: clients, Registry: registry, Authorizer: edges.authorizer, View: g.state.View, Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
+	})
 }
 
 // routed are the parts that paths lead to.

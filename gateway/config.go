@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 
+	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/services/kit"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	SealKeyFile string `yaml:"sealKeyFile"`
 
 	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
+	Admission      Admission      `yaml:"admission"`
 	Aggregation    Aggregation    `yaml:"aggregation"`
 }
 
@@ -57,6 +59,18 @@ type API struct {
 type ServiceAccount struct {
 	KeyFile string `yaml:"keyFile"` // private key, PEM
 	Issuer  string `yaml:"issuer"`
+}
+
+// Admission says which plugins judge requests, by upstream's names.
+type Admission struct {
+	Enable  []string `yaml:"enable"`  // beside those that run by default
+	Disable []string `yaml:"disable"` // of those
+	// ConfigFile is an AdmissionConfiguration of apiserver.config.k8s.io/v1.
+	ConfigFile string `yaml:"configFile"`
+}
+
+func (a Admission) config() admission.Config {
+	return admission.Config{Enable: a.Enable, Disable: a.Disable, File: a.ConfigFile}
 }
 
 // Default serves on this machine only.
@@ -109,6 +123,9 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := c.advertised(); err != nil {
 		errs = append(errs, fmt.Errorf("api.advertise: %w", err))
+	}
+	if err := c.Admission.config().Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("admission: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -54,6 +54,8 @@ type Gateway struct {
 	dialService aggregate.DialFunc
 	nodeLeases  *nodelease.Leases
 	heartbeats  *bus.Subscription
+	// stopPlugins ends what admission does in the background, after the last request.
+	stopPlugins context.CancelFunc
 	clientCA    []byte
 	listeners   []net.Listener
 }
@@ -106,7 +108,14 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 			g.heartbeats.Stop()
 		}
 	}()
-	parts, err := g.assemble(p)
+	plugins, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stopPlugins = stop
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	parts, err := g.assemble(plugins, p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -147,6 +156,7 @@ const drain = 5 * time.Second
 func (g *Gateway) Serve(ctx context.Context) error {
 	defer closeAll(g.listeners)
 	defer g.heartbeats.Stop()
+	defer g.stopPlugins()
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)

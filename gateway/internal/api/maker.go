@@ -177,7 +177,7 @@ func withoutNamespace(next http.Handler) http.Handler {
 func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.Subresource) *endpoint {
 	name := kind.GVR.Resource + "/" + sub.Name
 	if connect := m.o.Connect[name]; connect != nil {
-		e := &endpoint{namespaced: kind.Namespaced, connect: connect}
+		e := &endpoint{namespaced: kind.Namespaced, connect: m.admitted(kind, gv, sub, connect)}
 		if sub.Name != "proxy" {
 			e.connectVerbs = sub.Verbs
 		}
