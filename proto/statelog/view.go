@@ -99,6 +99,15 @@ func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
 	return v.collection(gr).snapshot(rev)
 }
 
+// ChangedAt is the revision of the newest change of a resource: while it stays, so
+// does everything that was made of the resource's objects.
+func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
+	c := v.collection(gr)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.revision
+}
+
 // Get gives one live object, or nil, without taking a snapshot.
 func (v *View) Get(gr proto.GroupResource, ns, name string) *Entry {
 	e, _ := v.collection(gr).last(ns, name)
