@@ -1,23 +1,26 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/api"
+	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/flow"
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
 )
 
@@ -25,11 +28,14 @@ import (
 type parts struct {
 	chain    *chain.Chain
 	storage  *storage.Set
-	clientCA []byte
+	fairness *flow.Fairness
+	audit    *audit.Audit // nil: nothing is written down
+	// authentication is what extension API servers are told of it.
+	authentication map[string]string
 }
 
 // assemble puts the layers together.
-func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
+func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) {
 	edges, err := g.edges(p)
 	if err != nil {
 		return nil, err
@@ -43,14 +49,30 @@ func (g *Gateway) assemble(p *kit.Process) (*parts, error) {
 		Registry: registry, Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
+	fairness, err := flow.New(flow.Options{
+		Seats: g.cfg.Fairness.seats(), View: g.state.View, LongRunning: chain.LongRunning,
+		API: apiclient.New(apiclient.Local(g), AdminUser).RoundTripper(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	audited, err := audit.New(ctx, audit.Options{Config: g.cfg.Audit, Conn: g.conn, Replicas: g.cfg.Replicas, LongRunning: chain.LongRunning, Logger: g.log})
+	if err != nil {
+		return nil, err
+	}
 	routes := g.routes(p, registry, resources)
 	for pattern, h := range edges.routes {
 		routes.Handle(pattern, h)
 	}
-	return &parts{storage: set, clientCA: edges.clientCA, chain: chain.New(chain.Options{
-		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
+	options := chain.Options{
+		Authenticator: edges.authenticator, Authorizer: edges.authorizer, Impersonate: edges.impersonate,
+		Fair: fairness.Handler, Next: routes, Logger: g.log, Metrics: p.Metrics,
 		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
-	})}, nil
+	}
+	if audited != nil {
+		options.Audit, options.AuditFailed = audited.Handler, audited.Failed
+	}
+	return &parts{storage: set, fairness: fairness, audit: audited, chain: chain.New(options), authentication: edges.authentication}, nil
 }
 
 // routes is everything behind the chain.
@@ -72,7 +94,7 @@ func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources 
 		r.Handle(path, health)
 	}
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
-		r.Get("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}).ServeHTTP)
+		r.Get("/metrics", metricsHandler(gatherer, func() { g.chain.Gauges() }).ServeHTTP)
 	}
 	r.Get("/", paths)
 	return r

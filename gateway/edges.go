@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/netip"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -12,6 +15,7 @@ import (
 	rbacvalidation "k8s.io/kubernetes/pkg/registry/rbac/validation"
 
 	"kubus.dev/gateway/internal/auth"
+	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/read"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/seal"
@@ -20,6 +24,7 @@ import (
 	"kubus.dev/gateway/internal/streams"
 	"kubus.dev/gateway/internal/token"
 	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
 )
 
@@ -37,7 +42,8 @@ type edges struct {
 	creaters      map[schema.GroupResource]rest.Creater
 	namedCreaters map[string]rest.NamedCreater
 	routes        map[string]http.Handler
-	clientCA      []byte
+	// authentication is what extension API servers are told of it.
+	authentication map[string]string
 }
 
 func (g *Gateway) edges(*kit.Process) (*edges, error) {
@@ -53,11 +59,20 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 	if address == "" {
 		address = g.cfg.API.Listen
 	}
-	issuer, err := token.NewIssuer(token.Options{KeyFile: g.cfg.ServiceAccount.KeyFile, Issuer: g.cfg.ServiceAccount.Issuer, Address: address, View: g.state.View})
+	issuer, err := token.NewIssuer(token.Options{
+		KeyFile: g.cfg.ServiceAccount.KeyFile, Issuer: g.cfg.ServiceAccount.Issuer, Address: address, View: g.state.View, Open: key.Open,
+		API:           apiclient.New(apiclient.Local(g), AdminUser).RoundTripper(),
+		MaxExpiration: g.cfg.ServiceAccount.MaxTokenExpiration.Std(), Extend: g.cfg.ServiceAccount.ExtendTokenExpiration,
+	})
 	if err != nil {
 		return nil, err
 	}
-	services, err := g.serviceHooks()
+	hooks, err := g.serviceHooks()
+	if err != nil {
+		return nil, err
+	}
+	hooks[proto.GroupResource{Resource: "secrets"}] = secretHooks(issuer)
+	published, err := g.cfg.Authentication.RequestHeader.Published(pem)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +82,10 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 	})
 	rules := auth.NewRules(g.state.View)
 	authorizer := auth.NewAuthorizer(rules)
-	authenticator := auth.NewAuthenticator(pool, issuer.Authenticator())
+	authenticator, err := g.authenticator(pool, issuer)
+	if err != nil {
+		return nil, err
+	}
 	return &edges{
 		sealer:        key,
 		read:          reader.Handler,
@@ -75,15 +93,46 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 		authorizer:    authorizer,
 		impersonate:   auth.Impersonate(authorizer),
 		rules:         rules,
-		hooks:         services,
+		hooks:         hooks,
 		connect: streams.New(streams.Options{
 			Conn: g.conn, View: g.state.View, Barrier: g.state.Barrier, Authorizer: authorizer, Logger: g.log,
 		}).Handlers(),
 		creaters:      auth.Reviews(authorizer, authenticator.Tokens, issuer.Audiences()),
 		namedCreaters: map[string]rest.NamedCreater{"serviceaccounts/token": issuer.Request()},
 		routes:        issuer.Routes(),
-		clientCA:      pem,
+
+		authentication: published,
 	}, nil
+}
+
+// authenticator believes whom the configuration names.
+func (g *Gateway) authenticator(roots *x509.CertPool, issuer *token.Issuer) (*auth.Authenticator, error) {
+	legacy, err := issuer.Legacy()
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := g.cfg.Authentication.RequestHeader.Authenticator()
+	if err != nil {
+		return nil, err
+	}
+	tokens := []authenticator.Token{legacy, issuer.Authenticator()}
+	if g.cfg.Authentication.BootstrapTokens {
+		tokens = append(tokens, auth.BootstrapTokens(issuer.Secret))
+	}
+	return auth.NewAuthenticator(auth.Options{
+		Roots: roots, Certificates: chain.RememberCertificates, Tokens: tokens, Proxy: proxy, Anonymous: g.cfg.Authentication.Anonymous,
+	}), nil
+}
+
+// secretHooks fill in tokens of ServiceAccounts.
+func secretHooks(issuer *token.Issuer) storage.Hooks {
+	fill := func(ctx context.Context, obj runtime.Object) (func(bool), error) {
+		return func(bool) {}, issuer.Fill(ctx, obj)
+	}
+	return storage.Hooks{
+		BeginCreate: func(ctx context.Context, obj runtime.Object, _ bool) (func(bool), error) { return fill(ctx, obj) },
+		BeginUpdate: func(ctx context.Context, obj, _ runtime.Object, _ bool) (func(bool), error) { return fill(ctx, obj) },
+	}
 }
 
 // serviceHooks give Services their addresses and ports. The configuration is valid.

@@ -23,8 +23,10 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/kubernetes/pkg/capabilities"
 
+	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/gateway/internal/flow"
 	"kubus.dev/gateway/internal/nodelease"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/gateway/internal/upstreamlog"
@@ -46,10 +48,14 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
+	fairness   *flow.Fairness
 	nodeLeases *nodelease.Leases
 	heartbeats *bus.Subscription
-	clientCA   []byte
+	endState   context.CancelFunc // ends the state log, which outlives the requests
+	audit      *audit.Audit
 	listeners  []net.Listener
+	// authentication is the data of the ConfigMap extension-apiserver-authentication.
+	authentication map[string]string
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -82,14 +88,20 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	// privileged is for admission to say, not for validation.
 	capabilities.Setup(true, 0)
 	atomic.StoreInt64(&jsonpatch.AccumulatedCopySizeLimit, maxPatchCopies)
-	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
+	stateCtx, endState := context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			endState()
+		}
+	}()
+	state, err := statelog.OpenLog(stateCtx, conn, views, cfg.Replicas, p.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
 	}
 	if err := views.Ready(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
 	}
-	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, listeners: listeners}
+	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, endState: endState, listeners: listeners}
 	// Nodes and Namespaces are in one view.
 	g.nodeLeases = nodelease.New(state.View(proto.GroupResource{Resource: "nodes"}))
 	if g.heartbeats, err = g.nodeLeases.Listen(conn); err != nil {
@@ -100,11 +112,11 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 			g.heartbeats.Stop()
 		}
 	}()
-	parts, err := g.assemble(p)
+	parts, err := g.assemble(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain, g.storage, g.clientCA = parts.chain, parts.storage, parts.clientCA
+	g.chain, g.storage, g.fairness, g.audit, g.authentication = parts.chain, parts.storage, parts.fairness, parts.audit, parts.authentication
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -120,7 +132,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
 	return bootstrap.Run(ctx, bootstrap.Options{
-		Storage: g.storage, API: g.cfg.apiService(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
+		Storage: g.storage, API: g.cfg.apiService(), Authentication: g.authentication, User: chain.BusUser(AdminUser), Logger: g.log,
 	})
 }
 
@@ -138,6 +150,7 @@ const drain = 5 * time.Second
 
 // Serve answers HTTPS and the bus until ctx ends. It may be called once.
 func (g *Gateway) Serve(ctx context.Context) error {
+	defer g.endState()
 	defer closeAll(g.listeners)
 	defer g.heartbeats.Stop()
 	tlsConfig, err := g.cfg.tls()
@@ -152,6 +165,8 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	// Requests live a little longer than ctx, streams do not.
 	requests, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	auditing, endAudit := context.WithCancel(context.WithoutCancel(ctx))
+	defer endAudit()
 	server := &http.Server{
 		Handler: g.chain, TLSConfig: tlsConfig, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
 		MaxHeaderBytes: 1 << 20, BaseContext: func(net.Listener) context.Context { return requests },
@@ -176,6 +191,10 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error { return g.fairness.Run(requests) })
+	if g.audit != nil {
+		group.Go(func() error { return g.audit.Run(auditing) })
+	}
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()
@@ -185,6 +204,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		if err := server.Shutdown(shutdown); err != nil {
 			_ = server.Close() // what is still open had its time
 		}
+		overBus.Wait() // until stop at the latest
+		stop()
+		endAudit()
 		return nil
 	})
 	return group.Wait()

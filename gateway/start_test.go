@@ -39,19 +39,22 @@ type running struct {
 }
 
 // start runs a gateway that ends with the test.
-func start(t testing.TB) *running {
+func start(t testing.TB, change ...func(*Config)) *running {
 	t.Helper()
-	return startOver(t, bustest.Server(t))
+	return startOver(t, bustest.Server(t), change...)
 }
 
 // startOver runs a gateway over a store that others may use as well.
-func startOver(t testing.TB, server *store.Server) *running {
+func startOver(t testing.TB, server *store.Server, change ...func(*Config)) *running {
 	t.Helper()
 	conn := bustest.Connect(t, server)
 	ctx, cancel := context.WithCancel(context.Background())
 	views := statelog.OpenViews(ctx, conn, zap.NewNop())
 	dir := t.TempDir()
 	cfg, client := certificates(t, dir)
+	for _, c := range change {
+		c(&cfg)
+	}
 	p := &kit.Process{Logger: zap.NewNop(), Metrics: prometheus.NewRegistry(), Health: kit.NewHealth(), Version: "v1.37.2+kubus.test"}
 	if os.Getenv("KUBUS_TEST_LOG") != "" {
 		p.Logger, _ = zap.NewDevelopment()

@@ -25,10 +25,11 @@ import (
 type Options struct {
 	Storage *storage.Set
 	API     APIService
-	// ClientCA is the PEM bundle that client certificates are checked against.
-	ClientCA []byte
-	User     user.Info // who the writes are by
-	Logger   *zap.Logger
+	// Authentication is the data of the ConfigMap by which extension API servers learn
+	// whom to believe: client-ca-file and the requestheader keys.
+	Authentication map[string]string
+	User           user.Info // who the writes are by
+	Logger         *zap.Logger
 }
 
 // Run makes what is missing.
