@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"context"
-	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/api"
 	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/chain"
@@ -26,10 +27,11 @@ import (
 
 // parts are what assemble made.
 type parts struct {
-	chain    *chain.Chain
-	storage  *storage.Set
-	fairness *flow.Fairness
-	audit    *audit.Audit // nil: nothing is written down
+	chain      *chain.Chain
+	storage    *storage.Set
+	aggregator *aggregate.Aggregator
+	fairness   *flow.Fairness
+	audit      *audit.Audit // nil: nothing is written down
 	// authentication is what extension API servers are told of it.
 	authentication map[string]string
 }
@@ -42,12 +44,22 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	}
 	registry := resource.NewRegistry(resource.BuiltIn())
 	set := storage.NewSet(&storage.Backend{Log: g.state, Sealer: edges.sealer}, storage.Options{
-		Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
+		Registry: registry, Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
 	resources := api.New(api.Options{
 		Registry: registry, Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
+	})
+	certificate, err := g.cfg.proxyCertificate()
+	if err != nil {
+		return nil, err
+	}
+	aggregator := aggregate.New(aggregate.Options{
+		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
 	})
 	fairness, err := flow.New(flow.Options{
 		Seats: g.cfg.Fairness.seats(), View: g.state.View, LongRunning: chain.LongRunning,
@@ -60,7 +72,7 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	if err != nil {
 		return nil, err
 	}
-	routes := g.routes(p, registry, resources)
+	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
 		routes.Handle(pattern, h)
 	}
@@ -72,21 +84,33 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	if audited != nil {
 		options.Audit, options.AuditFailed = audited.Handler, audited.Failed
 	}
-	return &parts{storage: set, fairness: fairness, audit: audited, chain: chain.New(options), authentication: edges.authentication}, nil
+	return &parts{
+		storage: set, aggregator: aggregator, fairness: fairness, audit: audited, chain: chain.New(options), authentication: edges.authentication,
+	}, nil
+}
+
+// routed are the parts that paths lead to.
+type routed struct {
+	registry   *resource.Registry
+	aggregator *aggregate.Aggregator
+	resources  http.Handler
 }
 
 // routes is everything behind the chain.
-func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources http.Handler) *chi.Mux {
+func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r := chi.NewRouter()
 	r.MethodNotAllowed(api.NotAllowed)
-	documents := discovery.New(registry, g.cfg.API.Listen, api.NotFound)
-	// A path that names a resource is the table's; the rest is discovery.
-	r.Handle("/api/*", resourcesOr(resources, documents))
-	r.Handle("/apis/*", resourcesOr(resources, documents))
+	missing := api.Missing(to.registry)
+	documents := discovery.New(discovery.Options{Registry: to.registry, Remotes: to.aggregator.Remotes, Address: g.cfg.API.Listen,
+		Router: discovery.Router{NotFound: missing, NotAllowed: api.NotAllowed, Refused: api.Refused}})
+	// A path that names a resource is the table's, or another server's; the rest is discovery.
+	r.Handle("/api/*", resourcesOr(to.resources, documents))
+	r.Handle("/apis/*", to.aggregator.Handler(resourcesOr(to.resources, documents)))
 	r.Handle("/api", documents)
 	r.Handle("/apis", documents)
 	r.Get("/version", discovery.Version(p.Version))
 	r.Get("/version/", discovery.Version(p.Version))
+	r.HandleFunc("/version/*", api.NotFound)
 	docs := openapi.Handler(http.NotFound)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
@@ -96,14 +120,11 @@ func (g *Gateway) routes(p *kit.Process, registry *resource.Registry, resources 
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
 		r.Get("/metrics", metricsHandler(gatherer, func() { g.chain.Gauges() }).ServeHTTP)
 	}
-	r.Get("/", paths)
+	index := documents.Paths("/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
+		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/version")
+	r.HandleFunc("/", index)
+	r.HandleFunc("/index.html", index)
 	return r
-}
-
-// paths is what / lists, as upstream does.
-func paths(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprint(w, `{"paths":["/api","/api/v1","/apis","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/readyz","/version"]}`)
 }
 
 // resourcesOr sends requests on resources to one handler and the others to another.

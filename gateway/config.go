@@ -36,6 +36,7 @@ type Config struct {
 	Authentication Authentication `yaml:"authentication"`
 	Fairness       Fairness       `yaml:"fairness"`
 	Audit          audit.Config   `yaml:"audit"`
+	Aggregation    Aggregation    `yaml:"aggregation"`
 }
 
 // Authentication says who is believed, beside client certificates and tokens of
@@ -68,6 +69,14 @@ func (f Fairness) seats() int {
 		return f.Seats
 	}
 	return seatsPerCPU * runtime.GOMAXPROCS(0)
+}
+
+// Aggregation is how the gateway shows itself to the servers behind APIServices: a
+// client certificate of the CA that they trust to name users. Empty: they are
+// reached without one.
+type Aggregation struct {
+	CertFile string `yaml:"certFile"`
+	KeyFile  string `yaml:"keyFile"`
 }
 
 // API says how HTTPS is served.
@@ -121,6 +130,9 @@ func (c Config) Validate() error {
 	need("sealKeyFile", c.SealKeyFile)
 	need("serviceAccount.keyFile", c.ServiceAccount.KeyFile)
 	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
+	if (c.Aggregation.CertFile == "") != (c.Aggregation.KeyFile == "") {
+		errs = append(errs, errors.New("aggregation: certFile and keyFile go together"))
+	}
 	if _, _, err := net.SplitHostPort(c.API.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("api.listen: %w", err))
 	}
@@ -193,6 +205,15 @@ func (c Config) apiService() bootstrap.APIService {
 	return s
 }
 
+// serviceCIDR is the range of Services in its canonical form. The configuration is valid.
+func (c Config) serviceCIDR() string {
+	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
+	if err != nil {
+		return ""
+	}
+	return prefix.Masked().String()
+}
+
 func (c Config) tls() (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(c.API.CertFile, c.API.KeyFile)
 	if err != nil {
@@ -212,6 +233,18 @@ func (c Config) tls() (*tls.Config, error) {
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: pool,
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	}, nil
+}
+
+// proxyCertificate gives what shows the gateway to other servers; nil without one.
+func (c Config) proxyCertificate() (func() (*tls.Certificate, error), error) {
+	if c.Aggregation.CertFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.Aggregation.CertFile, c.Aggregation.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the aggregation certificate: %w", err)
+	}
+	return func() (*tls.Certificate, error) { return &cert, nil }, nil
 }
 
 func (c Config) clientCAs() (*x509.CertPool, []byte, error) {

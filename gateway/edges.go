@@ -82,6 +82,10 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 	})
 	rules := auth.NewRules(g.state.View)
 	authorizer := auth.NewAuthorizer(rules)
+	server := streams.New(streams.Options{
+		Conn: g.conn, View: g.state.View, Barrier: g.state.Barrier, Authorizer: authorizer, Logger: g.log,
+	})
+	g.dialService = server.DialService
 	authenticator, err := g.authenticator(pool, issuer)
 	if err != nil {
 		return nil, err
@@ -94,9 +98,7 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 		impersonate:   auth.Impersonate(authorizer),
 		rules:         rules,
 		hooks:         hooks,
-		connect: streams.New(streams.Options{
-			Conn: g.conn, View: g.state.View, Barrier: g.state.Barrier, Authorizer: authorizer, Logger: g.log,
-		}).Handlers(),
+		connect:       server.Handlers(),
 		creaters:      auth.Reviews(authorizer, authenticator.Tokens, issuer.Audiences()),
 		namedCreaters: map[string]rest.NamedCreater{"serviceaccounts/token": issuer.Request()},
 		routes:        issuer.Routes(),

@@ -23,6 +23,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/kubernetes/pkg/capabilities"
 
+	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
@@ -48,12 +49,15 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
+	aggregator *aggregate.Aggregator
 	fairness   *flow.Fairness
-	nodeLeases *nodelease.Leases
-	heartbeats *bus.Subscription
-	endState   context.CancelFunc // ends the state log, which outlives the requests
 	audit      *audit.Audit
-	listeners  []net.Listener
+	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
+	dialService aggregate.DialFunc
+	nodeLeases  *nodelease.Leases
+	heartbeats  *bus.Subscription
+	endState    context.CancelFunc // ends the state log, which outlives the requests
+	listeners   []net.Listener
 	// authentication is the data of the ConfigMap extension-apiserver-authentication.
 	authentication map[string]string
 }
@@ -116,7 +120,8 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain, g.storage, g.fairness, g.audit, g.authentication = parts.chain, parts.storage, parts.fairness, parts.audit, parts.authentication
+	g.chain, g.storage, g.aggregator, g.authentication = parts.chain, parts.storage, parts.aggregator, parts.authentication
+	g.fairness, g.audit = parts.fairness, parts.audit
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -132,7 +137,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
 	return bootstrap.Run(ctx, bootstrap.Options{
-		Storage: g.storage, API: g.cfg.apiService(), Authentication: g.authentication, User: chain.BusUser(AdminUser), Logger: g.log,
+		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDR: g.cfg.serviceCIDR(), Authentication: g.authentication, User: chain.BusUser(AdminUser), Logger: g.log,
 	})
 }
 
@@ -195,6 +200,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if g.audit != nil {
 		group.Go(func() error { return g.audit.Run(auditing) })
 	}
+	group.Go(func() error { return g.aggregator.Run(groupCtx) })
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()

@@ -198,7 +198,7 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 			must[corev1.ConfigMap](t, g, "POST", configMaps+"?fieldValidation=Warn", body)
 		},
 		"what is not served says so": func(t *testing.T) {
-			for _, path := range []string{"/api/v1/widgets", "/apis/batch/v1/namespaces/default/jobs", "/api/v1/pods/x", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/pods/x/nothing", "/apis/nothing.io/v1"} {
+			for _, path := range []string{"/api/v1/widgets", "/apis/batch/v1/namespaces/default/widgets", "/api/v1/pods/x", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/pods/x/nothing", "/apis/nothing.io/v1"} {
 				g.fails(t, metav1.StatusReasonNotFound, "the server could not find the requested resource", "GET", path, nil)
 			}
 			g.fails(t, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource", "POST", "/api/v1/pods", "{}")

@@ -131,6 +131,7 @@ func certificates(t testing.TB, dir string) (Config, *http.Client) {
 	cfg := Default()
 	cfg.API = API{Listen: freePort(t), CertFile: filepath.Join(dir, "server.crt"), KeyFile: filepath.Join(dir, "server.key"),
 		ClientCAFile: filepath.Join(dir, "ca.crt"), Advertise: "192.0.2.1:6443"}
+	cfg.Aggregation = Aggregation{CertFile: filepath.Join(dir, "admin.crt"), KeyFile: filepath.Join(dir, "admin.key")}
 	cfg.SealKeyFile = filepath.Join(dir, "seal.key")
 	cfg.ServiceAccount.KeyFile = filepath.Join(dir, "sa.key")
 	pool := x509.NewCertPool()

@@ -276,6 +276,33 @@ func (c *collection) snapshot(revision uint64) Snapshot {
 	return s
 }
 
+// at gives the collection as it was at a revision: the window's later events are
+// undone in a copy of the tree. ErrExpired: the window does not reach back so far.
+func (c *collection) at(revision uint64) (Snapshot, error) {
+	c.mu.Lock()
+	if revision < c.floor {
+		c.mu.Unlock()
+		return Snapshot{}, ErrExpired
+	}
+	s := Snapshot{tree: c.tree.Clone(), revision: revision}
+	later := c.events[c.after(revision):]
+	c.mu.Unlock()
+	for _, ev := range slices.Backward(later) {
+		if ev.Prev != nil {
+			s.tree.ReplaceOrInsert(ev.Prev)
+		} else {
+			s.tree.Delete(ev.Entry)
+		}
+	}
+	return s, nil
+}
+
+// after gives the place in the window of the first event behind a revision. The
+// lock is held.
+func (c *collection) after(revision uint64) int {
+	return sort.Search(len(c.events), func(i int) bool { return c.events[i].Entry.revision > revision })
+}
+
 // addIndex builds an index over what is there.
 func (c *collection) addIndex(name string, fn IndexFunc) {
 	c.mu.Lock()
@@ -302,8 +329,7 @@ func (c *collection) start(after uint64) (uint64, error) {
 	if after < c.floor {
 		return 0, ErrExpired
 	}
-	i := sort.Search(len(c.events), func(i int) bool { return c.events[i].Entry.revision > after })
-	return c.base + uint64(i), nil
+	return c.base + uint64(c.after(after)), nil
 }
 
 // since gives the events from a number on, or a channel that tells of the next.

@@ -3,6 +3,7 @@ package statelog
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,4 +113,55 @@ func TestTombstonesAreForgottenWithoutFurtherDeletes(t *testing.T) {
 			t.Errorf("the timer runs on though nothing can age")
 		}
 	})
+}
+
+// contents are the names and revisions of a snapshot, in its order.
+func contents(s Snapshot) string {
+	out := fmt.Sprint(s.Len(), ":")
+	s.Ascend("", func(e *Entry) bool {
+		out += fmt.Sprintf(" %s@%d", e.key.Name, e.revision)
+		return true
+	})
+	return out
+}
+
+func TestTheCollectionAsItWasIsFoundAtEveryRevisionOfTheWindow(t *testing.T) {
+	t.Parallel()
+	c := newCollection(proto.GroupResource{Resource: "pods"})
+	random := rand.New(rand.NewPCG(1, 2))
+	write(c, 0, 20, false)
+	c.mu.Lock()
+	c.forget(len(c.events)) // as if these had come at the start
+	c.events = nil
+	c.mu.Unlock()
+	was := map[uint64]string{20: contents(c.snapshot(20))}
+	for rev := uint64(21); rev < 200; rev++ {
+		// Half of the revisions are of other collections.
+		if random.IntN(2) == 0 {
+			k := proto.Key{GroupResource: c.gr, Namespace: "ns", Name: fmt.Sprint("o", random.IntN(30))}
+			c.apply(NewEntry(k, rev, []byte(`{"metadata":{}}`), random.IntN(3) == 0), true)
+		}
+		was[rev] = contents(c.snapshot(rev))
+	}
+	now := contents(c.snapshot(199))
+	for rev := uint64(20); rev < 200; rev++ {
+		s, err := c.at(rev)
+		if err != nil {
+			t.Fatalf("at %d: %v", rev, err)
+		}
+		if got := contents(s); got != was[rev] || s.Revision() != rev {
+			t.Errorf("at %d: got %s (of %d), want %s", rev, got, s.Revision(), was[rev])
+		}
+	}
+	if got := contents(c.snapshot(199)); got != now {
+		t.Errorf("looking back changed the present: got %s, want %s", got, now)
+	}
+	if _, err := c.at(19); !errors.Is(err, ErrExpired) {
+		t.Errorf("before the window: got %v, want ErrExpired", err)
+	}
+	s, _ := c.at(100)
+	write(c, 199, 30, true)
+	if got := contents(s); got != was[100] {
+		t.Errorf("a later write changed the past: got %s, want %s", got, was[100])
+	}
 }

@@ -68,5 +68,5 @@ func (s Snapshot) ByIndex(name, value string, fn func(*Entry) bool) {
 	})
 }
 
-// HasIndex tells whether ByIndex knows the index.
+// HasIndex tells whether ByIndex knows the index; a snapshot of the past knows none.
 func (s Snapshot) HasIndex(name string) bool { return s.indexes[name] != nil }

@@ -108,6 +108,14 @@ func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
 	return c.revision
 }
 
+// SnapshotAt gives a resource as it was at a revision that the view has reached, at
+// the cost of what has changed since. Any process that reads the log can make it, so
+// one may go on where another began. It has no indexes. ErrExpired: the watch window
+// does not reach back so far.
+func (v *View) SnapshotAt(gr proto.GroupResource, revision uint64) (Snapshot, error) {
+	return v.collection(gr).at(revision)
+}
+
 // Get gives one live object, or nil, without taking a snapshot.
 func (v *View) Get(gr proto.GroupResource, ns, name string) *Entry {
 	e, _ := v.collection(gr).last(ns, name)

@@ -41,10 +41,14 @@ type Options struct {
 // first request for it and forgotten when the kind leaves the table.
 func New(o Options) http.Handler {
 	m := newMaker(o)
-	h := &handler{registry: o.Registry, maker: m, reviews: map[schema.GroupVersionResource]*endpoint{}}
+	h := &handler{registry: o.Registry, missing: Missing(o.Registry), maker: m, reviews: map[schema.GroupVersionResource]*endpoint{}}
 	for _, review := range resource.Reviews() {
+		var answers any = o.Storage.Unstored(review.GVR.GroupResource())
 		if creater := o.Creaters[review.GVR.GroupResource()]; creater != nil {
-			h.reviews[review.GVR] = m.review(review, creater)
+			answers = creater
+		}
+		if answers != nil {
+			h.reviews[review.GVR] = m.review(review, answers)
 		}
 	}
 	return h
@@ -68,6 +72,7 @@ type endpoint struct {
 
 type handler struct {
 	registry *resource.Registry
+	missing  http.HandlerFunc
 	maker    *maker
 	kinds    resource.PerKind[map[route]*endpoint]
 	reviews  map[schema.GroupVersionResource]*endpoint
@@ -100,7 +105,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e := h.endpoint(info)
 	if e == nil || !e.matches(info) {
-		NotFound(w, r)
+		h.missing(w, r)
 		return
 	}
 	if e.connect != nil {
@@ -135,7 +140,7 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 	if len(info.Parts) > 3 && info.Subresource != "proxy" || e.nameless && info.Name != "" {
 		return false
 	}
-	if e.connect != nil && special(info) {
+	if word := special(info); word == "proxy" || word != "" && e.connect != nil {
 		return false
 	}
 	if e.namespaced {
@@ -151,18 +156,21 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 func segments(info *request.RequestInfo) []string {
 	path := strings.TrimPrefix(strings.Trim(info.Path, "/"), strings.TrimSuffix(info.APIPrefix+"/"+info.APIGroup, "/")+"/"+info.APIVersion)
 	parts := strings.Split(strings.Trim(path, "/"), "/")
-	if special(info) {
+	if special(info) != "" {
 		parts = parts[1:]
 	}
 	return parts
 }
 
-// special says that the path has a word before the resource: its verb is then that
-// word, whatever the method. A streaming subresource has no such path.
-func special(info *request.RequestInfo) bool {
+// special gives the word that the path has before the resource, if it has one: its
+// verb is then that word, whatever the method. Upstream has kept watch alone, and a
+// streaming subresource has no such path.
+func special(info *request.RequestInfo) string {
 	path := strings.TrimPrefix(strings.Trim(info.Path, "/"), strings.TrimSuffix(info.APIPrefix+"/"+info.APIGroup, "/")+"/"+info.APIVersion+"/")
-	first, _, _ := strings.Cut(path, "/")
-	return first == "watch" || first == "proxy"
+	if first, _, _ := strings.Cut(path, "/"); first == "watch" || first == "proxy" {
+		return first
+	}
+	return ""
 }
 
 // collectionVerb: a name in the request info is then of a field selector.
@@ -191,9 +199,6 @@ func (e *endpoint) allows(method string, info *request.RequestInfo) bool {
 	}
 	return true
 }
-
-// NotFound answers as upstream does for a resource it does not serve.
-func NotFound(w http.ResponseWriter, r *http.Request) { generic(w, r, http.StatusNotFound, "") }
 
 // NotAllowed answers as upstream does where a path does not take the method.
 func NotAllowed(w http.ResponseWriter, r *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -143,7 +144,11 @@ func deprecationOf(kind *resource.Kind, gv schema.GroupVersion) string {
 	if kind.Custom {
 		return kind.Deprecation
 	}
-	gvk := kind.ServedKind(gv)
+	return deprecated(kind.ServedKind(gv))
+}
+
+// deprecated is upstream's warning about a built-in kind.
+func deprecated(gvk schema.GroupVersionKind) string {
 	obj, err := resource.Scheme.New(gvk)
 	if err != nil {
 		return "" // the scheme knows every kind of the table, as its test holds
@@ -217,14 +222,31 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 	return &endpoint{namespaced: kind.Namespaced, custom: kind.Custom, verbs: verbs}
 }
 
-func (m *maker) review(review resource.Review, creater rest.Creater) *endpoint {
+// review is a kind that is only asked: answers is a rest.Creater, or a rest.Getter and
+// rest.Lister.
+func (m *maker) review(review resource.Review, answers any) *endpoint {
+	tables, _ := answers.(rest.TableConvertor)
 	scope := sync.OnceValue(func() requestScope {
-		return m.scope(target{gvr: review.GVR, gvk: review.GVK, namespaced: review.Namespaced, types: resource.SchemeMachinery(review.GVK.Group)})
+		return m.scope(target{gvr: review.GVR, gvk: review.GVK, namespaced: review.Namespaced, tables: tables, types: resource.SchemeMachinery(review.GVK.Group)})
 	})
-	return &endpoint{namespaced: review.Namespaced, nameless: true, verbs: map[string]http.Handler{
-		"create": later(func() http.HandlerFunc { return handlers.CreateResource(creater, scope().RequestScope, m.o.Admission) }),
-	}}
+	verbs := map[string]http.Handler{}
+	if creater, ok := answers.(rest.Creater); ok {
+		verbs["create"] = later(func() http.HandlerFunc { return handlers.CreateResource(creater, scope().RequestScope, m.o.Admission) })
+	}
+	getter, named := answers.(rest.Getter)
+	if named {
+		verbs["get"] = later(func() http.HandlerFunc { return handlers.GetResource(getter, scope().RequestScope) })
+	}
+	if lister, ok := answers.(rest.Lister); ok {
+		verbs["list"] = later(func() http.HandlerFunc {
+			return handlers.ListResource(lister, nil, scope().RequestScope, false, listTimeout)
+		})
+	}
+	return &endpoint{namespaced: review.Namespaced, nameless: !named, deprecation: deprecated(review.GVK), verbs: verbs}
 }
+
+// listTimeout is the least that a watch would last; nothing here is watched.
+const listTimeout = 30 * time.Minute
 
 // target is what a scope is for.
 type target struct {

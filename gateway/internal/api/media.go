@@ -35,6 +35,17 @@ func mediaRefusal(r *http.Request, verb string) (code int, message string) {
 	return http.StatusNotAcceptable, "406: Not Acceptable\n\nAvailable representations: " + strings.Join(available, ", ")
 }
 
+// Refused answers a GET whose media types no route of upstream's router takes, and
+// says whether it did.
+func Refused(w http.ResponseWriter, r *http.Request) bool {
+	code, message := mediaRefusal(r, "get")
+	if code == 0 {
+		return false
+	}
+	generic(w, r, code, message)
+	return true
+}
+
 // names says whether a header names one of types, whatever the parameters.
 func names(header string, types []string) bool {
 	for part := range strings.SplitSeq(header, ",") {

@@ -25,6 +25,8 @@ import (
 type Options struct {
 	Storage *storage.Set
 	API     APIService
+	// ServiceCIDR is the range of Services' addresses, such as 10.96.0.0/16; "": none.
+	ServiceCIDR string
 	// Authentication is the data of the ConfigMap by which extension API servers learn
 	// whom to believe: client-ca-file and the requestheader keys.
 	Authentication map[string]string
@@ -39,11 +41,18 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	flow := flowControl()
 	// Namespaces first: the rest lives in them.
-	for _, step := range [][]runtime.Object{namespaces(), append(append(rbac, priorities()...), b.authentication()...), o.API.objects()} {
+	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), flow, b.serviceCIDR(), registrations()), o.API.objects()} {
 		if err := b.ensureAll(ctx, step); err != nil {
 			return err
 		}
+	}
+	if err := b.dropDangling(ctx, flow); err != nil {
+		return err
+	}
+	if err := b.readyCIDR(ctx); err != nil {
+		return err
 	}
 	if n := b.written.Load(); n > 0 {
 		o.Logger.Info("made the cluster's basic objects", zap.Int64("objects", n))

@@ -12,13 +12,14 @@ import (
 	rbacvalidation "k8s.io/component-helpers/auth/rbac/validation"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/discovery"
+	"k8s.io/kubernetes/pkg/apis/flowcontrol"
 	"k8s.io/kubernetes/pkg/apis/rbac"
 
 	"kubus.dev/gateway/internal/resource"
 )
 
 // corrected gives live (internal) with what want (versioned) must have: rules and
-// subjects that were lost, unless the object opts out, and the API's address.
+// subjects that were lost, unless the object opts out, flow control, and the API's address.
 // What people added stays.
 func corrected(live, want runtime.Object) (fixed runtime.Object, changed bool, err error) {
 	fixed = live.DeepCopyObject()
@@ -38,6 +39,12 @@ func corrected(live, want runtime.Object) (fixed runtime.Object, changed bool, e
 		}
 		o.Data = data
 		return fixed, true, nil
+	case *flowcontrol.FlowSchema:
+		changed, err = revisedSchema(o, want)
+		return fixed, changed, err
+	case *flowcontrol.PriorityLevelConfiguration:
+		changed, err = revisedLevel(o, want)
+		return fixed, changed, err
 	case *core.Endpoints:
 		var target core.Endpoints
 		if err := convert(want, &target); err != nil || apiequality.Semantic.DeepEqual(o.Subsets, target.Subsets) {

@@ -9,6 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	scheduling "k8s.io/kubernetes/pkg/apis/scheduling/v1"
+
+	"kubus.dev/gateway/internal/aggregate"
+	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/resource"
 )
 
 func typed(kind string, gv schema.GroupVersion) metav1.TypeMeta {
@@ -19,6 +23,20 @@ func namespaces() []runtime.Object {
 	var out []runtime.Object
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
 		out = append(out, &corev1.Namespace{TypeMeta: typed("Namespace", corev1.SchemeGroupVersion), ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	return out
+}
+
+// registrations are the APIServices of the group versions that every gateway serves.
+// As upstream, the group of APIServices has none.
+func registrations() []runtime.Object {
+	var out []runtime.Object
+	for _, gv := range discovery.Versions(resource.NewRegistry(resource.BuiltIn()).Load()) {
+		if gv.Group != "apiregistration.k8s.io" {
+			s := aggregate.Registration(gv, resource.PriorityOf(gv))
+			s.Labels = map[string]string{"kube-aggregator.kubernetes.io/automanaged": "onstart"}
+			out = append(out, s)
+		}
 	}
 	return out
 }

@@ -22,7 +22,7 @@ func policies() ([]runtime.Object, error) {
 		roles = append(roles, s.role())
 		bindings = append(bindings, s.binding())
 	}
-	if err := aggregate(roles); err != nil {
+	if err := aggregateRoles(roles); err != nil {
 		return nil, err
 	}
 	var out []runtime.Object
@@ -64,10 +64,10 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// aggregate fills the rules of roles that are the sum of others (admin, edit,
+// aggregateRoles fills the rules of roles that are the sum of others (admin, edit,
 // view), which upstream leaves to a controller. edit is a part of admin, so the
 // small ones come first.
-func aggregate(roles []rbacv1.ClusterRole) error {
+func aggregateRoles(roles []rbacv1.ClusterRole) error {
 	for _, name := range []string{"view", "edit", "admin"} {
 		for i := range roles {
 			if roles[i].Name != name || roles[i].AggregationRule == nil {

@@ -1,10 +1,8 @@
 package discovery
 
 import (
-	"crypto/sha512"
-	"encoding/json"
-	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,93 +17,122 @@ import (
 	"kubus.dev/gateway/internal/resource"
 )
 
+// Options are what a Handler is made of.
+type Options struct {
+	Registry *resource.Registry
+	// Remotes gives the group versions that other servers serve.
+	Remotes func() *Remotes
+	// Address is where clients reach the gateway.
+	Address string
+	// Router answers what upstream's router does before its handlers.
+	Router Router
+}
+
+// Router are upstream's answers to requests that no document is for.
+type Router struct {
+	NotFound, NotAllowed http.HandlerFunc
+	// Refused answers a request whose media types no route takes, and says so.
+	Refused func(http.ResponseWriter, *http.Request) bool
+}
+
 // Handler serves /api, /api/v1, /apis, /apis/GROUP and /apis/GROUP/VERSION, each
-// with or without a slash at the end. Other paths go to notFound.
+// with or without a slash at the end.
 type Handler struct {
-	registry *resource.Registry
-	address  string
-	notFound http.HandlerFunc
+	o Options
 
 	mu   sync.Mutex // held while documents are made
 	made atomic.Pointer[documents]
 }
 
-// documents are those of one table, by path.
+// documents are those of one moment, by path.
 type documents struct {
-	table  *resource.Table
-	byPath map[string]*document
+	table   *resource.Table
+	remotes *Remotes
+	byPath  map[string]*document
 }
 
-// document is one path's answer. aggregated is what clients get that ask for it.
+func (d *documents) current(table *resource.Table, remotes *Remotes) bool {
+	return d != nil && d.table == table && d.remotes == remotes
+}
+
+// document is one path's answer.
 type document struct {
-	object     runtime.Object
-	gv         schema.GroupVersion
-	aggregated []byte
-	etag       string
+	object runtime.Object
+	// routed says that upstream's router stands before it: only GET is taken.
+	routed bool
+	// bare says that the answer names no apiVersion, as upstream's of release 1.1.
+	bare bool
+	// aggregated is what clients get that ask for it; nil: there is none.
+	aggregated *aggregated
 }
 
 // New makes the handler. Its documents are made at the first request after the
-// table changed. address is where clients reach the gateway.
-func New(registry *resource.Registry, address string, notFound http.HandlerFunc) *Handler {
-	return &Handler{registry: registry, address: address, notFound: notFound}
-}
+// table or the remote group versions changed.
+func New(o Options) *Handler { return &Handler{o: o} }
 
 // document finds a path's answer; nil where there is none.
 func (h *Handler) document(path string) *document {
-	table := h.registry.Load()
-	if d := h.made.Load(); d != nil && d.table == table {
+	table, remotes := h.o.Registry.Load(), h.o.Remotes()
+	if d := h.made.Load(); d.current(table, remotes) {
 		return d.byPath[path]
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	table = h.registry.Load()
+	table, remotes = h.o.Registry.Load(), h.o.Remotes()
 	d := h.made.Load()
-	if d == nil || d.table != table {
-		d = &documents{table: table, byPath: describe(table, h.address)}
+	if !d.current(table, remotes) {
+		d = &documents{table: table, remotes: remotes, byPath: describe(table, remotes, h.o.Address)}
 		h.made.Store(d)
 	}
 	return d.byPath[path]
 }
 
-// describe makes all documents of a table.
-func describe(table *resource.Table, address string) map[string]*document {
+// describe makes all documents of a moment.
+func describe(table *resource.Table, remotes *Remotes, address string) map[string]*document {
 	out := map[string]*document{}
-	v1 := schema.GroupVersion{Version: "v1"}
-	groups := &metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}, Groups: []metav1.APIGroup{}}
+	groups := &metav1.APIGroupList{Groups: []metav1.APIGroup{}}
 	var legacy, named []apidiscovery.APIGroupDiscovery
-	place := map[string]int{} // of a group in groups and in named
-	for _, gv := range Versions(table) {
-		list := resourcesOf(table, gv)
-		out[pathOf(gv)] = &document{gv: v1, object: &metav1.APIResourceList{
-			TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String(), APIResources: list,
-		}}
+	for _, s := range order(table, remotes) {
+		gv := s.gv
+		var described apidiscovery.APIGroupDiscovery
+		if s.remote == nil {
+			list := resourcesOf(table, gv)
+			out[pathOf(gv)] = &document{object: &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: list}, routed: !custom(table, gv), bare: gv.Group == ""}
+			described = aggregate(gv, list)
+		} else {
+			described = aggregate(gv, s.remote.Resources)
+			if s.remote.Stale {
+				described.Versions[0].Freshness = apidiscovery.DiscoveryFreshnessStale
+			}
+		}
 		if gv.Group == "" {
-			legacy = append(legacy, aggregate(gv, list))
+			legacy = append(legacy, described)
 			continue
 		}
 		version := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-		at, ok := place[gv.Group]
-		if !ok {
-			place[gv.Group] = len(named)
-			groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
-			named = append(named, aggregate(gv, list))
+		if last := len(named) - 1; last >= 0 && named[last].Name == gv.Group {
+			groups.Groups[last].Versions = append(groups.Groups[last].Versions, version)
+			named[last].Versions = append(named[last].Versions, described.Versions...)
 			continue
 		}
-		groups.Groups[at].Versions = append(groups.Groups[at].Versions, version)
-		named[at].Versions = append(named[at].Versions, aggregate(gv, list).Versions...)
+		groups.Groups = append(groups.Groups, metav1.APIGroup{Name: gv.Group, PreferredVersion: version, Versions: []metav1.GroupVersionForDiscovery{version}})
+		named = append(named, described)
 	}
 	for i := range groups.Groups {
-		group := groups.Groups[i]
-		group.TypeMeta = metav1.TypeMeta{Kind: "APIGroup", APIVersion: "v1"}
-		out["/apis/"+group.Name] = &document{gv: v1, object: &group}
+		out["/apis/"+groups.Groups[i].Name] = &document{object: groups.Groups[i].DeepCopy()}
 	}
-	versions := &metav1.APIVersions{
-		TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
-		ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: address}},
-	}
-	out["/api"] = aggregated(&document{gv: v1, object: versions}, legacy)
-	out["/apis"] = aggregated(&document{gv: v1, object: groups}, named)
+	versions := &metav1.APIVersions{Versions: []string{"v1"},
+		ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: address}}}
+	out["/api"] = &document{object: versions, routed: true, bare: true, aggregated: newAggregated(legacy)}
+	out["/apis"] = &document{object: groups, aggregated: newAggregated(named)}
 	return out
+}
+
+// custom says that a group version was made at run time: upstream has no router
+// before what it says of one.
+func custom(table *resource.Table, gv schema.GroupVersion) bool {
+	kinds := table.In(gv)
+	return len(kinds) > 0 && kinds[0].Custom
 }
 
 func pathOf(gv schema.GroupVersion) string {
@@ -115,88 +142,39 @@ func pathOf(gv schema.GroupVersion) string {
 	return "/apis/" + gv.Group + "/" + gv.Version
 }
 
-func aggregated(d *document, groups []apidiscovery.APIGroupDiscovery) *document {
-	data, err := json.Marshal(&apidiscovery.APIGroupDiscoveryList{
-		TypeMeta: metav1.TypeMeta{Kind: "APIGroupDiscoveryList", APIVersion: apidiscovery.SchemeGroupVersion.String()}, Items: groups,
-	})
-	if err != nil {
-		panic("discovery cannot be encoded: " + err.Error())
-	}
-	d.aggregated = append(data, '\n')
-	d.etag = fmt.Sprintf("%q", fmt.Sprintf("%X", sha512.Sum512(data)))
-	return d
-}
-
-// aggregate gives a group's part of the aggregated document.
-func aggregate(gv schema.GroupVersion, list []metav1.APIResource) apidiscovery.APIGroupDiscovery {
-	version := apidiscovery.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscovery.DiscoveryFreshnessCurrent}
-	subs := map[string][]apidiscovery.APISubresourceDiscovery{}
-	for _, r := range list {
-		if name, sub, ok := strings.Cut(r.Name, "/"); ok {
-			subs[name] = append(subs[name], apidiscovery.APISubresourceDiscovery{Subresource: sub, Verbs: r.Verbs,
-				ResponseKind: &metav1.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: r.Kind}})
-		}
-	}
-	for _, r := range list {
-		if strings.Contains(r.Name, "/") {
-			continue
-		}
-		scope := apidiscovery.ScopeCluster
-		if r.Namespaced {
-			scope = apidiscovery.ScopeNamespace
-		}
-		version.Resources = append(version.Resources, apidiscovery.APIResourceDiscovery{
-			Resource: r.Name, SingularResource: r.SingularName, Scope: scope, Verbs: r.Verbs, ShortNames: r.ShortNames,
-			Categories: r.Categories, ResponseKind: &metav1.GroupVersionKind{Kind: r.Kind}, Subresources: subs[r.Name],
-		})
-	}
-	return apidiscovery.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: gv.Group}, Versions: []apidiscovery.APIVersionDiscovery{version}}
-}
-
-// aggregatedType is the media type of the aggregated form.
-const aggregatedType = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-
+// ServeHTTP answers with a document, in the form that the client asks for.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d := h.document(strings.TrimSuffix(r.URL.Path, "/"))
-	if d == nil {
-		h.notFound(w, r)
+	switch {
+	case d == nil:
+		h.o.Router.NotFound(w, r)
+		return
+	case d.routed && r.Method != http.MethodGet:
+		h.o.Router.NotAllowed(w, r)
+		return
+	case d.routed && h.o.Router.Refused(w, r):
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "405: Method Not Allowed", http.StatusMethodNotAllowed)
+	if d.aggregated != nil && r.URL.Path != "/apis/" && d.aggregated.serve(w, r) {
 		return
 	}
-	if d.aggregated != nil {
-		w.Header().Set("Vary", "Accept")
-		if mediaType, ok := negotiation.NegotiateMediaTypeOptions(r.Header.Get("Accept"), resource.Codecs.SupportedMediaTypes(), restrictions{}); ok && mediaType.Convert != nil {
-			d.serveAggregated(w, r)
-			return
+	var codecs runtime.NegotiatedSerializer = resource.Codecs
+	if d.bare {
+		codecs = withoutVersion{codecs}
+	}
+	responsewriters.WriteObjectNegotiated(codecs, negotiation.DefaultEndpointRestrictions, schema.GroupVersion{}, w, r, http.StatusOK, d.object, false)
+}
+
+// Paths lists what is served, as upstream's / does; others are paths that are
+// served beside the documents.
+func (h *Handler) Paths(others ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		paths := append([]string{"/apis/"}, others...)
+		h.document("/api")
+		for path := range h.made.Load().byPath {
+			paths = append(paths, path)
 		}
-	}
-	responsewriters.WriteObjectNegotiated(resource.Codecs, negotiation.DefaultEndpointRestrictions, d.gv, w, r, http.StatusOK, d.object, false)
-}
-
-func (d *document) serveAggregated(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("ETag", d.etag)
-	w.Header().Set("Cache-Control", "public")
-	if r.Header.Get("If-None-Match") == d.etag {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	w.Header().Set("Content-Type", aggregatedType)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(d.aggregated) // a client that left has no use for it
+		slices.Sort(paths)
+		responsewriters.WriteRawJSON(http.StatusOK, metav1.RootPaths{Paths: paths}, w)
 	}
 }
-
-// restrictions lets negotiation choose the aggregated form, in JSON only.
-type restrictions struct{}
-
-func (restrictions) AllowsMediaTypeTransform(mimeType, mimeSubType string, gvk *schema.GroupVersionKind) bool {
-	if gvk == nil {
-		return true
-	}
-	return mimeSubType == "json" && gvk.Group == "apidiscovery.k8s.io" && gvk.Version == "v2" && gvk.Kind == "APIGroupDiscoveryList"
-}
-func (restrictions) AllowsServerVersion(string) bool  { return false }
-func (restrictions) AllowsStreamSchema(s string) bool { return s == "watch" }

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
 
 	"kubus.dev/gateway/internal/resource"
 )
@@ -21,7 +23,7 @@ func resourcesOf(table *resource.Table, gv schema.GroupVersion) []metav1.APIReso
 	for _, review := range resource.Reviews() {
 		if review.GVR.GroupVersion() == gv {
 			out = append(out, metav1.APIResource{Name: review.GVR.Resource, SingularName: review.Singular,
-				Namespaced: review.Namespaced, Kind: review.GVK.Kind, Verbs: metav1.Verbs{"create"}})
+				Namespaced: review.Namespaced, Kind: review.GVK.Kind, Verbs: review.Verbs, ShortNames: review.ShortNames})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
@@ -52,12 +54,42 @@ func storageVersionHash(gvk schema.GroupVersionKind) string {
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
-// groupOrder is that of upstream's aggregated discovery; groups not in it follow.
-var groupOrder = []string{"", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
-	"batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-	"admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io"}
+// served is a group version of one of ours or of another server.
+type served struct {
+	gv       schema.GroupVersion
+	priority resource.Priority
+	remote   *Remote // nil: it is ours
+}
 
-// Versions lists the served group versions in the order of discovery.
+// order lists everything that is served in the order of discovery: groups by
+// priority, then by name; versions by priority, then the newest first. A group
+// version of another server hides ours of the same name.
+func order(table *resource.Table, remotes *Remotes) []served {
+	var all []served
+	hidden := map[schema.GroupVersion]bool{}
+	for i := range remotes.list() {
+		r := &remotes.list()[i]
+		hidden[r.GroupVersion] = true
+		all = append(all, served{r.GroupVersion, r.Priority, r})
+	}
+	for _, gv := range Versions(table) {
+		if !hidden[gv] {
+			all = append(all, served{gv, resource.PriorityOf(gv), nil})
+		}
+	}
+	groups := map[string]int32{}
+	for _, s := range all {
+		groups[s.gv.Group] = max(groups[s.gv.Group], s.priority.Group)
+	}
+	slices.SortStableFunc(all, func(a, b served) int {
+		return cmp.Or(
+			cmp.Compare(groups[b.gv.Group], groups[a.gv.Group]), cmp.Compare(a.gv.Group, b.gv.Group),
+			cmp.Compare(b.priority.Version, a.priority.Version), version.CompareKubeAwareVersionStrings(b.gv.Version, a.gv.Version))
+	})
+	return all
+}
+
+// Versions lists the group versions that we serve, in no order.
 func Versions(table *resource.Table) []schema.GroupVersion {
 	all := slices.Clone(table.Versions())
 	for _, review := range resource.Reviews() {
@@ -65,12 +97,5 @@ func Versions(table *resource.Table) []schema.GroupVersion {
 			all = append(all, gv)
 		}
 	}
-	rank := func(gv schema.GroupVersion) int {
-		if i := slices.Index(groupOrder, gv.Group); i >= 0 {
-			return i
-		}
-		return len(groupOrder)
-	}
-	sort.SliceStable(all, func(i, j int) bool { return rank(all[i]) < rank(all[j]) })
 	return all
 }

@@ -61,13 +61,14 @@ func New(o Options) (*Fairness, error) {
 // Run follows FlowSchemas and priority levels, and lends seats between levels, until
 // ctx ends.
 func (f *Fairness) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return f.objects.run(ctx) })
-	group.Go(func() error { return f.control.Run(ctx.Done()) })
-	if err := group.Wait(); ctx.Err() == nil {
-		return err
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.objects.run(groupCtx) })
+	group.Go(func() error { return f.control.Run(groupCtx.Done()) })
+	err := group.Wait()
+	if ctx.Err() != nil {
+		return nil // both end with it
 	}
-	return nil
+	return err
 }
 
 // Handler has requests wait for their seats before next serves them. Members of a

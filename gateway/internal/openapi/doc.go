@@ -10,4 +10,4 @@
 // Start with Handler and Types.
 package openapi
 
-//go:generate go run ./gen
+//go:generate go run -trimpath -tags grpcnotrace ./gen

@@ -144,6 +144,9 @@ func (f *framer) object(dst []byte, eventType string, gvk schema.GroupVersionKin
 	return fmt.Appendf(dst, `{"type":%q,"object":%s}`+"\n", eventType, bytes.TrimSuffix(out.Bytes(), []byte("\n"))), true
 }
 
+// frameLength is how many bytes of a protobuf frame say how long it is.
+const frameLength = 4
+
 // appendProtobufEvent appends a frame of upstream's protobuf stream: four bytes of
 // length, then a WatchEvent message without envelope, its object with one.
 func appendProtobufEvent(dst []byte, eventType string, gvk schema.GroupVersionKind, raw []byte) []byte {
@@ -158,6 +161,6 @@ func appendProtobufEvent(dst []byte, eventType string, gvk schema.GroupVersionKi
 	dst = appendEnvelope(dst, gvk, len(raw))
 	dst = append(dst, raw...)
 	dst = appendEnvelopeEnd(dst)
-	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-frameLength))
 	return dst
 }

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
-	"k8s.io/apiserver/pkg/storage"
 
 	"kubus.dev/proto/statelog"
 )
@@ -47,7 +46,8 @@ func (c *collection) list(w http.ResponseWriter, req *http.Request, info *reques
 type page struct {
 	revision  uint64
 	entries   []*statelog.Entry
-	size      int // of the entries' stored bytes
+	size      int       // of the entries' stored bytes
+	began     time.Time // when the first page was made
 	next      string
 	remaining *int64
 }
@@ -55,11 +55,12 @@ type page struct {
 // page selects the entries, as the request's resourceVersion, limit and continue ask.
 func (c *collection) page(ctx context.Context, ns string, options *internalversion.ListOptions) (*page, error) {
 	sel := c.selector(ns, options)
-	stored, after, err := c.pointInTime(ctx, options)
+	p := &page{began: time.Now()}
+	stored, after, err := c.pointInTime(ctx, p, options)
 	if err != nil {
 		return nil, err
 	}
-	p := &page{revision: stored.Revision()}
+	p.revision = stored.Revision()
 	limit := int(options.Limit)
 	if options.ResourceVersion == "0" && options.Continue == "" {
 		limit = 0 // as upstream: served from memory, whole
@@ -74,10 +75,10 @@ func (c *collection) page(ctx context.Context, ns string, options *internalversi
 type position struct{ ns, name string }
 
 // pointInTime gives the snapshot to list, and behind which object to begin.
-func (c *collection) pointInTime(ctx context.Context, options *internalversion.ListOptions) (statelog.Snapshot, position, error) {
+func (c *collection) pointInTime(ctx context.Context, p *page, options *internalversion.ListOptions) (statelog.Snapshot, position, error) {
 	none := statelog.Snapshot{}
 	if options.Continue != "" {
-		return c.continued(ctx, options)
+		return c.continued(ctx, p, options)
 	}
 	revision, err := parseRevision(options.ResourceVersion)
 	if err != nil {
@@ -95,67 +96,23 @@ func (c *collection) pointInTime(ctx context.Context, options *internalversion.L
 		return none, position{}, err
 	}
 	if exact {
-		s, err := c.exact(revision)
+		s, ok := c.exact(revision)
+		if !ok {
+			err = apierrors.NewResourceExpired(listExpired)
+		}
 		return s, position{}, err
 	}
 	return c.view.Snapshot(c.gr), position{}, nil
 }
 
-// exact gives the collection as it was at a revision, if it is still known.
-func (c *collection) exact(revision uint64) (statelog.Snapshot, error) {
+// exact gives the collection as it was at a revision that the view has reached, if
+// it is still known.
+func (c *collection) exact(revision uint64) (statelog.Snapshot, bool) {
 	if s, ok := c.pages.at(c.gr, revision); ok {
-		return s, nil
+		return s, true
 	}
-	now := c.view.Snapshot(c.gr)
-	if now.Revision() == revision {
-		return now, nil
-	}
-	return now, apierrors.NewResourceExpired(listExpired)
-}
-
-// continued reads a continue token. Its key is namespace/name of the last object
-// given, ended by a zero byte, as upstream's.
-func (c *collection) continued(ctx context.Context, options *internalversion.ListOptions) (statelog.Snapshot, position, error) {
-	none := statelog.Snapshot{}
-	key, revision, err := storage.DecodeContinue(options.Continue, "/")
-	if err != nil {
-		return none, position{}, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: %v", err))
-	}
-	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
-		return none, position{}, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
-	}
-	after := c.position(strings.TrimSuffix(strings.TrimPrefix(key, "/"), "\x00"))
-	if revision < 0 {
-		if err := c.current(ctx); err != nil {
-			return none, position{}, err
-		}
-		return c.view.Snapshot(c.gr), after, nil
-	}
-	s, ok := c.pages.at(c.gr, uint64(revision))
-	if !ok {
-		expired := apierrors.NewResourceExpired(inconsistentContinue)
-		expired.ErrStatus.ListMeta.Continue, err = storage.EncodeContinue("/"+c.key(after)+"\x00", "/", -1)
-		if err != nil {
-			return none, position{}, apierrors.NewInternalError(err)
-		}
-		return none, position{}, expired
-	}
-	return s, after, nil
-}
-
-func (c *collection) position(key string) position {
-	if !c.kind.Namespaced {
-		return position{name: key}
-	}
-	ns, name, _ := strings.Cut(key, "/")
-	return position{ns, name}
-}
-
-func (c *collection) key(p position) string {
-	if !c.kind.Namespaced {
-		return p.name
-	}
-	return p.ns + "/" + p.name
+	s, err := c.view.SnapshotAt(c.gr, revision)
+	return s, err == nil
 }
 
 // fill takes the selected entries behind after, at most limit of them (0: all).
@@ -182,12 +139,8 @@ func (c *collection) fill(p *page, sel *selector, from snapshot, after position,
 		if e := from.Get(sel.ns, sel.name); e != nil {
 			take(e)
 		}
-	case sel.index != "" && limit == 0 && after == (position{}):
-		for _, e := range c.indexed(sel, from.Snapshot) {
-			if !take(e) {
-				break
-			}
-		}
+	case limit == 0 && after == (position{}) && from.HasIndex(sel.index):
+		from.ByIndex(sel.index, sel.value, take)
 	default:
 		from.AscendAfter(sel.ns, after.ns, after.name, take)
 	}
@@ -195,35 +148,12 @@ func (c *collection) fill(p *page, sel *selector, from snapshot, after position,
 		return err
 	}
 	last := p.entries[len(p.entries)-1].Key()
-	p.next, err = storage.EncodeContinue("/"+c.key(position{last.Namespace, last.Name})+"\x00", "/", int64(p.revision))
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
+	p.next = c.token(position{last.Namespace, last.Name}, int64(p.revision), p.began)
 	if sel.all() {
 		p.remaining = &more
 	}
 	c.pages.keep(c.gr, from.Snapshot, after == position{})
 	return nil
-}
-
-// indexed gives the snapshot's entries that the index has under the selector's
-// value. The index may be newer than the snapshot: it is trusted only if nothing
-// was written meanwhile, else the snapshot itself is searched.
-func (c *collection) indexed(sel *selector, snapshot statelog.Snapshot) []*statelog.Entry {
-	var out []*statelog.Entry
-	snapshot.ByIndex(sel.index, sel.value, func(e *statelog.Entry) bool {
-		out = append(out, e)
-		return true
-	})
-	if c.view.Revision() == snapshot.Revision() {
-		return out
-	}
-	out = out[:0]
-	snapshot.Ascend(sel.ns, func(e *statelog.Entry) bool {
-		out = append(out, e)
-		return true
-	})
-	return out
 }
 
 func (c *collection) respondList(w http.ResponseWriter, req *http.Request, s shape, p *page) error {

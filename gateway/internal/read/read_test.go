@@ -30,10 +30,12 @@ import (
 	"k8s.io/client-go/rest"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/websocket"
 
 	"kubus.dev/gateway/internal/read"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
 	"kubus.dev/proto/statelog"
 )
@@ -43,6 +45,7 @@ var kinds = resource.NewRegistry(resource.BuiltIn()).Load()
 // server is a Reader over a log of its own, behind HTTP.
 type server struct {
 	t    testing.TB
+	conn *bus.Conn
 	log  *statelog.Log
 	url  string
 	stop func()
@@ -50,8 +53,13 @@ type server struct {
 
 func start(t testing.TB, change func(*read.Options)) *server {
 	t.Helper()
+	return startOver(t, bustest.Start(t), change)
+}
+
+// startOver starts one over a log that others may read as well.
+func startOver(t testing.TB, conn *bus.Conn, change func(*read.Options)) *server {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	conn := bustest.Start(t)
 	views := statelog.OpenViews(ctx, conn, zap.NewNop())
 	log, err := statelog.OpenLog(ctx, conn, views, 1, zap.NewNop())
 	if err != nil {
@@ -64,7 +72,17 @@ func start(t testing.TB, change func(*read.Options)) *server {
 	if change != nil {
 		change(&o)
 	}
-	reader := read.New(o)
+	url, stop := serve(t, read.New(o))
+	t.Cleanup(func() {
+		stop()
+		cancel()
+	})
+	return &server{t, conn, log, url, stop}
+}
+
+// serve answers reads over HTTP until stop is called.
+func serve(t testing.TB, reader *read.Reader) (url string, stop func()) {
+	t.Helper()
 	resolver := &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
 	handler := filters.WithRequestInfo(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		info, _ := request.RequestInfoFrom(req.Context())
@@ -77,12 +95,10 @@ func start(t testing.TB, change func(*read.Options)) *server {
 		reader.Handler(kind, gvr.GroupVersion()).ServeHTTP(w, req)
 	}), resolver)
 	hs := httptest.NewServer(handler)
-	t.Cleanup(func() {
+	return hs.URL, func() {
 		hs.CloseClientConnections()
 		hs.Close()
-		cancel()
-	})
-	return &server{t, log, hs.URL, hs.CloseClientConnections}
+	}
 }
 
 // fill writes pods as large as real ones, all at once.
@@ -254,11 +270,10 @@ func TestErrorsAreUpstreams(t *testing.T) {
 		"broken selector":       {"/api/v1/pods?labelSelector=a%20b", "", 400, `unable to parse requirement`},
 		"no such format":        {"/api/v1/pods", "application/x-nothing", 406, `only the following media types are accepted`},
 		"a revision to come":    {fmt.Sprintf("/api/v1/pods?resourceVersion=%d", last+1000), "", 504, fmt.Sprintf("Too large resource version: %d", last+1000)},
-		"an exact old revision": {fmt.Sprintf("/api/v1/pods?resourceVersion=%d&resourceVersionMatch=Exact", last-1), "", 410, "The resourceVersion for the provided list is too old."},
 		"no number":             {"/api/v1/pods?resourceVersion=abc", "", 400, "invalid resource version"},
 		"a broken token":        {"/api/v1/pods?limit=1&continue=abc", "", 400, "invalid continue token: continue key is not valid"},
 		"match without version": {"/api/v1/pods?resourceVersionMatch=Exact", "", 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"},
-		"one for a list":        {"/api/v1/pods", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", 406, "you requested PartialObjectMetadata, but the requested object is a list"},
+		"one for a list":        {"/api/v1/pods", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", 406, "you requested PartialObjectMetadata, but the requested object is a list (*core.PodList)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, _, body := s.get(c.path, c.accept)
@@ -319,6 +334,102 @@ func TestPagesShowOnePointInTime(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "p4 p44 p6 p7 p8 p9" {
 		t.Errorf("the inconsistent rest: got %s", got)
+	}
+}
+
+// names are those of the pods, in their order.
+func names(list *corev1.PodList) string {
+	var out []string
+	for _, p := range list.Items {
+		out = append(out, p.Name)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestAnyGatewayGoesOnWithAListAndKnowsThePast(t *testing.T) {
+	one := start(t, nil)
+	two := startOver(t, one.conn, nil)
+	for i := range 6 {
+		one.pod("a", fmt.Sprintf("p%d", i), "", nil)
+	}
+	first, err := one.client("application/json").CoreV1().Pods("").List(t.Context(), metav1.ListOptions{Limit: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.remove(podKey("a", "p3"))
+	one.pod("a", "p33", "", nil)
+	changed := one.pod("a", "p5", "", map[string]string{"new": "yes"})
+
+	other := two.client("application/json").CoreV1().Pods("")
+	second, err := other.List(t.Context(), metav1.ListOptions{Limit: 3, Continue: first.Continue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(second); got != "p2 p3 p4" || second.ResourceVersion != first.ResourceVersion {
+		t.Errorf("the second page: got %s at %s, want p2 p3 p4 at %s", got, second.ResourceVersion, first.ResourceVersion)
+	}
+	third, err := one.client("application/json").CoreV1().Pods("").List(t.Context(), metav1.ListOptions{Continue: second.Continue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(third); got != "p5" || third.Items[0].Labels["new"] != "" {
+		t.Errorf("the third page: got %s with %v, want the old p5", got, third.Items[0].Labels)
+	}
+	was, err := other.List(t.Context(), metav1.ListOptions{ResourceVersion: first.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchExact})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(was); got != "p0 p1 p2 p3 p4 p5" {
+		t.Errorf("exactly at %s: got %s", first.ResourceVersion, got)
+	}
+	now, err := other.List(t.Context(), metav1.ListOptions{ResourceVersion: fmt.Sprint(changed), ResourceVersionMatch: metav1.ResourceVersionMatchExact, LabelSelector: "new"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(now); got != "p5" {
+		t.Errorf("exactly at %d: got %s", changed, got)
+	}
+	// Who starts later knows nothing of what was before.
+	late := startOver(t, one.conn, nil).client("application/json").CoreV1().Pods("")
+	for message, options := range map[string]metav1.ListOptions{
+		"The resourceVersion for the provided list is too old.": {ResourceVersion: first.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchExact},
+		"The provided continue parameter is too old":            {Continue: first.Continue},
+	} {
+		if _, err := late.List(t.Context(), options); !apierrors.IsResourceExpired(err) || !strings.Contains(err.Error(), message) {
+			t.Errorf("from before the start: got %v, want 410 %s", err, message)
+		}
+	}
+}
+
+func TestAListByAnIndexIsOfOnePointInTimeWhileOthersWrite(t *testing.T) {
+	s := start(t, nil)
+	s.pod("a", "mine", "n1", nil)
+	s.pod("b", "elsewhere", "n1", nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			s.pod("a", "other", fmt.Sprint("n", 2+i%2), nil)
+		}
+	})
+	defer writer.Wait()
+	defer stop()
+	pods := s.client("application/json").CoreV1().Pods("a")
+	for range 200 {
+		for node, want := range map[string]string{"n1": "mine", "n2,spec.nodeName!=n3": "", "n9": ""} {
+			list, err := pods.List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range list.Items {
+				if !strings.HasPrefix(node, p.Spec.NodeName) {
+					t.Fatalf("on %s: got %s of %s", node, p.Name, p.Spec.NodeName)
+				}
+			}
+			if want != "" && names(list) != want {
+				t.Fatalf("on %s: got %s, want %s", node, names(list), want)
+			}
+		}
 	}
 }
 
@@ -524,4 +635,61 @@ func expect(t *testing.T, w watch.Interface, want ...string) []watch.Event {
 		t.Fatalf("got %v, want %v", got, want)
 	}
 	return events
+}
+
+func TestAWatchOverAWebSocketHasAMessageAnEvent(t *testing.T) {
+	s := start(t, nil)
+	begin := s.pod("a", "p", "n1", nil)
+	for name, c := range map[string]struct {
+		accept string
+		read   func([]byte) (kind, name string)
+	}{
+		"JSON as text": {"application/json", func(message []byte) (string, string) {
+			var event struct {
+				Type   string
+				Object corev1.Pod
+			}
+			if err := json.Unmarshal(message, &event); err != nil {
+				t.Fatalf("%v in %q", err, message)
+			}
+			return event.Type, event.Object.Name
+		}},
+		"protobuf as bytes": {"application/vnd.kubernetes.protobuf", func(message []byte) (string, string) {
+			var event metav1.WatchEvent
+			if err := event.Unmarshal(message); err != nil {
+				t.Fatalf("%v in %q", err, message)
+			}
+			pod, _, err := resource.Codecs.UniversalDeserializer().Decode(event.Object.Raw, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return event.Type, pod.(*corev1.Pod).Name
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, err := websocket.NewConfig(strings.Replace(s.url, "http:", "ws:", 1)+fmt.Sprintf("/api/v1/pods?watch=true&resourceVersion=%d", begin), s.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Header.Set("Accept", c.accept)
+			conn, err := websocket.DialConfig(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			other := "other-" + strings.ToLower(c.accept[12:16])
+			s.pod("a", "p", "n2", nil)
+			s.pod("a", other, "n2", nil)
+			for _, want := range []string{"MODIFIED p", "ADDED " + other} {
+				var message []byte
+				for got := ""; got != want; { // a former case's events come first
+					if err := websocket.Message.Receive(conn, &message); err != nil {
+						t.Fatalf("waiting for %s: %v", want, err)
+					}
+					kind, name := c.read(message)
+					got = kind + " " + name
+				}
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package read
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -108,9 +109,9 @@ func (c *collection) partialKindFits(req *http.Request, list bool) error {
 	}
 	switch {
 	case options.Convert.Kind == "PartialObjectMetadata" && list:
-		return notAcceptable("you requested PartialObjectMetadata, but the requested object is a list")
+		return notAcceptable(fmt.Sprintf("you requested PartialObjectMetadata, but the requested object is a list (%T)", c.kind.Codec.NewList()))
 	case options.Convert.Kind == "PartialObjectMetadataList" && !list:
-		return notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list")
+		return notAcceptable(fmt.Sprintf("you requested PartialObjectMetadataList, but the requested object is not a list (%T)", c.kind.Codec.New()))
 	}
 	return nil
 }

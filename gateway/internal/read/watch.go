@@ -17,10 +17,7 @@ import (
 
 func errorField(err error) zap.Field { return zap.Error(err) }
 
-// writeLimit is how long a watcher may take for one write before it is cut off.
-const writeLimit = 30 * time.Second
-
-// watchBatch is how many bytes are gathered before they are written.
+// watchBatch is how many bytes are gathered before they are written over HTTP.
 const watchBatch = 128 << 10
 
 // With many watchers of one collection, each waits a little between two writes, so
@@ -38,8 +35,8 @@ type watcher struct {
 	sel   *selector
 	frame *framer
 
-	w         http.ResponseWriter
-	rc        *http.ResponseController
+	out       watchOut
+	batch     int // how many bytes are gathered before they are written
 	buf       []byte
 	bookmarks bool
 	written   time.Time // when the last write ended
@@ -53,7 +50,7 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 	if err != nil {
 		return err
 	}
-	wr := &watcher{c: c, sel: c.selector(ns, options), frame: f, w: w, rc: http.NewResponseController(w), bookmarks: options.AllowWatchBookmarks}
+	wr := &watcher{c: c, sel: c.selector(ns, options), frame: f, batch: watchBatch, bookmarks: options.AllowWatchBookmarks}
 	timeout := time.Duration(float64(c.o.WatchTimeout) * (1 + rand.Float64()))
 	if options.TimeoutSeconds != nil && *options.TimeoutSeconds > 0 {
 		timeout = time.Duration(*options.TimeoutSeconds) * time.Second
@@ -65,21 +62,33 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 	if err != nil {
 		return err
 	}
+	run := func(ctx context.Context) {
+		if initial != nil {
+			if !wr.sendInitial(*initial, options) {
+				return
+			}
+			begin = initial.Revision()
+		}
+		flowcontrol.WatchInitialized(ctx)
+		c.watchers.Add(1)
+		defer c.watchers.Add(-1)
+		wr.follow(ctx, begin)
+	}
+	if asksForSocket(w, req) {
+		overSocket(ctx, w, req, func(ctx context.Context, out watchOut) {
+			wr.out, wr.batch = out, 1
+			run(ctx)
+		}, s.format == formatProtobuf)
+		return nil
+	}
+	out := &httpOut{w, http.NewResponseController(w)}
+	wr.out = out
 	w.Header().Set("Content-Type", f.contentType)
 	w.WriteHeader(http.StatusOK)
-	if err := wr.rc.Flush(); err != nil {
+	if err := out.rc.Flush(); err != nil {
 		return nil // the client left
 	}
-	if initial != nil {
-		if !wr.sendInitial(*initial, options) {
-			return nil
-		}
-		begin = initial.Revision()
-	}
-	flowcontrol.WatchInitialized(req.Context())
-	c.watchers.Add(1)
-	defer c.watchers.Add(-1)
-	wr.follow(ctx, begin)
+	run(ctx)
 	return nil
 }
 
@@ -244,7 +253,7 @@ func (wr *watcher) send(t statelog.EventType, e *statelog.Entry) bool {
 		wr.fail(apierrors.NewInternalError(err))
 		return false
 	}
-	return len(wr.buf) < watchBatch || wr.flush()
+	return len(wr.buf) < wr.batch || wr.flush()
 }
 
 // flush writes what was gathered and gives the buffer back.
@@ -263,15 +272,9 @@ func (wr *watcher) flush() bool {
 	if len(buf) == 0 {
 		return true
 	}
-	// Not every writer has a deadline: the bus has its own flow control.
-	_ = wr.rc.SetWriteDeadline(time.Now().Add(writeLimit))
-	if _, err := wr.w.Write(buf); err != nil {
+	if err := wr.out.write(buf); err != nil {
 		return false
 	}
-	if err := wr.rc.Flush(); err != nil {
-		return false
-	}
-	_ = wr.rc.SetWriteDeadline(time.Time{})
 	wr.written = time.Now()
 	return true
 }

@@ -4,8 +4,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	api "k8s.io/kubernetes/pkg/apis/apps"
+	"k8s.io/kubernetes/pkg/registry/apps/controllerrevision"
+	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
+	"k8s.io/kubernetes/pkg/registry/apps/statefulset"
 )
 
 var (
@@ -15,6 +18,23 @@ var (
 
 func apps() []*Kind {
 	return []*Kind{
+		{
+			GVR: appsV1.WithResource("controllerrevisions"), GVK: appsV1.WithKind("ControllerRevision"), Singular: "controllerrevision",
+			Namespaced: true, Served: []schema.GroupVersion{appsV1},
+			New:     func() runtime.Object { return &api.ControllerRevision{} },
+			NewList: func() runtime.Object { return &api.ControllerRevisionList{} },
+			Create:  controllerrevision.Strategy, Update: controllerrevision.Strategy, Delete: controllerrevision.Strategy,
+		},
+		{
+			GVR: appsV1.WithResource("daemonsets"), GVK: appsV1.WithKind("DaemonSet"), Singular: "daemonset",
+			ShortNames: []string{"ds"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{appsV1},
+			New:     func() runtime.Object { return &api.DaemonSet{} },
+			NewList: func() runtime.Object { return &api.DaemonSetList{} },
+			Create:  daemonset.Strategy, Update: daemonset.Strategy, Delete: daemonset.Strategy,
+			Subresources: []Subresource{
+				{Name: "status", Kind: appsV1.WithKind("DaemonSet"), Verbs: updatable, Update: daemonset.StatusStrategy},
+			},
+		},
 		{
 			GVR: appsV1.WithResource("deployments"), GVK: appsV1.WithKind("Deployment"), Singular: "deployment",
 			ShortNames: []string{"deploy"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{appsV1},
@@ -36,6 +56,17 @@ func apps() []*Kind {
 			Subresources: []Subresource{
 				{Name: "scale", Kind: scaleV1, Verbs: updatable, Scale: true},
 				{Name: "status", Kind: appsV1.WithKind("ReplicaSet"), Verbs: updatable, Update: replicaset.StatusStrategy},
+			},
+		},
+		{
+			GVR: appsV1.WithResource("statefulsets"), GVK: appsV1.WithKind("StatefulSet"), Singular: "statefulset",
+			ShortNames: []string{"sts"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{appsV1},
+			New:     func() runtime.Object { return &api.StatefulSet{} },
+			NewList: func() runtime.Object { return &api.StatefulSetList{} },
+			Create:  statefulset.Strategy, Update: statefulset.Strategy, Delete: statefulset.Strategy,
+			Subresources: []Subresource{
+				{Name: "scale", Kind: scaleV1, Verbs: updatable, Scale: true},
+				{Name: "status", Kind: appsV1.WithKind("StatefulSet"), Verbs: updatable, Update: statefulset.StatusStrategy},
 			},
 		},
 	}

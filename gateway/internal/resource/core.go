@@ -9,10 +9,15 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	"k8s.io/kubernetes/pkg/registry/core/endpoint"
 	"k8s.io/kubernetes/pkg/registry/core/event"
+	"k8s.io/kubernetes/pkg/registry/core/limitrange"
 	"k8s.io/kubernetes/pkg/registry/core/namespace"
 	"k8s.io/kubernetes/pkg/registry/core/node"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
+	"k8s.io/kubernetes/pkg/registry/core/persistentvolumeclaim"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/podtemplate"
+	"k8s.io/kubernetes/pkg/registry/core/replicationcontroller"
+	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
 	"k8s.io/kubernetes/pkg/registry/core/secret"
 	"k8s.io/kubernetes/pkg/registry/core/service"
 	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
@@ -58,6 +63,13 @@ func core() []*Kind {
 			Attrs: event.GetAttrs, TTL: eventTTL,
 		},
 		{
+			GVR: coreV1.WithResource("limitranges"), GVK: coreV1.WithKind("LimitRange"), Singular: "limitrange",
+			ShortNames: []string{"limits"}, Namespaced: true, Served: []schema.GroupVersion{coreV1},
+			New:     func() runtime.Object { return &api.LimitRange{} },
+			NewList: func() runtime.Object { return &api.LimitRangeList{} },
+			Create:  limitrange.Strategy, Update: limitrange.Strategy, Delete: limitrange.Strategy,
+		},
+		{
 			GVR: coreV1.WithResource("namespaces"), GVK: coreV1.WithKind("Namespace"), Singular: "namespace",
 			ShortNames: []string{"ns"}, Served: []schema.GroupVersion{coreV1},
 			New:     func() runtime.Object { return &api.Namespace{} },
@@ -83,6 +95,28 @@ func core() []*Kind {
 			},
 		},
 		{
+			GVR: coreV1.WithResource("persistentvolumeclaims"), GVK: coreV1.WithKind("PersistentVolumeClaim"), Singular: "persistentvolumeclaim",
+			ShortNames: []string{"pvc"}, Namespaced: true, Served: []schema.GroupVersion{coreV1},
+			New:     func() runtime.Object { return &api.PersistentVolumeClaim{} },
+			NewList: func() runtime.Object { return &api.PersistentVolumeClaimList{} },
+			Create:  persistentvolumeclaim.Strategy, Update: persistentvolumeclaim.Strategy, Delete: persistentvolumeclaim.Strategy,
+			Attrs: persistentvolumeclaim.GetAttrs, ReturnDeleted: true, Unsettled: true,
+			Subresources: []Subresource{
+				{Name: "status", Kind: coreV1.WithKind("PersistentVolumeClaim"), Verbs: updatable, Update: persistentvolumeclaim.StatusStrategy},
+			},
+		},
+		{
+			GVR: coreV1.WithResource("persistentvolumes"), GVK: coreV1.WithKind("PersistentVolume"), Singular: "persistentvolume",
+			ShortNames: []string{"pv"}, Served: []schema.GroupVersion{coreV1},
+			New:     func() runtime.Object { return &api.PersistentVolume{} },
+			NewList: func() runtime.Object { return &api.PersistentVolumeList{} },
+			Create:  persistentvolume.Strategy, Update: persistentvolume.Strategy, Delete: persistentvolume.Strategy,
+			Attrs: persistentvolume.GetAttrs, ReturnDeleted: true,
+			Subresources: []Subresource{
+				{Name: "status", Kind: coreV1.WithKind("PersistentVolume"), Verbs: updatable, Update: persistentvolume.StatusStrategy},
+			},
+		},
+		{
 			GVR: coreV1.WithResource("pods"), GVK: coreV1.WithKind("Pod"), Singular: "pod",
 			ShortNames: []string{"po"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{coreV1},
 			New:     func() runtime.Object { return &api.Pod{} },
@@ -98,6 +132,7 @@ func core() []*Kind {
 				{Name: "log", Kind: coreV1.WithKind("Pod"), Verbs: []string{"get"}},
 				{Name: "portforward", Kind: coreV1.WithKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
 				{Name: "proxy", Kind: coreV1.WithKind("PodProxyOptions"), Verbs: proxied},
+				{Name: "resize", Kind: coreV1.WithKind("Pod"), Verbs: updatable, Update: pod.ResizeStrategy},
 				{Name: "status", Kind: coreV1.WithKind("Pod"), Verbs: updatable, Update: pod.StatusStrategy},
 			},
 		},
@@ -108,6 +143,29 @@ func core() []*Kind {
 			NewList: func() runtime.Object { return &api.PodTemplateList{} },
 			Create:  podtemplate.Strategy, Update: podtemplate.Strategy, Delete: podtemplate.Strategy,
 			ReturnDeleted: true,
+		},
+		{
+			GVR: coreV1.WithResource("replicationcontrollers"), GVK: coreV1.WithKind("ReplicationController"), Singular: "replicationcontroller",
+			ShortNames: []string{"rc"}, Categories: all, Namespaced: true, Served: []schema.GroupVersion{coreV1},
+			New:     func() runtime.Object { return &api.ReplicationController{} },
+			NewList: func() runtime.Object { return &api.ReplicationControllerList{} },
+			Create:  replicationcontroller.Strategy, Update: replicationcontroller.Strategy, Delete: replicationcontroller.Strategy,
+			Attrs: replicationcontroller.GetAttrs,
+			Subresources: []Subresource{
+				{Name: "scale", Kind: scaleV1, Verbs: updatable, Scale: true},
+				{Name: "status", Kind: coreV1.WithKind("ReplicationController"), Verbs: updatable, Update: replicationcontroller.StatusStrategy},
+			},
+		},
+		{
+			GVR: coreV1.WithResource("resourcequotas"), GVK: coreV1.WithKind("ResourceQuota"), Singular: "resourcequota",
+			ShortNames: []string{"quota"}, Namespaced: true, Served: []schema.GroupVersion{coreV1},
+			New:     func() runtime.Object { return &api.ResourceQuota{} },
+			NewList: func() runtime.Object { return &api.ResourceQuotaList{} },
+			Create:  resourcequota.Strategy, Update: resourcequota.Strategy, Delete: resourcequota.Strategy,
+			ReturnDeleted: true,
+			Subresources: []Subresource{
+				{Name: "status", Kind: coreV1.WithKind("ResourceQuota"), Verbs: updatable, Update: resourcequota.StatusStrategy},
+			},
 		},
 		{
 			GVR: coreV1.WithResource("secrets"), GVK: coreV1.WithKind("Secret"), Singular: "secret",

@@ -28,7 +28,8 @@ type Kind struct {
 	Namespaced bool
 
 	// Served lists every group and version under which the collection appears.
-	// Of a built-in kind the first is the storage version.
+	// Of a built-in kind the first is the storage version, and the preferred one of
+	// its group.
 	Served []schema.GroupVersion
 
 	// New and NewList make empty objects of the internal version; of a custom kind
@@ -54,6 +55,9 @@ type Kind struct {
 	Create rest.RESTCreateStrategy
 	Update rest.RESTUpdateStrategy
 	Delete rest.RESTDeleteStrategy
+	// Bind makes the strategies that ask others before they let an object pass: the
+	// row's own of such a kind must not validate. Nil: they need nobody.
+	Bind func(o Others) Strategies
 
 	Subresources []Subresource
 
@@ -67,6 +71,10 @@ type Kind struct {
 	Sealed bool
 	// ReturnDeleted says that DELETE answers with the object rather than a Status.
 	ReturnDeleted bool
+	// Unsettled says that the strategies change what defaults depend on, after the
+	// object was defaulted. Upstream shows the defaults since it reads back what it
+	// wrote; here they are filled in before (Document).
+	Unsettled bool
 	// Verbs narrows the verbs of the main resource; nil is all of them.
 	Verbs []string
 

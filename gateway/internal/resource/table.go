@@ -4,7 +4,10 @@ import "slices"
 
 // builtIn is made once: whoever keeps something by *Kind relies on it.
 var builtIn = func() []*Kind {
-	kinds := slices.Concat(core(), apps(), coordination(), discovery(), rbac(), scheduling())
+	kinds := slices.Concat(
+		core(), apps(), autoscaling(), batch(), certificateKinds(), networking(), policy(), rbac(), storage(), admissionRegistration(),
+		scheduling(), coordination(), nodeKinds(), discovery(), dynamicResources(), flowControl(), migration(), apiregistration(),
+	)
 	for _, k := range kinds {
 		k.Codec = schemeCodec{k}
 		if k.Tables == nil {

@@ -164,7 +164,7 @@ func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_
 	if err != nil || c.dryRun {
 		return obj, false, err
 	}
-	document, err := s.kind.Codec.Encode(obj)
+	document, err := s.kind.Document(obj)
 	if err != nil {
 		return nil, false, apierrors.NewInternalError(err)
 	}
@@ -247,7 +247,7 @@ func (s *Store) attemptRemove(ctx context.Context, c change, entry *statelog.Ent
 		if obj, err = c.apply(obj, entry); err != nil {
 			return nil, err
 		}
-		document, err := s.kind.Codec.Encode(obj)
+		document, err := s.kind.Document(obj)
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}

@@ -5,19 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	api "k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
-	"k8s.io/kubernetes/pkg/apis/policy"
 
 	"kubus.dev/proto/statelog"
 )
@@ -99,77 +96,19 @@ func assign(pod *api.Pod, in *api.Binding) (*api.Pod, error) {
 	return pod, nil
 }
 
-var evictionKind = schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}
+// legacyBinding is POST to the collection of bindings: pods/binding with the pod's
+// name in the object alone.
+type legacyBinding struct{ pods func() binding }
 
-// eviction is pods/eviction. PodDisruptionBudgets are not served yet, so none
-// can stand against it.
-type eviction struct{ pods *Store }
+func (l legacyBinding) New() runtime.Object     { return &api.Binding{} }
+func (l legacyBinding) Destroy()                {}
+func (l legacyBinding) NamespaceScoped() bool   { return true }
+func (l legacyBinding) GetSingularName() string { return "binding" }
 
-func (e eviction) New() runtime.Object { return &policy.Eviction{} }
-func (e eviction) Destroy()            {}
-
-// AcceptsGroupVersion lets clients send either version of Eviction.
-func (e eviction) AcceptsGroupVersion(gv schema.GroupVersion) bool {
-	return gv.Group == "policy" && (gv.Version == "v1" || gv.Version == "v1beta1")
-}
-
-func (e eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
-	in, ok := obj.(*policy.Eviction)
-	if !ok {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Eviction object: %T", obj))
+func (l legacyBinding) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	metadata, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Binding object: %T", obj))
 	}
-	if name != in.Name {
-		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	deletion := &metav1.DeleteOptions{}
-	if in.DeleteOptions != nil {
-		deletion = in.DeleteOptions
-	}
-	if b := deletion.IgnoreStoreReadErrorWithClusterBreakingPotential; b != nil && *b {
-		return nil, apierrors.NewInvalid(evictionKind.GroupKind(), name, field.ErrorList{field.Invalid(
-			field.NewPath("deleteOptions").Child("ignoreStoreReadErrorWithClusterBreakingPotential"), true,
-			"can not be set for pod eviction, try after removing the option")})
-	}
-	switch {
-	case len(deletion.DryRun) == 0:
-		deletion.DryRun = options.DryRun
-	case len(options.DryRun) > 0 && !reflect.DeepEqual(options.DryRun, deletion.DryRun):
-		return nil, fmt.Errorf("Non-matching dry-run options in request and content: %v and %v", options.DryRun, deletion.DryRun)
-	}
-	if validate != nil {
-		if err := validate(ctx, in.DeepCopyObject()); err != nil {
-			return nil, err
-		}
-	}
-	if err := e.evict(ctx, name, deletion); err != nil {
-		return nil, err
-	}
-	return &metav1.Status{Status: metav1.StatusSuccess}, nil
-}
-
-// evict says in the pod's status why it goes, then deletes it.
-func (e eviction) evict(ctx context.Context, name string, options *metav1.DeleteOptions) error {
-	if !dryrun.IsDryRun(options.DryRun) {
-		key, err := e.pods.key(ctx, name)
-		if err != nil {
-			return err
-		}
-		out, err := e.pods.write(ctx, change{key: key, preconditions: options.Preconditions, apply: func(existing runtime.Object, _ *statelog.Entry) (runtime.Object, error) {
-			pod := existing.(*api.Pod)
-			podutil.UpdatePodCondition(&pod.Status, &api.PodCondition{
-				Type: api.DisruptionTarget, Status: api.ConditionTrue, Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting",
-			})
-			return pod, nil
-		}})
-		if err != nil {
-			return apiError(err, api.Resource("pods"), name)
-		}
-		if options.Preconditions != nil && options.Preconditions.ResourceVersion != nil {
-			options = options.DeepCopy()
-			revision := out.(*api.Pod).ResourceVersion
-			options.Preconditions.ResourceVersion = &revision
-		}
-	}
-	_, _, err := e.pods.Delete(ctx, name, rest.ValidateAllObjectFunc, options)
-	return err
+	return l.pods().Create(ctx, metadata.GetName(), obj, validate, options)
 }

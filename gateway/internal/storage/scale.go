@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/apps"
 	"k8s.io/kubernetes/pkg/apis/autoscaling"
 	autoscalingv "k8s.io/kubernetes/pkg/apis/autoscaling/validation"
+	"k8s.io/kubernetes/pkg/apis/core"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"kubus.dev/gateway/internal/resource"
@@ -21,7 +23,68 @@ import (
 var scaleKind = schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}
 
 // scale shows a workload as an autoscaling/v1 Scale and changes its replicas.
-type scale struct{ store *Store }
+type scale struct {
+	store *Store
+	of    scalable
+}
+
+// scalable gives what a Scale shows of a workload, and where it changes it.
+type scalable func(obj runtime.Object) (shown scaled, err error)
+
+// scaled points into a workload.
+type scaled struct {
+	meta     *metav1.ObjectMeta
+	replicas *int32
+	observed int32 // replicas in the status
+	selector labels.Selector
+}
+
+// scalables are upstream's, by collection.
+var scalables = map[schema.GroupResource]scalable{
+	core.Resource("replicationcontrollers"): func(obj runtime.Object) (scaled, error) {
+		rc, ok := obj.(*core.ReplicationController)
+		if !ok {
+			return scaled{}, unscalable(obj)
+		}
+		if rc.Spec.Replicas == nil { // defaulted in every stored one
+			rc.Spec.Replicas = new(int32)
+		}
+		return scaled{&rc.ObjectMeta, rc.Spec.Replicas, rc.Status.Replicas, labels.SelectorFromSet(rc.Spec.Selector)}, nil
+	},
+	apps.Resource("replicasets"): func(obj runtime.Object) (scaled, error) {
+		rs, ok := obj.(*apps.ReplicaSet)
+		if !ok {
+			return scaled{}, unscalable(obj)
+		}
+		return scaledBy(&rs.ObjectMeta, &rs.Spec.Replicas, rs.Status.Replicas, rs.Spec.Selector)
+	},
+	apps.Resource("deployments"): func(obj runtime.Object) (scaled, error) {
+		d, ok := obj.(*apps.Deployment)
+		if !ok {
+			return scaled{}, unscalable(obj)
+		}
+		return scaledBy(&d.ObjectMeta, &d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
+	},
+	apps.Resource("statefulsets"): func(obj runtime.Object) (scaled, error) {
+		set, ok := obj.(*apps.StatefulSet)
+		if !ok {
+			return scaled{}, unscalable(obj)
+		}
+		return scaledBy(&set.ObjectMeta, &set.Spec.Replicas, set.Status.Replicas, set.Spec.Selector)
+	},
+}
+
+func unscalable(obj runtime.Object) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("%T cannot be scaled", obj))
+}
+
+func scaledBy(m *metav1.ObjectMeta, replicas *int32, observed int32, by *metav1.LabelSelector) (scaled, error) {
+	selector, err := metav1.LabelSelectorAsSelector(by)
+	if err != nil {
+		return scaled{}, apierrors.NewBadRequest(err.Error())
+	}
+	return scaled{m, replicas, observed, selector}, nil
+}
 
 func (s scale) New() runtime.Object { return &autoscaling.Scale{} }
 func (s scale) Destroy()            {}
@@ -34,16 +97,16 @@ func (s scale) Get(ctx context.Context, name string, options *metav1.GetOptions)
 	if err != nil {
 		return nil, err
 	}
-	return scaleOf(obj)
+	return s.scaleOf(obj)
 }
 
 func (s scale) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	asScale := func(ctx context.Context, obj, old runtime.Object) error {
-		after, err := scaleOf(obj)
+		after, err := s.scaleOf(obj)
 		if err != nil {
 			return err
 		}
-		before, err := scaleOf(old)
+		before, err := s.scaleOf(old)
 		if err != nil {
 			return err
 		}
@@ -53,37 +116,23 @@ func (s scale) Update(ctx context.Context, name string, info rest.UpdatedObjectI
 	if err != nil {
 		return nil, false, err
 	}
-	out, err := scaleOf(obj)
+	out, err := s.scaleOf(obj)
 	return out, false, err
 }
 
-// scaled gives pointers into a workload at what a Scale shows.
-func scaled(obj runtime.Object) (m *metav1.ObjectMeta, replicas *int32, status int32, selector *metav1.LabelSelector, err error) {
-	switch o := obj.(type) {
-	case *apps.Deployment:
-		return &o.ObjectMeta, &o.Spec.Replicas, o.Status.Replicas, o.Spec.Selector, nil
-	case *apps.ReplicaSet:
-		return &o.ObjectMeta, &o.Spec.Replicas, o.Status.Replicas, o.Spec.Selector, nil
-	}
-	return nil, nil, 0, nil, apierrors.NewBadRequest(fmt.Sprintf("%T cannot be scaled", obj))
-}
-
-func scaleOf(obj runtime.Object) (*autoscaling.Scale, error) {
-	m, replicas, status, labelSelector, err := scaled(obj)
+func (s scale) scaleOf(obj runtime.Object) (*autoscaling.Scale, error) {
+	shown, err := s.of(obj)
 	if err != nil {
 		return nil, err
 	}
-	selector, err := metav1.LabelSelectorAsSelector(labelSelector)
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
+	m := shown.meta
 	return &autoscaling.Scale{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: m.Name, Namespace: m.Namespace, UID: m.UID,
 			ResourceVersion: m.ResourceVersion, CreationTimestamp: m.CreationTimestamp,
 		},
-		Spec:   autoscaling.ScaleSpec{Replicas: *replicas},
-		Status: autoscaling.ScaleStatus{Replicas: status, Selector: selector.String()},
+		Spec:   autoscaling.ScaleSpec{Replicas: *shown.replicas},
+		Status: autoscaling.ScaleStatus{Replicas: shown.observed, Selector: shown.selector.String()},
 	}, nil
 }
 
@@ -99,10 +148,11 @@ func (u *scaling) Preconditions() *metav1.Preconditions { return u.info.Precondi
 
 func (u *scaling) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	obj := old.DeepCopyObject()
-	m, replicas, _, _, err := scaled(obj)
+	shown, err := u.scale.of(obj)
 	if err != nil {
 		return nil, err
 	}
+	m := shown.meta
 	kind := u.scale.store.kind
 	part := schema.GroupResource{Group: kind.GVR.Group, Resource: kind.GVR.Resource + "/scale"}
 	if m.ResourceVersion == "" {
@@ -111,7 +161,7 @@ func (u *scaling) UpdatedObject(ctx context.Context, old runtime.Object) (runtim
 	gv := kind.GVR.GroupVersion()
 	paths := managedfields.ResourcePathMappings{gv.String(): fieldpath.MakePathOrDie("spec", "replicas")}
 	managed := managedfields.NewScaleHandler(m.ManagedFields, gv, paths)
-	before, err := scaleOf(obj)
+	before, err := u.scale.scaleOf(obj)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +183,7 @@ func (u *scaling) UpdatedObject(ctx context.Context, old runtime.Object) (runtim
 		return nil, apierrors.NewConflict(part, u.name,
 			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", after.UID, m.UID))
 	}
-	*replicas = after.Spec.Replicas
+	*shown.replicas = after.Spec.Replicas
 	m.ResourceVersion = after.ResourceVersion
 	m.ManagedFields, err = managed.ToParent(after.ManagedFields)
 	return obj, err

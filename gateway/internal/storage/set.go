@@ -7,8 +7,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/batch"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/rbac"
 	"k8s.io/kubernetes/pkg/apis/scheduling"
@@ -25,8 +27,11 @@ import (
 
 // Options are what some kinds need beyond the log.
 type Options struct {
+	// Registry is the table that kinds are looked up in.
+	Registry *resource.Registry
 	// Authorizer and Rules are asked before somebody grants rights. Nil: no
-	// roles or bindings can be written but by system:masters.
+	// roles or bindings can be written but by system:masters. The former is also
+	// asked by strategies (resource.Others).
 	Authorizer authorizer.UnconditionalAuthorizer
 	Rules      rbacvalidation.AuthorizationRuleResolver
 	// Hooks by collection.
@@ -60,8 +65,9 @@ func (s *Set) of(kind *resource.Kind) *stores {
 		if kind.GroupResource() == core.Resource("namespaces") {
 			hooks.DeleteDuringUpdate = keepUnfinalized
 		}
-		plain := NewStore(kind, s.backend, hooks)
-		return &stores{plain: plain, main: guarded(plain, s.options), sub: subresources(plain)}
+		strategies := kind.Strategies(s.others())
+		plain := newStore(kind, strategies, s.backend, hooks)
+		return &stores{plain: plain, main: guarded(plain, s.options), sub: s.subresources(plain, strategies)}
 	})
 }
 
@@ -83,6 +89,8 @@ func guarded(store *Store, o Options) rest.StandardStorage {
 	switch store.kind.GroupResource() {
 	case core.Resource("namespaces"):
 		return namespaces{store}
+	case batch.Resource("jobs"):
+		return jobs{store}
 	case scheduling.Resource("priorityclasses"):
 		return priorityClasses{store}
 	case rbac.Resource("clusterroles"):
@@ -97,22 +105,52 @@ func guarded(store *Store, o Options) rest.StandardStorage {
 	return store
 }
 
-func subresources(store *Store) map[string]any {
+func (s *Set) subresources(store *Store, strategies resource.Strategies) map[string]any {
 	out := map[string]any{}
 	for _, sub := range store.kind.Subresources {
-		switch {
-		case sub.Update != nil:
-			out[sub.Name] = part{store.With(sub.Update)}
+		name := store.kind.GVR.Resource + "/" + sub.Name
+		switch update := strategies.Parts[sub.Name]; {
+		case update != nil:
+			out[sub.Name] = part{store.With(update)}
 		case sub.Scale:
-			out[sub.Name] = scale{store}
-		case sub.Name == "binding":
+			if scalable, ok := scalables[store.kind.GroupResource()]; ok {
+				out[sub.Name] = scale{store, scalable}
+			}
+		case name == "pods/binding":
 			out[sub.Name] = binding{store}
-		case sub.Name == "eviction":
-			out[sub.Name] = eviction{store}
+		case name == "pods/eviction":
+			out[sub.Name] = eviction{pods: store.With(strategies.Parts["status"]), budgets: s.budgets}
 		}
 	}
 	return out
 }
+
+// Unstored is the storage of a kind that is only asked: a rest.Creater, or a
+// rest.Getter and rest.Lister; nil where somebody else answers.
+func (s *Set) Unstored(gr schema.GroupResource) any {
+	switch gr {
+	case core.Resource("bindings"):
+		return legacyBinding{func() binding { return binding{s.Store(s.builtIn(podsGVR))} }}
+	case core.Resource("componentstatuses"):
+		return components{s.backend.Log}
+	}
+	return nil
+}
+
+// builtIn finds the row of a kind that every gateway serves.
+func (s *Set) builtIn(gvr schema.GroupVersionResource) *resource.Kind {
+	kind := s.options.Registry.Find(gvr)
+	if kind == nil {
+		panic("the table has no " + gvr.String())
+	}
+	return kind
+}
+
+var (
+	podsGVR       = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	namespacesGVR = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	budgetsGVR    = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
+)
 
 // priorityClasses keeps the two system classes.
 type priorityClasses struct{ *Store }

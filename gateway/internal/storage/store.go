@@ -24,10 +24,11 @@ import (
 // Store is one kind's storage: rest.StandardStorage without reads of collections,
 // which do not pass here. Its strategies decide, the log decides races.
 type Store struct {
-	kind    *resource.Kind
-	backend *Backend
-	update  rest.RESTUpdateStrategy
-	hooks   Hooks
+	kind     *resource.Kind
+	backend  *Backend
+	creation rest.RESTCreateStrategy
+	update   rest.RESTUpdateStrategy
+	hooks    Hooks
 }
 
 // Hooks are the parts of a kind's semantics that are neither in its strategies
@@ -41,9 +42,9 @@ type Hooks struct {
 	DeleteDuringUpdate func(obj runtime.Object) bool
 }
 
-// NewStore makes the storage of a kind's main resource.
-func NewStore(kind *resource.Kind, backend *Backend, hooks Hooks) *Store {
-	return &Store{kind: kind, backend: backend, update: kind.Update, hooks: hooks}
+// newStore makes the storage of a kind's main resource.
+func newStore(kind *resource.Kind, strategies resource.Strategies, backend *Backend, hooks Hooks) *Store {
+	return &Store{kind: kind, backend: backend, creation: strategies.Create, update: strategies.Update, hooks: hooks}
 }
 
 // With gives the same storage with another update strategy, for a subresource.
@@ -124,7 +125,7 @@ func (s *Store) create(ctx context.Context, obj runtime.Object, validate rest.Va
 	}
 	rest.FillObjectMetaSystemFields(accessor)
 	if accessor.GetGenerateName() != "" && accessor.GetName() == "" {
-		accessor.SetName(s.kind.Create.GenerateName(accessor.GetGenerateName()))
+		accessor.SetName(s.creation.GenerateName(accessor.GetGenerateName()))
 	}
 	dryRun := dryrun.IsDryRun(options.DryRun)
 	finish, err := s.beginCreate(ctx, obj, dryRun)
@@ -140,7 +141,7 @@ func (s *Store) create(ctx context.Context, obj runtime.Object, validate rest.Va
 		return nil, err
 	}
 	if err := s.insert(ctx, key.Name, obj, dryRun); err != nil {
-		return nil, rest.CheckGeneratedNameError(ctx, s.kind.Create, err, obj)
+		return nil, rest.CheckGeneratedNameError(ctx, s.creation, err, obj)
 	}
 	return obj, nil
 }
@@ -169,7 +170,7 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 	if dryRun {
 		return nil
 	}
-	document, err := s.kind.Codec.Encode(obj)
+	document, err := s.kind.Document(obj)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
@@ -231,7 +232,7 @@ func orNothing(finish func(bool), err error) (func(bool), error) {
 }
 
 func (s *Store) validateCreate(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc) error {
-	if err := rest.BeforeCreate(s.kind.Create, ctx, obj); err != nil {
+	if err := rest.BeforeCreate(s.creation, ctx, obj); err != nil {
 		return err
 	}
 	if validate == nil {
@@ -256,7 +257,7 @@ func (s *Store) Update(ctx context.Context, name string, info rest.UpdatedObject
 	case errors.Is(err, errEmptied):
 		return s.removeEmptied(ctx, c, u)
 	case err != nil && u.created != nil:
-		return nil, false, rest.CheckGeneratedNameError(ctx, s.kind.Create, apiError(err, s.kind.GroupResource(), name), u.created)
+		return nil, false, rest.CheckGeneratedNameError(ctx, s.creation, apiError(err, s.kind.GroupResource(), name), u.created)
 	case err != nil:
 		return nil, false, apiError(err, s.kind.GroupResource(), name)
 	}

@@ -149,6 +149,27 @@ func (s *Server) anyPod(namespace, service, port, scheme string) (*backend, erro
 	return &backend{pod: chosen, scheme: scheme, address: host, port: uint32(number)}, nil
 }
 
+// DialService connects with a port of a ready pod behind a Service; port is one of
+// the Service's. The context bounds the dialling only. Errors are Statuses.
+func (s *Server) DialService(ctx context.Context, namespace, name string, port int32) (net.Conn, error) {
+	service, err := get[corev1.Service](s, services, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	portName, ok := portName(service, int64(port))
+	if !ok {
+		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", port, name))
+	}
+	to, err := s.anyPod(namespace, name, portName, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := scheduled(to.pod); err != nil {
+		return nil, err
+	}
+	return s.dialPort(ctx, to)
+}
+
 // backend is what a request is proxied to.
 type backend struct {
 	pod     *corev1.Pod

@@ -1,6 +1,10 @@
 // Package kubeconfig writes the files by which kubectl finds a cluster. It keeps
 // whatever else a file holds, and never points a user's current context elsewhere
 // unless it pointed nowhere.
+//
+// Root touches a file of a user with that user's rights, never its own: whatever
+// links and files the user has put in the way, nothing is read, changed or given
+// away that the user could not reach. A file that belongs to somebody else is refused.
 package kubeconfig
 
 import (
@@ -24,74 +28,78 @@ type Entry struct {
 
 type file map[string]any
 
-// Merge puts the entry into a file, made when missing, owned by uid and gid when
-// these are not negative. current tells whether the file's current context is the
-// entry now.
+// Merge puts the entry into a file, made when missing, as the user uid with the group
+// gid; when these are negative, as whoever commands the file's path. current tells
+// whether the file's current context is the entry now.
 func Merge(path string, e Entry, uid, gid int) (current bool, err error) {
-	f, err := load(path)
-	if err != nil {
-		return false, err
-	}
-	f.set("clusters", e.Name, "cluster", map[string]any{
-		"server": e.Server, "certificate-authority-data": base64.StdEncoding.EncodeToString(e.CA),
+	err = onBehalf(path, uid, gid, func() error {
+		f, err := load(path)
+		if err != nil {
+			return err
+		}
+		f.set("clusters", e.Name, "cluster", map[string]any{
+			"server": e.Server, "certificate-authority-data": base64.StdEncoding.EncodeToString(e.CA),
+		})
+		f.set("users", e.Name, "user", map[string]any{
+			"client-certificate-data": base64.StdEncoding.EncodeToString(e.ClientCert),
+			"client-key-data":         base64.StdEncoding.EncodeToString(e.Key),
+		})
+		f.set("contexts", e.Name, "context", map[string]any{"cluster": e.Name, "user": e.Name})
+		if name, _ := f["current-context"].(string); name == "" {
+			f["current-context"] = e.Name
+		}
+		current = f["current-context"] == e.Name
+		return f.save(path)
 	})
-	f.set("users", e.Name, "user", map[string]any{
-		"client-certificate-data": base64.StdEncoding.EncodeToString(e.ClientCert),
-		"client-key-data":         base64.StdEncoding.EncodeToString(e.Key),
-	})
-	f.set("contexts", e.Name, "context", map[string]any{"cluster": e.Name, "user": e.Name})
-	if name, _ := f["current-context"].(string); name == "" {
-		f["current-context"] = e.Name
-	}
-	if err := f.save(path, uid, gid); err != nil {
-		return false, err
-	}
-	return f["current-context"] == e.Name, nil
+	return current && err == nil, err
 }
 
-// Remove takes an entry out of a file; a file that then holds nothing is removed.
+// Remove takes an entry out of a file, as whoever commands its path; a file that then
+// holds nothing is removed.
 func Remove(path, name string) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	f, err := load(path)
-	if err != nil {
-		return err
-	}
-	left := 0
-	for _, list := range []string{"clusters", "users", "contexts"} {
-		f.set(list, name, "", nil)
-		items, _ := f[list].([]any)
-		left += len(items)
-	}
-	if left == 0 {
-		return os.Remove(path)
-	}
-	if f["current-context"] == name {
-		f["current-context"] = ""
-	}
-	return f.save(path, -1, -1)
+	return onBehalf(path, -1, -1, func() error {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		f, err := load(path)
+		if err != nil {
+			return err
+		}
+		left := 0
+		for _, list := range []string{"clusters", "users", "contexts"} {
+			f.set(list, name, "", nil)
+			items, _ := f[list].([]any)
+			left += len(items)
+		}
+		if left == 0 {
+			return os.Remove(path)
+		}
+		if f["current-context"] == name {
+			f["current-context"] = ""
+		}
+		return f.save(path)
+	})
 }
 
 // Server gives the server and authority of a context's cluster; empty for none.
 func Server(path, name string) (server string, ca []byte, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", nil, nil
-	}
-	f, err := load(path)
-	if err != nil {
-		return "", nil, err
-	}
-	c, _ := f.get("clusters", name, "cluster").(map[string]any)
-	server, _ = c["server"].(string)
-	text, _ := c["certificate-authority-data"].(string)
-	ca, _ = base64.StdEncoding.DecodeString(text)
-	return server, ca, nil
+	err = onBehalf(path, -1, -1, func() error {
+		f, err := load(path)
+		if err != nil {
+			return err
+		}
+		c, _ := f.get("clusters", name, "cluster").(map[string]any)
+		server, _ = c["server"].(string)
+		text, _ := c["certificate-authority-data"].(string)
+		ca, _ = base64.StdEncoding.DecodeString(text)
+		return nil
+	})
+	return server, ca, err
 }
 
 func load(path string) (file, error) {
 	f := map[string]any{} // not file: nested maps get the type of the outer one
-	data, err := os.ReadFile(path)
+	data, err := readOwn(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
@@ -133,41 +141,37 @@ func (f file) set(list, name, field string, value any) {
 	f[list] = kept
 }
 
-func (f file) save(path string, uid, gid int) error {
+func (f file) save(path string) error {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(map[string]any(f)); err != nil {
 		return fmt.Errorf("writing the kubeconfig: %w", err)
 	}
-	dir := filepath.Dir(path)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("writing the kubeconfig: %w", err)
-		}
-		if uid >= 0 {
-			_ = os.Chown(dir, uid, gid)
-		}
+	if err := replace(path, b.Bytes()); err != nil {
+		return fmt.Errorf("writing the kubeconfig: %w", err)
+	}
+	return nil
+}
+
+// replace puts data in place of a file, or of the file that a link names, in one step.
+func replace(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
 	}
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // replace what the link names, not the link
+		path = target
 	}
-	if old, err := os.Stat(path); err == nil && uid < 0 {
-		if owner, group, ok := ownerOf(old); ok {
-			uid, gid = owner, group
-		}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".kubus-*") // a name of its own, 0600, never through a link
+	if err != nil {
+		return err
 	}
-	tmp := path + ".kubus-new"
-	if err := os.WriteFile(tmp, b.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("writing the kubeconfig: %w", err)
+	_, err = temp.Write(data)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), path)
 	}
-	if uid >= 0 && os.Geteuid() == 0 {
-		if err := os.Chown(tmp, uid, gid); err != nil {
-			return fmt.Errorf("writing the kubeconfig: %w", err)
-		}
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("writing the kubeconfig: %w", err)
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
 	}
 	return nil
 }

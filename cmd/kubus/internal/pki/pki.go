@@ -1,10 +1,13 @@
-// Package pki makes an instance's keys and certificates: two authorities (one for
-// the API, one for the bus), the API's serving certificate, the administrator's
+// Package pki makes an instance's keys and certificates: three authorities (for the
+// API, for the bus, and for the proxy that names users to other API servers), the
+// API's serving certificate, the administrator's
 // client certificate, the key that signs ServiceAccount tokens, the key that seals
 // Secrets, and one nkey for each role on the bus.
 //
 // Ensure makes what is missing and renews what ends soon or lacks a name; it never
-// replaces an authority, a signing key or a sealing key that is there.
+// replaces an authority, a signing key or a sealing key that is there. What cannot
+// be looked at is not missing: Ensure then stops with the error and makes nothing in
+// its place. A key that was made is on the disk when Ensure returns.
 package pki
 
 import (
@@ -64,6 +67,13 @@ func Ensure(o Options) error {
 	if err := api.issue(o, leaf{file: "admin", name: "kubernetes-admin", group: "system:masters", usage: x509.ExtKeyUsageClientAuth}); err != nil {
 		return err
 	}
+	front, err := authority(o, "front-proxy-ca", "kubus front proxy authority")
+	if err != nil {
+		return err
+	}
+	if err := front.issue(o, leaf{file: "front-proxy-client", name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth}); err != nil {
+		return err
+	}
 	if err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: []string{"localhost", "127.0.0.1"}, usage: x509.ExtKeyUsageServerAuth}); err != nil {
 		return err
 	}
@@ -95,7 +105,14 @@ func authority(o Options, file, name string) (*pair, error) {
 		KeyUsage:  x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		NotBefore: o.Now.Add(-time.Hour), NotAfter: o.Now.Add(authorityLife),
 	}
-	return sign(o.Dir, file, template, nil)
+	key, err := readKey(o.Dir, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sign(o.Dir, file, template, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return certify(o.Dir, file, template, key, nil) // what the key has signed stays valid
 }
 
 type leaf struct {
@@ -150,6 +167,24 @@ func sign(dir, file string, template *x509.Certificate, ca *pair) (*pair, error)
 	if err != nil {
 		return nil, fmt.Errorf("making the key of %s: %w", file, err)
 	}
+	data, err := encodeKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("making the key of %s: %w", file, err)
+	}
+	// The key first: a certificate without its key would be taken for complete.
+	write := replace
+	if ca == nil {
+		write = create
+	}
+	if err := write(filepath.Join(dir, file+".key"), data); err != nil {
+		return nil, err
+	}
+	return certify(dir, file, template, key, ca)
+}
+
+// certify makes a key's certificate and writes it.
+func certify(dir, file string, template *x509.Certificate, key *ecdsa.PrivateKey, ca *pair) (*pair, error) {
+	var err error
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return nil, fmt.Errorf("making the certificate of %s: %w", file, err)
 	}
@@ -161,11 +196,7 @@ func sign(dir, file string, template *x509.Certificate, ca *pair) (*pair, error)
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate of %s: %w", file, err)
 	}
-	// The key first: a certificate without its key would be taken for complete.
-	if err := writeKey(filepath.Join(dir, file+".key"), key); err != nil {
-		return nil, err
-	}
-	if err := write(filepath.Join(dir, file+".crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+	if err := replace(filepath.Join(dir, file+".crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
 		return nil, err
 	}
 	cert, err := x509.ParseCertificate(der)
@@ -175,7 +206,7 @@ func sign(dir, file string, template *x509.Certificate, ca *pair) (*pair, error)
 	return &pair{cert, key}, nil
 }
 
-// read gives a certificate with its key, or nil when either is missing.
+// read gives a certificate with its key, or nil when there is no certificate.
 func read(dir, file string) (*pair, error) {
 	certPEM, err := os.ReadFile(filepath.Join(dir, file+".crt"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,20 +215,31 @@ func read(dir, file string) (*pair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a certificate: %w", err)
 	}
-	keyPEM, err := os.ReadFile(filepath.Join(dir, file+".key"))
+	key, err := readKey(dir, file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the key of %s.crt: %w", file, err)
+		return nil, err
 	}
-	certBlock, _ := pem.Decode(certPEM)
-	keyBlock, _ := pem.Decode(keyPEM)
-	if certBlock == nil || keyBlock == nil {
-		return nil, fmt.Errorf("%s.crt or its key is no PEM file: restore it from a backup", filepath.Join(dir, file))
+	block, _ := pem.Decode(certPEM)
+	if block == nil {
+		return nil, fmt.Errorf("%s.crt is no PEM file: restore it from a backup", filepath.Join(dir, file))
 	}
-	cert, err := x509.ParseCertificate(certBlock.Bytes)
+	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s.crt: %w", file, err)
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(keyBlock.Bytes)
+	return &pair{cert, key}, nil
+}
+
+func readKey(dir, file string) (*ecdsa.PrivateKey, error) {
+	data, err := os.ReadFile(filepath.Join(dir, file+".key"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the key of %s.crt: %w", file, err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("%s.key is no PEM file: restore it from a backup", filepath.Join(dir, file))
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s.key: %w", file, err)
 	}
@@ -205,61 +247,92 @@ func read(dir, file string) (*pair, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s.key is no ECDSA key", file)
 	}
-	return &pair{cert, key}, nil
+	return key, nil
 }
 
 func signingKey(file string) error {
-	if exists(file) {
-		return nil
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("making the token signing key: %w", err)
-	}
-	return writeKey(file, key)
+	return ensureKey(file, func() ([]byte, error) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return encodeKey(key)
+	})
 }
 
 func sealingKey(file string) error {
-	if exists(file) {
-		return nil
-	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return fmt.Errorf("making the sealing key: %w", err)
-	}
-	return write(file, key)
+	return ensureKey(file, func() ([]byte, error) {
+		key := make([]byte, 32)
+		_, err := rand.Read(key)
+		return key, err
+	})
 }
 
 func busKey(file string) error {
-	if exists(file) {
+	return ensureKey(file, func() ([]byte, error) {
+		seed, _, err := store.NewKey()
+		return append(seed, '\n'), err
+	})
+}
+
+// ensureKey makes a key that is not there; only the file system's word that there is no such file counts as that.
+func ensureKey(file string, key func() ([]byte, error)) error {
+	info, err := os.Lstat(file)
+	if err == nil {
+		if info.Size() == 0 { // cut off by a power loss of an older version, or damaged: not for us to judge
+			return fmt.Errorf("the key %s is empty: restore it from a backup", file)
+		}
 		return nil
 	}
-	seed, _, err := store.NewKey()
-	if err != nil {
-		return err
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking for the key %s: %w", file, err)
 	}
-	return write(file, append(seed, '\n'))
+	data, err := key()
+	if err != nil {
+		return fmt.Errorf("making the key %s: %w", file, err)
+	}
+	return create(file, data)
 }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
-}
-
-func writeKey(file string, key *ecdsa.PrivateKey) error {
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+		return nil, err
 	}
-	return write(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-func write(file string, data []byte) error {
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+// create writes a file that must not be there yet: whoever came first stays.
+func create(file string, data []byte) error { return write(file, data, os.Link) }
+
+// replace writes a file in one step.
+func replace(file string, data []byte) error { return write(file, data, os.Rename) }
+
+// write puts a durable file in place by a link or a rename.
+func write(file string, data []byte, place func(from, to string) error) error {
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	if err := os.Rename(file+".new", file); err != nil {
+	defer os.Remove(f.Name()) // nothing is left of it after a rename
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = place(f.Name(), file)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(file))
+	}
+	if err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

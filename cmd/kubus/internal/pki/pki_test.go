@@ -66,3 +66,54 @@ func TestEnsureChangesOnlyWhatMustChange(t *testing.T) {
 		t.Errorf("near the end of the certificates' life %v changed, want the three certificates and their keys", got)
 	}
 }
+
+func TestFinding15AKeyIsMadeOnlyWhenThereIsNone(t *testing.T) {
+	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	for _, name := range []string{"secrets.key", "sa.key", "bus/gateway.nk", "ca.key", "bus-ca.key"} {
+		for what, spoil := range map[string]func(path string) error{
+			"a loop of links": func(path string) error { return os.Symlink(filepath.Base(path), path) }, // stat says ELOOP
+			"an empty file":   func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		} {
+			t.Run(name+" is "+what, func(t *testing.T) {
+				o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost"}, Roles: []string{"gateway"}, Now: now}
+				if err := Ensure(o); err != nil {
+					t.Fatal(err)
+				}
+				path := filepath.Join(o.Dir, name)
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+				if err := spoil(path); err != nil {
+					t.Fatal(err)
+				}
+				before, _ := os.Lstat(path)
+				err := Ensure(o)
+				after, _ := os.Lstat(path)
+				if !os.SameFile(before, after) || after.Size() != before.Size() {
+					t.Errorf("it was replaced: %v", err)
+				}
+				if err == nil && what == "an empty file" {
+					t.Error("an empty key was taken")
+				}
+			})
+		}
+	}
+}
+
+func TestAnAuthorityThatLostItsCertificateKeepsItsKey(t *testing.T) {
+	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost"}, Now: now}
+	if err := Ensure(o); err != nil {
+		t.Fatal(err)
+	}
+	first := contents(t, o.Dir)
+	if err := os.Remove(filepath.Join(o.Dir, "ca.crt")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Ensure(o); err != nil {
+		t.Fatal(err)
+	}
+	if got := changed(first, contents(t, o.Dir)); len(got) != 1 || got[0] != "ca.crt" {
+		t.Errorf("changed are %v, want ca.crt alone", got)
+	}
+}

@@ -116,12 +116,14 @@ func TestNonRoot(t *testing.T) {
 		image string
 		err   string
 	}{
-		"an image with a number":  {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "7:7", ""},
-		"an image without a user": {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "", "container has runAsNonRoot and image will run as root"},
-		"an image with a name":    {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "nobody", "container has runAsNonRoot and image has non-numeric user (nobody), cannot verify user is non-root"},
-		"a user of the pod":       {corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &seven}, "", ""},
-		"root by the pod":         {corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &zero}, "7", "container's runAsUser breaks non-root policy"},
-		"not asked for":           {corev1.PodSecurityContext{}, "", ""},
+		"an image with a number":            {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "7:7", ""},
+		"an image without a user":           {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "", "container has runAsNonRoot and image will run as root"},
+		"an image with a number that wraps": {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "4294967296", `container has runAsNonRoot and image has a user that is none: "4294967296" is not an id between 0 and 2147483647`},
+		"an image with a sign":              {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "+1000", `container has runAsNonRoot and image has a user that is none: "+1000" is not an id between 0 and 2147483647`},
+		"an image with a name":              {corev1.PodSecurityContext{RunAsNonRoot: &yes}, "nobody", "container has runAsNonRoot and image has non-numeric user (nobody), cannot verify user is non-root"},
+		"a user of the pod":                 {corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &seven}, "", ""},
+		"root by the pod":                   {corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &zero}, "7", "container's runAsUser breaks non-root policy"},
+		"not asked for":                     {corev1.PodSecurityContext{}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

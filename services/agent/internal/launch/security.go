@@ -3,11 +3,11 @@ package launch
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
@@ -38,6 +38,9 @@ func Effective(pod *corev1.Pod, c *corev1.Container) corev1.SecurityContext {
 
 // Security maps the effective security context. seccompDir holds Localhost profiles.
 func Security(pod *corev1.Pod, c *corev1.Container, image *runtime.Image, seccompDir string) (runtime.Security, error) {
+	if err := containerIsolated(c.SecurityContext); err != nil { // an ephemeral container comes after the pod's admission
+		return runtime.Security{}, err
+	}
 	sc := Effective(pod, c)
 	if err := verifyNonRoot(pod, c, &sc, image.Config.User); err != nil {
 		return runtime.Security{}, err
@@ -48,6 +51,7 @@ func Security(pod *corev1.Pod, c *corev1.Container, image *runtime.Image, seccom
 		Privileged:   isTrue(sc.Privileged),
 		ReadOnlyRoot: isTrue(sc.ReadOnlyRootFilesystem),
 		NoNewPrivs:   sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation,
+		NonRoot:      isTrue(sc.RunAsNonRoot),
 		UnmaskedProc: sc.ProcMount != nil && *sc.ProcMount == corev1.UnmaskedProcMount,
 	}
 	if sc.RunAsUser == nil {
@@ -116,8 +120,11 @@ func verifyNonRoot(pod *corev1.Pod, c *corev1.Container, sc *corev1.SecurityCont
 	if user == "" {
 		user = "0"
 	}
-	uid, err := strconv.ParseInt(user, 10, 64)
+	uid, numeric, err := oci.ID(user)
 	if err != nil {
+		return fmt.Errorf("container has runAsNonRoot and image has a user that is none: %w %s", err, where)
+	}
+	if !numeric {
 		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", user, where)
 	}
 	if uid == 0 {

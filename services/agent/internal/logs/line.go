@@ -44,6 +44,9 @@ func parse(raw []byte) (line, error) {
 	}
 	tags := raw[:i]
 	l.text = raw[i+1:]
+	if len(tags) == 0 {
+		return l, errFormat
+	}
 	if tags[0] == 'P' {
 		l.text = bytes.TrimSuffix(l.text, newline)
 	}

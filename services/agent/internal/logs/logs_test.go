@@ -200,6 +200,9 @@ func TestFollowReadsEveryFileThatIsStillThere(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("2026-01-02T03:04:05Z stdout F x\n"))
+	f.Add([]byte("2026-01-02T03:04:05Z stdout  an empty tag\n")) // finding 15: it ended the agent
+	f.Add([]byte("2026-01-02T03:04:05Z stdout P\n"))
+	f.Add([]byte("  "))
 	f.Fuzz(func(_ *testing.T, raw []byte) {
 		if l, err := parse(raw); err == nil {
 			l.time()

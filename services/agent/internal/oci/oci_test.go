@@ -23,7 +23,7 @@ func TestUsersComeFromTheImage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/:/bin/sh\n# comment\nbroken\n")
+	write("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/:/bin/sh\n# comment\nbroken\n4ever:x:44:45::/:/x\nevil:x:zero:0::/:/x\nwrap:x:4294967296:1::/:/x\n")
 	write("etc/group", "root:x:0:\nweb:x:1001:\nextra:x:2000:other,web\n")
 	id := func(n int64) *int64 { return &n }
 	for name, c := range map[string]struct {
@@ -42,6 +42,11 @@ func TestUsersComeFromTheImage(t *testing.T) {
 		"the pod's user over the image's": {UserRequest{UID: id(7), Name: "web:extra"}, "7:0 [0]"},
 		"an unknown name":                 {UserRequest{Name: "nobody"}, "unable to find user nobody: no matching entries in passwd file"},
 		"an unknown group":                {UserRequest{Name: "web:none"}, "unable to find group none: no matching entries in group file"},
+		"a name that begins with a digit": {UserRequest{Name: "4ever"}, "44:45 [45]"},
+		"a supplemental group below zero": {UserRequest{Supplemental: []int64{-1}}, `group "-1" is not an id between 0 and 2147483647`},
+		"a user of the pod below zero":    {UserRequest{UID: id(-7)}, `user "-7" is not an id between 0 and 2147483647`},
+		"an entry whose id is no number":  {UserRequest{Name: "evil"}, `the image's passwd file has "zero" for an id`},
+		"an entry whose id is too large":  {UserRequest{Name: "wrap"}, `the image's passwd file has "4294967296" for an id`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -210,6 +215,61 @@ func TestSpec(t *testing.T) {
 		s = build(t, func(in *Input) { in.Seccomp, in.AddCapabilities = "RuntimeDefault", []string{"SYS_ADMIN"} })
 		if !slices.Contains(s.Linux.Seccomp.Syscalls[0].Names, "mount") {
 			t.Error("CAP_SYS_ADMIN does not allow mount")
+		}
+	})
+}
+
+func TestFinding7AnImageCannotGiveANumberAnotherMeaning(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"4294967296", "2147483648", "+1000", "-1", "-0", "+0", "99999999999999999999", "1000-1", "+", "-"} {
+		root := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{"passwd", "group"} { // the image says that it is root
+			if err := os.WriteFile(filepath.Join(root, "etc", file), []byte(text+":x:0:0::/:/bin/sh\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{text, "1000:" + text} {
+			if u, err := ResolveUser(root, UserRequest{Name: name}); err == nil {
+				t.Errorf("%s runs as %+v", name, u)
+			}
+		}
+	}
+}
+
+func TestFinding8AProfileWithoutADefaultIsNone(t *testing.T) {
+	t.Parallel()
+	for text, good := range map[string]bool{`{}`: false, `{"syscalls":[]}`: false, `[]`: false, `{"defaultAction":"SCMP_ACT_ERRNO"}`: true} {
+		path := filepath.Join(t.TempDir(), "p.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := localSeccomp(path); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzResolveUser(f *testing.F) {
+	f.Add("1000", "root:x:0:0::/:/bin/sh\n", "wheel:x:0:root\n")
+	f.Add("+1000:-5", "+1000:x:0:0\n", "-5:x:0:\n")
+	f.Add("a:b", "a:x:4294967296:0\n", "b:x:x:\n")
+	f.Fuzz(func(t *testing.T, name, passwd, group string) {
+		root := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file, text := range map[string]string{"passwd": passwd, "group": group} {
+			if err := os.WriteFile(filepath.Join(root, "etc", file), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u, err := ResolveUser(root, UserRequest{Name: name})
+		user, _, _ := strings.Cut(name, ":")
+		if id, numeric, iderr := ID(user); err == nil && numeric && (iderr != nil || id != u.UID) {
+			t.Errorf("%q runs as %d", name, u.UID)
 		}
 	})
 }

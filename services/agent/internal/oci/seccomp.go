@@ -88,5 +88,8 @@ func localSeccomp(path string) (*specs.LinuxSeccomp, error) {
 	if err := json.Unmarshal(data, profile); err != nil {
 		return nil, fmt.Errorf("failed to load seccomp profile %q: %w", path, err)
 	}
+	if profile.DefaultAction == "" { // runc takes it for no profile at all
+		return nil, fmt.Errorf("failed to load seccomp profile %q: it has no defaultAction", path)
+	}
 	return profile, nil
 }

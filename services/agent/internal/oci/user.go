@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -25,6 +26,20 @@ type UserRequest struct {
 	Name         string
 	Supplemental []int64
 	Strict       bool // without the groups that the image's /etc/group gives
+}
+
+// ID reads a user or group id as an image or a pod gives it; isNumber tells one that is meant to be a number from a
+// name. What looks like a number and is none that the kernel and Kubernetes both know, 0 to 2^31-1 in decimal digits,
+// is an error and never a name: whoever made the image would else say in its passwd file what 4294967296 means.
+func ID(text string) (id uint32, isNumber bool, err error) {
+	if text == "" || strings.Trim(text, "+-0123456789") != "" {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, true, fmt.Errorf("%q is not an id between 0 and %d", text, math.MaxInt32)
+	}
+	return uint32(n), true, nil
 }
 
 // maxAccountFile bounds /etc/passwd and /etc/group of an image.
@@ -48,42 +63,67 @@ func ResolveUser(rootfs string, req UserRequest) (User, error) {
 	if userPart == "" {
 		userPart = "0"
 	}
-	if id, err := strconv.ParseUint(userPart, 10, 31); err == nil {
-		u.UID = uint32(id)
-		if e := find(passwd, func(f []string) bool { return len(f) > 3 && f[2] == userPart }); e != nil {
-			name, u.GID = e[0], number(e[3])
+	id, numeric, err := ID(userPart)
+	switch {
+	case err != nil:
+		return User{}, fmt.Errorf("user %w", err)
+	case numeric:
+		u.UID = id
+		if e := find(passwd, func(f []string) bool { return len(f) > 3 && same(f[2], id) }); e != nil {
+			name = e[0]
+			if u.GID, err = number("passwd", e[3]); err != nil {
+				return User{}, err
+			}
 		}
-	} else {
+	default:
 		e := find(passwd, func(f []string) bool { return len(f) > 3 && f[0] == userPart })
 		if e == nil {
 			return User{}, fmt.Errorf("unable to find user %s: no matching entries in passwd file", userPart)
 		}
-		name, u.UID, u.GID = e[0], number(e[2]), number(e[3])
+		name = e[0]
+		if u.UID, err = number("passwd", e[2]); err != nil {
+			return User{}, err
+		}
+		if u.GID, err = number("passwd", e[3]); err != nil {
+			return User{}, err
+		}
 	}
 	groups, err := accounts(rootfs, "etc/group")
 	if err != nil {
 		return User{}, err
 	}
 	if groupPart != "" {
-		if id, err := strconv.ParseUint(groupPart, 10, 31); err == nil {
-			u.GID = uint32(id)
-		} else {
+		switch id, numeric, err := ID(groupPart); {
+		case err != nil:
+			return User{}, fmt.Errorf("group %w", err)
+		case numeric:
+			u.GID = id
+		default:
 			e := find(groups, func(f []string) bool { return len(f) > 2 && f[0] == groupPart })
 			if e == nil {
 				return User{}, fmt.Errorf("unable to find group %s: no matching entries in group file", groupPart)
 			}
-			u.GID = number(e[2])
+			if u.GID, err = number("group", e[2]); err != nil {
+				return User{}, err
+			}
 		}
 	}
 	u.Groups = append(u.Groups, u.GID)
 	if name != "" && !req.Strict {
 		for _, f := range groups {
 			if len(f) > 3 && slices.Contains(strings.Split(f[3], ","), name) {
-				u.Groups = append(u.Groups, number(f[2]))
+				g, err := number("group", f[2])
+				if err != nil {
+					return User{}, err
+				}
+				u.Groups = append(u.Groups, g)
 			}
 		}
 	}
 	for _, g := range req.Supplemental {
+		if g < 0 || g > math.MaxInt32 {
+			return User{}, fmt.Errorf("group \"%d\" is not an id between 0 and %d", g, math.MaxInt32)
+		}
 		u.Groups = append(u.Groups, uint32(g))
 	}
 	slices.Sort(u.Groups)
@@ -91,9 +131,18 @@ func ResolveUser(rootfs string, req UserRequest) (User, error) {
 	return u, nil
 }
 
-func number(s string) uint32 {
-	n, _ := strconv.ParseUint(s, 10, 32)
-	return uint32(n)
+// number reads an id of an account file.
+func number(file, text string) (uint32, error) {
+	id, numeric, err := ID(text)
+	if err != nil || !numeric {
+		return 0, fmt.Errorf("the image's %s file has %q for an id", file, text)
+	}
+	return id, nil
+}
+
+func same(text string, id uint32) bool {
+	n, numeric, err := ID(text)
+	return numeric && err == nil && n == id
 }
 
 func find(lines [][]string, match func([]string) bool) []string {

@@ -13,6 +13,7 @@ import (
 	"kubus.dev/services/agent/internal/downward"
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/runtime"
+	"kubus.dev/services/agent/internal/tree"
 	"kubus.dev/services/agent/internal/volume"
 )
 
@@ -261,7 +262,7 @@ func (w *worker) remove(ctx context.Context) {
 			err = w.d.Volumes.TearDown(pod.UID)
 		}
 		if err == nil {
-			err = os.RemoveAll(w.d.Node.podLogDir(pod))
+			err = tree.Remove(w.d.Node.podLogDir(pod))
 		}
 		return func() { w.removedAll(err) }
 	})

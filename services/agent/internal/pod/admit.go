@@ -1,12 +1,14 @@
 package pod
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/status"
 )
 
@@ -30,6 +32,10 @@ func matches(pod *corev1.Pod, node *corev1.Node) bool {
 func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 	if message := AdmitSysctls(pod, m.d.Node.UnsafeSysctls); message != "" {
 		return m.reject(pod, "SysctlForbidden", message)
+	}
+	var refusal *launch.Refusal
+	if errors.As(launch.Isolated(pod), &refusal) {
+		return m.reject(pod, refusal.Reason, refusal.Message)
 	}
 	node := m.d.Node.Object()
 	if node == nil {

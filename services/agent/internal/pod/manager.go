@@ -15,6 +15,7 @@ import (
 	"kubus.dev/services/agent/internal/probe"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/status"
+	"kubus.dev/services/agent/internal/tree"
 	"kubus.dev/services/agent/internal/volume"
 )
 
@@ -225,7 +226,7 @@ func (m *Manager) OrphanLogs() {
 		if known || strings.Count(e.Name(), "_") != 2 {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(m.d.Node.LogDir, e.Name())); err != nil {
+		if err := tree.Remove(filepath.Join(m.d.Node.LogDir, e.Name())); err != nil {
 			m.d.Log.Warn("logs of a pod that is gone not removed", zap.String("uid", uid), zap.Error(err))
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"kubus.dev/services/agent/internal/image"
 	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/shim"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // containerRecord is what is kept about a container: container.json in its folder.
@@ -120,6 +121,9 @@ func (c *container) prepare(img *image.Image) error {
 		Supplemental: sec.SupplementalGroups, Strict: sec.SupplementalGroupsStrict})
 	if err != nil {
 		return err
+	}
+	if sec.NonRoot && user.UID == 0 { // the last word: the id that will run, whatever gave it
+		return fmt.Errorf("container has runAsNonRoot and image will run as root (container: %s)", c.record.Spec.Name)
 	}
 	c.record.User = ContainerUser{UID: int64(user.UID), GID: int64(user.GID)}
 	for _, g := range user.Groups {
@@ -432,10 +436,10 @@ func (c *container) remove() error {
 
 // discard removes the container's files.
 func (c *container) discard() error {
-	if err := unmountAll(filepath.Join(c.dir, "rootfs")); err != nil {
+	if err := tree.Unmount(filepath.Join(c.dir, "rootfs")); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper()))
+	return errors.Join(tree.Clear(c.dir), tree.Clear(c.upper()))
 }
 
 func (n *Node) containersOf(sandboxID string) []*container {

@@ -20,6 +20,7 @@ import (
 	"kubus.dev/services/agent/internal/image"
 	"kubus.dev/services/agent/internal/network"
 	"kubus.dev/services/agent/internal/oci"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // Node is the Runtime over runc, overlayfs, the bridge network and a shim for each pod.
@@ -177,7 +178,7 @@ func forgetBoot(opts Options) error {
 	file := filepath.Join(opts.RunDir, "boot_id")
 	if old, err := os.ReadFile(file); err == nil && string(old) != string(boot) {
 		for _, dir := range []string{opts.podsDir(), opts.nsDir(), opts.runcDir()} {
-			if err := os.RemoveAll(dir); err != nil {
+			if err := tree.Clear(dir); err != nil {
 				return fmt.Errorf("removing what was before the reboot: %w", err)
 			}
 			if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -282,7 +283,7 @@ func (n *Node) sweepUppers() error {
 		if _, ok := n.containers[e.Name()]; ok {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(n.opts.upperDir(), e.Name())); err != nil {
+		if err := tree.Clear(filepath.Join(n.opts.upperDir(), e.Name())); err != nil {
 			return fmt.Errorf("removing a left writable layer: %w", err)
 		}
 	}

@@ -71,20 +71,6 @@ func mountLongOverlay(lowers []string, upper, work, target string) error {
 	return unix.MoveMount(mount, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// unmountAll takes away every mount at a path; a path that is none is fine.
-func unmountAll(path string) error {
-	for {
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		switch {
-		case err == nil:
-		case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT):
-			return nil
-		default:
-			return fmt.Errorf("unmounting %s: %w", path, err)
-		}
-	}
-}
-
 // writeFileAtomic replaces a file in one step.
 func writeFileAtomic(path string, data []byte) error {
 	temp := path + ".new"

@@ -13,6 +13,7 @@ import (
 
 	"kubus.dev/services/agent/internal/cgroup"
 	"kubus.dev/services/agent/internal/network"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // Halt ends everything that an instance runs, containers asked first and killed after grace, and takes it off the
@@ -24,7 +25,7 @@ func Halt(ctx context.Context, opts Options, grace time.Duration) error {
 
 // Purge is Halt without grace, and removes the agent's files as well.
 func Purge(ctx context.Context, opts Options) error {
-	return halt(ctx, &opts, 0, func() error { return os.RemoveAll(opts.agentDir()) })
+	return halt(ctx, &opts, 0, func() error { return tree.Remove(opts.agentDir()) })
 }
 
 func halt(ctx context.Context, opts *Options, grace time.Duration, then func() error) error {
@@ -49,11 +50,11 @@ func halt(ctx context.Context, opts *Options, grace time.Duration, then func() e
 	cgroup.Kill(dirs)
 	errs := cgroup.Remove(dirs, 5*time.Second)
 	errs = errors.Join(errs, network.Purge(ctx, opts.Instance, opts.nsDir()))
-	errs = errors.Join(errs, unmountBelow(opts.RunDir), unmountBelow(opts.agentDir()))
+	errs = errors.Join(errs, tree.UnmountBelow(opts.RunDir), tree.UnmountBelow(opts.agentDir()))
 	if errs != nil {
 		return fmt.Errorf("clearing %s: %w", opts.Instance, errs) // files under a mount are not ours to delete
 	}
-	if err := errors.Join(os.RemoveAll(opts.RunDir), os.RemoveAll(opts.upperDir()), then()); err != nil {
+	if err := errors.Join(tree.Remove(opts.RunDir), tree.Remove(opts.upperDir()), then()); err != nil {
 		return err
 	}
 	_ = os.Remove(runRoot) // when it was the last instance's
@@ -108,28 +109,4 @@ func killShims(podsDir string) {
 			_ = unix.Kill(pid, unix.SIGKILL) // inits of process namespaces end with it
 		}
 	}
-}
-
-// unmountBelow takes away every mount in a folder, the deepest first.
-func unmountBelow(dir string) error {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	var targets []string
-	for line := range strings.Lines(string(data)) {
-		f := strings.Fields(line)
-		if len(f) < 5 {
-			continue
-		}
-		target := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4])
-		if strings.HasPrefix(target, dir+"/") {
-			targets = append(targets, target)
-		}
-	}
-	var errs error
-	for i := len(targets) - 1; i >= 0; i-- {
-		errs = errors.Join(errs, unmountAll(targets[i]))
-	}
-	return errs
 }

@@ -219,6 +219,7 @@ type Security struct {
 	Seccomp                  string // one of the Seccomp constants, "" is Unconfined
 	SeccompLocalhostPath     string // absolute, with SeccompLocalhost
 	UnmaskedProc             bool   // procMount: Unmasked
+	NonRoot                  bool   // fail rather than run as user 0
 }
 
 // ContainerSpec says what to run.

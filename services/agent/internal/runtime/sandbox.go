@@ -24,6 +24,7 @@ import (
 	"kubus.dev/services/agent/internal/cgroup"
 	"kubus.dev/services/agent/internal/network"
 	"kubus.dev/services/agent/internal/shim"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // sandboxRecord is what is kept about a sandbox: sandbox.json in its folder.
@@ -560,7 +561,7 @@ func (s *sandbox) takeDown(ctx context.Context) error {
 		errs = s.node.network.Detach(ctx, s.record.ID, s.addr())
 	}
 	errs = errors.Join(errs, network.RemoveNamespaces(filepath.Join(s.node.opts.nsDir(), s.record.ID)))
-	return errors.Join(errs, unmountAll(filepath.Join(s.dir, "shm")))
+	return errors.Join(errs, tree.Unmount(filepath.Join(s.dir, "shm")))
 }
 
 // RemoveSandbox implements Runtime.
@@ -579,7 +580,7 @@ func (n *Node) RemoveSandbox(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(s.dir); err != nil {
+	if err := tree.Clear(s.dir); err != nil {
 		return fmt.Errorf("removing sandbox: %w", err)
 	}
 	n.mu.Lock()
@@ -597,14 +598,14 @@ func (s *sandbox) destroy(ctx context.Context) error {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		if e.IsDir() {
-			err = errors.Join(err, unmountAll(filepath.Join(s.dir, e.Name(), "rootfs")))
-			err = errors.Join(err, os.RemoveAll(filepath.Join(s.node.opts.upperDir(), e.Name())))
+			err = errors.Join(err, tree.Unmount(filepath.Join(s.dir, e.Name(), "rootfs")))
+			err = errors.Join(err, tree.Clear(filepath.Join(s.node.opts.upperDir(), e.Name())))
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(s.dir)
+	return tree.Clear(s.dir)
 }
 
 // adoptSandbox takes one folder of the run folder over, or removes it.

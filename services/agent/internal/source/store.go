@@ -12,6 +12,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // Store keeps objects as JSON files that only root can read. A file is replaced
@@ -85,7 +87,7 @@ func (s *Store) RemovePod(uid types.UID) error {
 	if uid == "" {
 		return errors.New("removing a pod's folder: no uid")
 	}
-	if err := os.RemoveAll(s.PodDir(uid)); err != nil {
+	if err := tree.Clear(s.PodDir(uid)); err != nil {
 		return fmt.Errorf("removing the pod's folder: %w", err)
 	}
 	return nil

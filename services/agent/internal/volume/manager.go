@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/agent/internal/downward"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // Objects gives ConfigMaps and Secrets; not found is an apierrors.IsNotFound error.
@@ -191,56 +192,18 @@ func isMount(dir string) (bool, error) {
 	return self.Dev != parent.Dev, nil
 }
 
-// TearDown unmounts and removes everything SetUp and SubPath made for a pod.
+// TearDown unmounts and removes everything SetUp and SubPath made for a pod, and what the pod has mounted there.
 func (m *Manager) TearDown(uid types.UID) error {
 	var problems []error
-	for _, sub := range []struct {
-		name  string
-		depth int // folders of ours above a mount: volume/container/index, kind/name
-	}{{"volume-subpaths", 3}, {"volumes", 2}} {
-		top := filepath.Join(m.PodDir(uid), sub.name)
-		if err := unmountBelow(top, sub.depth); err != nil {
-			problems = append(problems, err)
-			continue
+	for _, sub := range []string{"volume-subpaths", "volumes"} {
+		top := filepath.Join(m.PodDir(uid), sub)
+		err := tree.UnmountBelow(top)
+		if err == nil {
+			err = tree.Remove(top)
 		}
-		if err := os.RemoveAll(top); err != nil {
+		if err != nil {
 			problems = append(problems, fmt.Errorf("removing the pod's volumes: %w", err))
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// unmountBelow detaches what is mounted exactly depth folders below top.
-func unmountBelow(top string, depth int) error {
-	if depth == 0 {
-		return unmount(top)
-	}
-	entries, err := os.ReadDir(top)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking for mounts: %w", err)
-	}
-	var problems []error
-	for _, e := range entries {
-		if depth > 1 && !e.IsDir() {
-			continue
-		}
-		problems = append(problems, unmountBelow(filepath.Join(top, e.Name()), depth-1))
-	}
-	return errors.Join(problems...)
-}
-
-// unmount detaches all that lies on path; nothing there is no error.
-func unmount(path string) error {
-	for {
-		switch err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); {
-		case err == nil: // a bind mount may lie on another one
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-			return nil
-		default:
-			return fmt.Errorf("unmounting %s: %w", path, err)
-		}
-	}
 }

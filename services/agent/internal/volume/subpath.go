@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // SubPath gives a path of the node that shows sub inside a volume. The volume's
@@ -95,7 +97,7 @@ func bind(fd int, target string) error {
 	}
 	for unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
 	}
-	if err := os.RemoveAll(target); err != nil {
+	if err := tree.Remove(target); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {

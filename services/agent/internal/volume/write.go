@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // File is one file of a volume's content.
@@ -46,18 +48,18 @@ func Write(dir string, files map[string]File, gid int) error {
 		return fmt.Errorf("writing the volume: %w", err)
 	}
 	if err := fill(fresh, files, gid); err != nil {
-		_ = os.RemoveAll(fresh) // it is the error above that counts
+		_ = tree.Remove(fresh) // it is the error above that counts
 		return err
 	}
 	if err := swap(dir, filepath.Base(fresh)); err != nil {
-		_ = os.RemoveAll(fresh) // it is the error above that counts
+		_ = tree.Remove(fresh) // it is the error above that counts
 		return err
 	}
 	if err := link(dir, files); err != nil {
 		return err
 	}
 	if old != "" && filepath.Base(old) == old && strings.HasPrefix(old, "..") && old != ".." { // one of ours
-		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
+		if err := tree.Remove(filepath.Join(dir, old)); err != nil {
 			return fmt.Errorf("removing the volume's old content: %w", err)
 		}
 	}

@@ -1,0 +1,155 @@
+package aggregate
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/user"
+	api "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+
+	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/proto"
+	"kubus.dev/proto/statelog"
+)
+
+var (
+	apiServices    = proto.GroupResource{Group: api.GroupName, Resource: "apiservices"}
+	services       = proto.GroupResource{Resource: "services"}
+	endpointSlices = proto.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+)
+
+// Options are what aggregation needs.
+type Options struct {
+	View     func(proto.GroupResource) *statelog.View
+	Registry *resource.Registry
+	Storage  *storage.Set
+	// Dial reaches the Services behind APIServices.
+	Dial DialFunc
+	// ClientCertificate proves to them that the gateway may name users; nil: nothing does.
+	ClientCertificate func() (*tls.Certificate, error)
+	// User is who status and registrations are written by.
+	User   user.Info
+	Logger *zap.Logger
+}
+
+// Aggregator follows APIServices. Safe for concurrent use.
+type Aggregator struct {
+	o     Options
+	table atomic.Pointer[table]
+
+	mu      sync.Mutex // guards what follows, and orders the swaps of table
+	objects map[string]*api.APIService
+	byName  map[string]*remote
+	checks  map[string]context.CancelFunc
+}
+
+// table is all remote group versions at one moment. It never changes.
+type table struct {
+	remotes map[schema.GroupVersion]*remote
+	shown   *discovery.Remotes
+}
+
+// New makes an Aggregator; it knows of no other server before Run.
+func New(o Options) *Aggregator {
+	a := &Aggregator{o: o, objects: map[string]*api.APIService{}, byName: map[string]*remote{}, checks: map[string]context.CancelFunc{}}
+	a.table.Store(&table{shown: &discovery.Remotes{}})
+	return a
+}
+
+// Remotes is what discovery shows of other servers.
+func (a *Aggregator) Remotes() *discovery.Remotes { return a.table.Load().shown }
+
+// Run follows the APIServices until ctx ends.
+func (a *Aggregator) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.register(ctx) })
+	group.Go(func() error {
+		err := statelog.Follow(ctx, a.o.View(apiServices), apiServices, func(k proto.Key, e *statelog.Entry) { a.take(ctx, group, k, e) }, nil)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// take hears of an APIService's next state; a nil entry: it is gone.
+func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Key, e *statelog.Entry) {
+	var s *api.APIService
+	if e != nil {
+		var err error
+		if s, err = statelog.Decode[api.APIService](e); err != nil {
+			a.o.Logger.Error("an APIService cannot be read", zap.String("name", k.Name), zap.Error(err))
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before, old := a.byName[k.Name], a.objects[k.Name]
+	if s == nil || s.Spec.Service == nil {
+		delete(a.objects, k.Name)
+		if before == nil {
+			return
+		}
+		delete(a.byName, k.Name)
+		a.checks[k.Name]()
+		delete(a.checks, k.Name)
+		a.publish()
+		return
+	}
+	a.objects[k.Name] = s
+	a.byName[k.Name] = a.newRemote(s, before, old)
+	a.publish()
+	if stop := a.checks[k.Name]; stop != nil {
+		if sameServer(s, old) {
+			return
+		}
+		stop()
+	}
+	ctx, stop := context.WithCancel(ctx)
+	a.checks[k.Name] = stop
+	group.Go(func() error {
+		a.check(ctx, k.Name)
+		return nil
+	})
+}
+
+// heard keeps what a check found out about a server.
+func (a *Aggregator) heard(from, heard *remote) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byName[from.name] != from {
+		return // somebody changed the object meanwhile; the next check asks again
+	}
+	if from.available == heard.available && reflect.DeepEqual(from.resources, heard.resources) {
+		return
+	}
+	a.byName[from.name] = heard
+	a.publish()
+}
+
+func (a *Aggregator) remote(name string) *remote {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.byName[name]
+}
+
+// publish swaps the table. The caller holds mu.
+func (a *Aggregator) publish() {
+	next := &table{remotes: make(map[schema.GroupVersion]*remote, len(a.byName)), shown: &discovery.Remotes{}}
+	for _, r := range slices.SortedFunc(maps.Values(a.byName), func(x, y *remote) int { return cmp.Compare(x.name, y.name) }) {
+		next.remotes[r.gv] = r
+		next.shown.All = append(next.shown.All, r.shown())
+	}
+	a.table.Store(next)
+}

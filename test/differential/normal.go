@@ -1,0 +1,215 @@
+package differential
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// normalizer replaces what only one server can have said by what it stands for.
+// Its memory is one scenario: uid(a)#2 is the second uid of an object a, rv(a)#3
+// the third version of it.
+type normalizer struct {
+	host    string
+	now     func() time.Time
+	tokens  map[string]string // raw uid or generated name → token
+	counts  map[string]int
+	service netip.Prefix
+}
+
+func newNormalizer(base string) *normalizer {
+	host := base
+	if u, err := url.Parse(base); err == nil {
+		host = u.Host
+	}
+	return &normalizer{host: host, now: time.Now, tokens: map[string]string{}, counts: map[string]int{}, service: netip.MustParsePrefix("10.96.0.0/16")}
+}
+
+var (
+	uuid       = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	clock      = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`)
+	clockIn    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][0-9.]+)?`)
+	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*`)
+	tokenMount = regexp.MustCompile(`\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
+	storageKey = regexp.MustCompile(`/registry/[^ ,:"]*`)
+)
+
+// document replaces in a whole answer. It changes doc.
+func (n *normalizer) document(doc any) any {
+	n.meet(doc)
+	return n.value("", doc)
+}
+
+// meet learns the uids and generated names of the objects in doc, so that they are
+// known wherever they stand.
+func (n *normalizer) meet(doc any) {
+	switch v := doc.(type) {
+	case map[string]any:
+		if meta, ok := v["metadata"].(map[string]any); ok {
+			n.meetMeta(meta)
+		}
+		for _, key := range keys(v) {
+			n.meet(v[key])
+		}
+	case []any:
+		for _, item := range v {
+			n.meet(item)
+		}
+	}
+}
+
+func (n *normalizer) meetMeta(meta map[string]any) {
+	name, _ := meta["name"].(string)
+	base, _ := meta["generateName"].(string)
+	shown := name
+	if base != "" && len(name) == len(base)+5 && strings.HasPrefix(name, base) {
+		shown = n.token(name, base+"<generated>")
+	}
+	if uid, _ := meta["uid"].(string); uid != "" && uuid.MatchString(uid) {
+		n.token(uid, "uid("+shown+")")
+	}
+}
+
+// token gives the token of a raw value, a new one of the class at first sight.
+func (n *normalizer) token(raw, class string) string {
+	if t, ok := n.tokens[raw]; ok {
+		return t
+	}
+	n.counts[class]++
+	t := fmt.Sprintf("%s#%d", class, n.counts[class])
+	n.tokens[raw] = t
+	return t
+}
+
+func (n *normalizer) value(key string, doc any) any {
+	switch v := doc.(type) {
+	case map[string]any:
+		return n.object(v)
+	case []any:
+		if key == "managedFields" {
+			sortManagers(v)
+		}
+		for i := range v {
+			v[i] = n.value(key, v[i])
+		}
+		return v
+	case string:
+		return n.field(key, v)
+	}
+	if key == "nodePort" || key == "healthCheckNodePort" {
+		return "<port>"
+	}
+	return doc
+}
+
+func (n *normalizer) object(v map[string]any) any {
+	// The version of an object is told by the object.
+	uid, _ := v["uid"].(string)
+	name, _ := v["name"].(string)
+	if rv, ok := v["resourceVersion"].(string); ok {
+		switch {
+		case rv == "" || rv == "0" || strings.Trim(rv, "0123456789") != "":
+		case uid != "":
+			if t, ok := n.tokens[name]; ok {
+				name = t
+			}
+			v["resourceVersion"] = n.token(uid+"/"+rv, "rv("+name+")")
+		default:
+			v["resourceVersion"] = "<rv>"
+		}
+	}
+	for _, key := range keys(v) {
+		if key != "resourceVersion" {
+			v[key] = n.value(key, v[key])
+		}
+	}
+	return v
+}
+
+func (n *normalizer) field(key, s string) string {
+	switch key {
+	case "continue":
+		if s != "" {
+			return "<continue>"
+		}
+	case "token":
+		if strings.Count(s, ".") == 2 && len(s) > 100 {
+			return "<token>"
+		}
+	case "clusterIP", "clusterIPs":
+		if ip, err := netip.ParseAddr(s); err == nil && n.service.Contains(ip) {
+			return n.token(s, "ip")
+		}
+	case "serverAddress":
+		return "<server>"
+	}
+	if clock.MatchString(s) {
+		return n.time(s)
+	}
+	return n.text(s)
+}
+
+// time replaces a time that is near or in the future; others were given.
+func (n *normalizer) time(s string) string {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Before(n.now().Add(-time.Hour)) || t.After(n.now().Add(3*365*24*time.Hour)) {
+		return s
+	}
+	if _, fraction, ok := strings.Cut(s, "."); ok {
+		return fmt.Sprintf("<time.%d>", len(fraction)-1)
+	}
+	return "<time>"
+}
+
+// text replaces inside of a text.
+func (n *normalizer) text(s string) string {
+	s = uuid.ReplaceAllStringFunc(s, func(id string) string {
+		if t, ok := n.tokens[id]; ok {
+			return t
+		}
+		return "<uid>"
+	})
+	for raw, token := range n.tokens {
+		if strings.Contains(token, "<generated>") || strings.HasPrefix(token, "ip#") {
+			s = strings.ReplaceAll(s, raw, token)
+		}
+	}
+	s = clockIn.ReplaceAllStringFunc(s, func(string) string { return "<time>" })
+	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}<rv>${5}${7}")
+	s = tokenMount.ReplaceAllString(s, "kube-api-access-<generated>")
+	s = storageKey.ReplaceAllString(s, "<key>")
+	if n.host != "" {
+		s = strings.ReplaceAll(s, n.host, "<server>")
+	}
+	return s
+}
+
+// generatedName matches a name that was generated: the base, of which at most 58
+// bytes are taken, and five letters or digits that make no words.
+func generatedName(base string) *regexp.Regexp {
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(base[:min(len(base), 58)]) + `[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
+}
+
+// sortManagers puts managed fields into an order that does not hang on the second
+// in which each was written.
+func sortManagers(list []any) {
+	id := func(v any) string {
+		m, _ := v.(map[string]any)
+		return fmt.Sprint(m["manager"], m["operation"], m["apiVersion"], m["subresource"])
+	}
+	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(id(a), id(b)) })
+}
+
+func keys(m map[string]any) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
