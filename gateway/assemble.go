@@ -8,6 +8,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/admission"
@@ -17,6 +18,8 @@ import (
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/flow"
+	"kubus.dev/gateway/internal/informer"
+	"kubus.dev/gateway/internal/loopback"
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
@@ -36,7 +39,7 @@ type parts struct {
 	authentication map[string]string
 }
 
-// assemble puts the layers together.
+// assemble puts the layers together. What works in the background ends with ctx.
 func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) {
 	edges, err := g.edges(p)
 	if err != nil {
@@ -47,8 +50,12 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 		Registry: registry, Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
+	plugins, err := g.admission(ctx, registry, edges)
+	if err != nil {
+		return nil, err
+	}
 	resources := api.New(api.Options{
-		Registry: registry, Storage: set, Admission: admission.New(g.state), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Storage: set, Admission: plugins, Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
 	certificate, err := g.cfg.proxyCertificate()
@@ -74,7 +81,8 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	}
 	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
-		routes.Handle(pattern, h)
+		routes.Method(http.MethodGet, pattern, h)
+		routes.Method(http.MethodGet, pattern+"/", h)
 	}
 	options := chain.Options{
 		Authenticator: edges.authenticator, Authorizer: edges.authorizer, Impersonate: edges.impersonate,
@@ -87,6 +95,23 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	return &parts{
 		storage: set, aggregator: aggregator, fairness: fairness, audit: audited, chain: chain.New(options), authentication: edges.authentication,
 	}, nil
+}
+
+// admission makes the chain of plugins over the views and a client of this gateway.
+func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, edges *edges) (upstream.Interface, error) {
+	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
+	if err != nil {
+		return nil, err
+	}
+	informers := informer.New(ctx, informer.Options{
+		View: g.state.View, Barrier: g.state.Barrier, Open: edges.sealer.Open, Registry: registry, Patience: admission.Patience, Logger: g.log,
+	})
+	return admission.New(ctx, admission.Options{
+		Config: g.cfg.Admission.config(), Informers: informers, Clients: clients, Registry: registry, Authorizer: edges.authorizer, View: g.state.View, Logger: g.log,
+		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+			return g.dialService(ctx, namespace, service, port)
+		},
+	})
 }
 
 // routed are the parts that paths lead to.
@@ -108,9 +133,10 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	r.Handle("/apis/*", to.aggregator.Handler(resourcesOr(to.resources, documents)))
 	r.Handle("/api", documents)
 	r.Handle("/apis", documents)
-	r.Get("/version", discovery.Version(p.Version))
-	r.Get("/version/", discovery.Version(p.Version))
-	r.HandleFunc("/version/*", api.NotFound)
+	for _, path := range []string{"/version", "/version/"} {
+		r.Get(path, discovery.Version(p.Version))
+	}
+	r.HandleFunc("/version/{name}", api.NotFound)
 	docs := openapi.Handler(http.NotFound)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()

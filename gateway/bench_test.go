@@ -11,8 +11,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/kubernetes/pkg/apis/core"
 
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/services/kit"
 )
 
 // BenchmarkCreateConfigMap measures creates by 16 clients over HTTPS; the
@@ -79,5 +85,36 @@ func BenchmarkBulk(b *testing.B) {
 		bulk("deletes/s", func(i int) apiclient.Request {
 			return apiclient.Request{Method: "DELETE", Path: fmt.Sprintf("%s/p-%d", podPath, i), Body: []byte(`{"gracePeriodSeconds":0}`)}
 		})
+	}
+}
+
+// BenchmarkAdmissionOfAPod measures the whole chain for a pod where there are no
+// quotas, webhooks or policies: what everybody pays.
+func BenchmarkAdmissionOfAPod(b *testing.B) {
+	g := start(b)
+	must[corev1.ServiceAccount](b, g, "POST", "/api/v1/namespaces/default/serviceaccounts", `{"metadata":{"name":"default"}}`)
+	edges, err := g.edges(&kit.Process{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	registry := resource.NewRegistry(resource.BuiltIn())
+	chain, err := g.admission(b.Context(), registry, edges)
+	if err != nil {
+		b.Fatal(err)
+	}
+	pod := &core.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p", Labels: map[string]string{"app": "web"}},
+		Spec: core.PodSpec{Containers: []core.Container{{Name: "c", Image: "nginx"}}, SecurityContext: &core.PodSecurityContext{}}}
+	objects := admission.NewObjectInterfacesFromScheme(resource.Scheme)
+	user := &user.DefaultInfo{Name: "somebody"}
+	gv := schema.GroupVersion{Version: "v1"}
+	b.ReportAllocs()
+	for b.Loop() {
+		a := admission.NewAttributesRecord(pod.DeepCopy(), nil, gv.WithKind("Pod"), "default", "p", gv.WithResource("pods"), "", admission.Create, &metav1.CreateOptions{}, false, user)
+		if err := chain.(admission.MutationInterface).Admit(b.Context(), a, objects); err != nil {
+			b.Fatal(err)
+		}
+		if err := chain.(admission.ValidationInterface).Validate(b.Context(), a, objects); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/auth"
 	"kubus.dev/gateway/internal/bootstrap"
@@ -36,6 +37,7 @@ type Config struct {
 	Authentication Authentication `yaml:"authentication"`
 	Fairness       Fairness       `yaml:"fairness"`
 	Audit          audit.Config   `yaml:"audit"`
+	Admission      Admission      `yaml:"admission"`
 	Aggregation    Aggregation    `yaml:"aggregation"`
 }
 
@@ -103,6 +105,18 @@ type ServiceAccount struct {
 	ExtendTokenExpiration bool `yaml:"extendTokenExpiration"`
 }
 
+// Admission says which plugins judge requests, by upstream's names.
+type Admission struct {
+	Enable  []string `yaml:"enable"`  // beside those that run by default
+	Disable []string `yaml:"disable"` // of those
+	// ConfigFile is an AdmissionConfiguration of apiserver.config.k8s.io/v1.
+	ConfigFile string `yaml:"configFile"`
+}
+
+func (a Admission) config() admission.Config {
+	return admission.Config{Enable: a.Enable, Disable: a.Disable, File: a.ConfigFile}
+}
+
 // Default serves on this machine only.
 func Default() Config {
 	return Config{
@@ -161,6 +175,9 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := c.advertised(); err != nil {
 		errs = append(errs, fmt.Errorf("api.advertise: %w", err))
+	}
+	if err := c.Admission.config().Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("admission: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -14,9 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// others are the groups of kinds that make kinds: they are served when their parts
-// are there.
-var others = []string{"apiextensions.k8s.io", "apiregistration.k8s.io"}
+// others are groups that are served when their parts are there.
+var others = []string{"apiextensions.k8s.io"}
 
 // notServed are the resources of upstream's stable versions that we do not serve;
 // docs/divergences.md says why.

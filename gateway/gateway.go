@@ -57,6 +57,8 @@ type Gateway struct {
 	nodeLeases  *nodelease.Leases
 	heartbeats  *bus.Subscription
 	endState    context.CancelFunc // ends the state log, which outlives the requests
+	// stopPlugins ends what admission does in the background, after the last request.
+	stopPlugins context.CancelFunc
 	listeners   []net.Listener
 	// authentication is the data of the ConfigMap extension-apiserver-authentication.
 	authentication map[string]string
@@ -116,7 +118,14 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 			g.heartbeats.Stop()
 		}
 	}()
-	parts, err := g.assemble(ctx, p)
+	plugins, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stopPlugins = stop
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	parts, err := g.assemble(plugins, p)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -158,6 +167,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	defer g.endState()
 	defer closeAll(g.listeners)
 	defer g.heartbeats.Stop()
+	defer g.stopPlugins()
 	tlsConfig, err := g.cfg.tls()
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)

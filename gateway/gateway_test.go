@@ -183,6 +183,24 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 				t.Errorf("%d gone, %d left", len(gone.Items), len(left.Items))
 			}
 		},
+		"deletecollection takes a page and goes on": func(t *testing.T) {
+			for i := range 5 {
+				c := configMap(fmt.Sprintf("page-%d", i))
+				c.Labels = map[string]string{"paged": "yes"}
+				must[corev1.ConfigMap](t, g, "POST", configMaps, c)
+			}
+			first := must[corev1.ConfigMapList](t, g, "DELETE", configMaps+"?labelSelector=paged&limit=2", nil)
+			late := configMap("page-9")
+			late.Labels = map[string]string{"paged": "yes"}
+			must[corev1.ConfigMap](t, g, "POST", configMaps, late)
+			rest := must[corev1.ConfigMapList](t, g, "DELETE", configMaps+"?labelSelector=paged&limit=5&continue="+first.Continue, nil)
+			if len(first.Items) != 2 || len(rest.Items) != 3 || rest.Items[0].Name != "page-2" || rest.Continue != "" {
+				t.Errorf("got %d, then %d with continue %q", len(first.Items), len(rest.Items), rest.Continue)
+			}
+			if left := must[corev1.ConfigMapList](t, g, "GET", configMaps+"?labelSelector=paged", nil); len(left.Items) != 1 || left.Items[0].Name != "page-9" {
+				t.Errorf("%d are left, want what came after the first page", len(left.Items))
+			}
+		},
 		"server-side apply owns fields and refuses to take others'": func(t *testing.T) {
 			const apply, yaml = "application/apply-patch+yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: %q}\n"
 			must[corev1.ConfigMap](t, g, "PATCH", configMaps+"/applied?fieldManager=one", fmt.Sprintf(yaml, "1"), apply)
@@ -198,7 +216,7 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 			must[corev1.ConfigMap](t, g, "POST", configMaps+"?fieldValidation=Warn", body)
 		},
 		"what is not served says so": func(t *testing.T) {
-			for _, path := range []string{"/api/v1/widgets", "/apis/batch/v1/namespaces/default/widgets", "/api/v1/pods/x", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/pods/x/nothing", "/apis/nothing.io/v1"} {
+			for _, path := range []string{"/api/v1/widgets", "/apis/batch/v1/namespaces/default/widgets", "/api/v1/pods/x", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/pods/x/nothing", "/api/v1/proxy/nodes/x", "/apis/apps/v9"} {
 				g.fails(t, metav1.StatusReasonNotFound, "the server could not find the requested resource", "GET", path, nil)
 			}
 			g.fails(t, metav1.StatusReasonMethodNotAllowed, "the server does not allow this method on the requested resource", "POST", "/api/v1/pods", "{}")

@@ -47,14 +47,22 @@ func start(t testing.TB, change ...func(*Config)) *running {
 // startOver runs a gateway over a store that others may use as well.
 func startOver(t testing.TB, server *store.Server, change ...func(*Config)) *running {
 	t.Helper()
+	return startWith(t, server, func(cfg *Config) {
+		for _, c := range change {
+			c(cfg)
+		}
+	})
+}
+
+// startWith is startOver with another configuration.
+func startWith(t testing.TB, server *store.Server, change func(*Config)) *running {
+	t.Helper()
 	conn := bustest.Connect(t, server)
 	ctx, cancel := context.WithCancel(context.Background())
 	views := statelog.OpenViews(ctx, conn, zap.NewNop())
 	dir := t.TempDir()
 	cfg, client := certificates(t, dir)
-	for _, c := range change {
-		c(&cfg)
-	}
+	change(&cfg)
 	p := &kit.Process{Logger: zap.NewNop(), Metrics: prometheus.NewRegistry(), Health: kit.NewHealth(), Version: "v1.37.2+kubus.test"}
 	if os.Getenv("KUBUS_TEST_LOG") != "" {
 		p.Logger, _ = zap.NewDevelopment()

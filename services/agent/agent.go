@@ -88,7 +88,7 @@ func (c *Config) runtime(log *zap.Logger) runtime.Options {
 	return runtime.Options{
 		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
 		ClusterCIDR: c.PodCIDR, MTU: c.MTU, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
-		Insecure: c.InsecureRegistries, Logger: log,
+		Insecure: c.InsecureRegistries, ImageMinFree: c.imageMinFree(), Logger: log,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -138,6 +139,17 @@ func (c *Config) Validate() error {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
+}
+
+// imageMinFree is what pulls leave of the disk: the part above the collector's high threshold, and no more than keeps
+// everything else on the node going, since a large disk that is nine tenths full is no emergency.
+func (c *Config) imageMinFree() int64 {
+	const most = 4 << 30
+	var fs unix.Statfs_t
+	if c.ImageGCHighThresholdPercent >= 100 || unix.Statfs(c.DataDir, &fs) != nil {
+		return 0
+	}
+	return min(int64(fs.Blocks)*fs.Bsize/100*int64(100-c.ImageGCHighThresholdPercent), most)
 }
 
 func (c *Config) reserved() (corev1.ResourceList, error) {

@@ -2,70 +2,66 @@ package admission
 
 import (
 	"context"
+	"fmt"
+	"time"
 
+	"go.uber.org/zap"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"kubus.dev/gateway/internal/informer"
+	"kubus.dev/gateway/internal/loopback"
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
-// Source is where plugins read the cluster.
-type Source interface {
-	View(gr proto.GroupResource) *statelog.View
-	// Barrier brings the view to everything that was acknowledged before the call.
-	Barrier(ctx context.Context, gr proto.GroupResource) (uint64, error)
+// Options are what plugins work with.
+type Options struct {
+	Config     Config
+	Informers  *informer.Factory
+	Clients    *loopback.Clients
+	Registry   *resource.Registry
+	Authorizer authorizer.UnconditionalAuthorizer
+	// View gives the view that holds a resource.
+	View func(proto.GroupResource) *statelog.View
+	// Dial reaches the Services that webhooks name.
+	Dial   DialFunc
+	Logger *zap.Logger
 }
 
-// New makes the chain of all built-in plugins.
-func New(source Source) admission.Interface {
-	return plugins{
-		newLifecycle(source),
-		newServiceAccount(source),
-		tolerations{},
-		newPriority(source),
-		newRuntimeClass(),
-		newTopologyLabels(source),
-		newNodeRestriction(source),
+// New makes the chain. Its plugins work until ctx ends, which should be after the
+// last request.
+func New(ctx context.Context, o Options) (admission.Interface, error) {
+	names, err := o.Config.names()
+	if err != nil {
+		return nil, fmt.Errorf("admission: %w", err)
 	}
-}
-
-// plugins runs mutation of all, then validation of all.
-type plugins []plugin
-
-type plugin interface {
-	Handles(admission.Operation) bool
-}
-
-// Handles says whether any plugin cares about the operation.
-func (p plugins) Handles(operation admission.Operation) bool {
-	for _, plugin := range p {
-		if plugin.Handles(operation) {
-			return true
-		}
+	settings, err := o.Config.settings(names)
+	if err != nil {
+		return nil, fmt.Errorf("admission: %w", err)
 	}
-	return false
+	initializers := newInitializers(ctx, o)
+	plugins := admission.NewPlugins()
+	for i := range chain {
+		chain[i].registerIn(plugins, o, initializers)
+	}
+	made, err := plugins.NewFromPlugins(names, settings, initializers, nil)
+	if err != nil {
+		return nil, fmt.Errorf("admission: %w", err)
+	}
+	return made, nil
 }
 
-// Admit lets the plugins change the object, in order.
-func (p plugins) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	for _, plugin := range p {
-		if m, ok := plugin.(admission.MutationInterface); ok && m.Handles(a.GetOperation()) {
-			if err := m.Admit(ctx, a, o); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
+// accountPatience is how long a pod waits for its namespace's default account, which
+// a controller makes. Upstream's plugin then asks ten times more, over one or two
+// seconds.
+const accountPatience = time.Second
 
-// Validate lets the plugins refuse the object as it will be stored.
-func (p plugins) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	for _, plugin := range p {
-		if v, ok := plugin.(admission.ValidationInterface); ok && v.Handles(a.GetOperation()) {
-			if err := v.Validate(ctx, a, o); err != nil {
-				return err
-			}
-		}
+// Patience is how long a plugin's look for an object waits for it; for informers.
+func Patience(key proto.Key) time.Duration {
+	if key.GroupResource == (proto.GroupResource{Resource: "serviceaccounts"}) && key.Name == "default" {
+		return accountPatience
 	}
-	return nil
+	return 0
 }

@@ -143,6 +143,9 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 	if word := special(info); word == "proxy" || word != "" && e.connect != nil {
 		return false
 	}
+	if e.namespaced && info.Namespace == "" && e.verbs["list"] == nil && e.connect == nil {
+		return false // what is only created, in a namespace
+	}
 	if e.namespaced {
 		return info.Namespace != "" || info.Name == "" || collectionVerb(info.Verb)
 	}

@@ -177,7 +177,7 @@ func withoutNamespace(next http.Handler) http.Handler {
 func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.Subresource) *endpoint {
 	name := kind.GVR.Resource + "/" + sub.Name
 	if connect := m.o.Connect[name]; connect != nil {
-		e := &endpoint{namespaced: kind.Namespaced, connect: connect}
+		e := &endpoint{namespaced: kind.Namespaced, connect: m.admitted(kind, gv, sub, connect)}
 		if sub.Name != "proxy" {
 			e.connectVerbs = sub.Verbs
 		}
@@ -190,7 +190,7 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 	if store == nil {
 		return nil
 	}
-	t := target{gvr: gv.WithResource(kind.GVR.Resource), subresource: sub.Name, gvk: kind.SubresourceKind(sub, gv), namespaced: kind.Namespaced, reset: sub.Update,
+	t := target{gvr: gv.WithResource(kind.GVR.Resource), subresource: sub.Name, gvk: kind.SubresourceKind(sub, gv), namespaced: kind.Namespaced, reset: resetOf(name, sub),
 		types: kind.Codec.Machinery(gv, sub.Name)}
 	if !kind.Custom {
 		// The path may take a kind of another group, whose hub is its own.
@@ -224,6 +224,15 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 
 // review is a kind that is only asked: answers is a rest.Creater, or a rest.Getter and
 // rest.Lister.
+// resetOf is the strategy that tells what a subresource takes from nobody. Upstream's
+// storages of two do not pass theirs on, so that whoever tries owns what has no effect.
+func resetOf(name string, sub *resource.Subresource) any {
+	if name == "pods/ephemeralcontainers" || name == "pods/resize" {
+		return nil
+	}
+	return sub.Update
+}
+
 func (m *maker) review(review resource.Review, answers any) *endpoint {
 	tables, _ := answers.(rest.TableConvertor)
 	scope := sync.OnceValue(func() requestScope {

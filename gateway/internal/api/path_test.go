@@ -139,3 +139,22 @@ func TestAStreamHasNoPathThatIsAuthorizedAsAnotherVerb(t *testing.T) {
 		}
 	}
 }
+
+// Upstream took the paths with proxy and redirect before the resource away in 1.10.
+func TestNothingIsServedBelowTheWordProxy(t *testing.T) {
+	t.Parallel()
+	for _, kind := range resource.BuiltIn() {
+		if kind.GVR.GroupVersion() != coreV1 {
+			continue
+		}
+		path := "/api/v1/proxy/" + kind.GVR.Resource + "/x"
+		if kind.Namespaced {
+			path = "/api/v1/proxy/namespaces/ns/" + kind.GVR.Resource + "/x"
+		}
+		for _, method := range []string{"GET", "POST"} {
+			if code, _ := answer(t, answering(kind, false), method, path); code != http.StatusNotFound {
+				t.Errorf("%s %s: got %d, want 404", method, path, code)
+			}
+		}
+	}
+}

@@ -41,9 +41,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	flow := flowControl()
 	// Namespaces first: the rest lives in them.
-	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), flow, b.serviceCIDR(), registrations()), o.API.objects()} {
+	flow := flowControl()
+	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), registrations(), flow, b.serviceCIDR()), o.API.objects()} {
 		if err := b.ensureAll(ctx, step); err != nil {
 			return err
 		}

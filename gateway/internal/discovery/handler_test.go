@@ -60,7 +60,7 @@ func TestADocumentIsAnsweredInTheFormThatIsAskedFor(t *testing.T) {
 		"the aggregated form":                                {"GET", "/apis", "application/json" + asAggregated + ",application/json", 200, "application/json" + asAggregated, `{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2"`},
 		"the aggregated form in YAML":                        {"GET", "/api", "application/yaml" + asAggregated, 200, "application/yaml" + asAggregated, "apiVersion: apidiscovery.k8s.io/v2\n"},
 		"the aggregated form in protobuf":                    {"GET", "/api", protobuf + asAggregated, 200, protobuf + asAggregated, "k8s\x00"},
-		"its version that is no more":                        {"GET", "/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", 406, "application/json", `{"kind":"Status"`},
+		"its version that is no more":                        {"GET", "/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", 406, "application/json", "{\n  \"kind\": \"Status\""},
 		"a list has no aggregated form at its other address": {"GET", "/apis/", "application/json" + asAggregated + ",application/json", 200, "application/json", `{"kind":"APIGroupList"`},
 		"protobuf":                 {"GET", "/apis/apps", protobuf, 200, protobuf, "k8s\x00"},
 		"a form that nobody makes": {"GET", "/api/v1", "text/html", 406, "", ""},

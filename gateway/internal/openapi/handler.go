@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/munnerz/goautoneg"
 )
@@ -50,16 +51,19 @@ const (
 // Handler serves /openapi/v2, /openapi/v3 and what is below it.
 func Handler(notFound http.HandlerFunc) http.Handler {
 	index := sync.OnceValue(v3Index)
+	began := time.Now().UTC().Format(http.TimeFormat)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch path := strings.TrimSuffix(r.URL.Path, "/"); {
+		w.Header().Set("Last-Modified", began)
+		switch path := r.URL.Path; {
 		case path == "/openapi/v2":
 			serveV2(w, r)
 		case path == "/openapi/v3":
 			data := index()
 			serve(w, r, document{contentType: jsonType, etag: etagOf(data), plain: data})
 		case strings.HasPrefix(path, v3Prefix):
-			serveV3(w, r, path[len(v3Prefix):], notFound)
+			serveV3(w, r, path[len(v3Prefix):])
 		default:
+			w.Header().Del("Last-Modified")
 			notFound(w, r)
 		}
 	})
@@ -77,22 +81,29 @@ func serveV2(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	w.WriteHeader(http.StatusNotAcceptable)
+	refuse(w, http.StatusNotAcceptable)
 }
 
-func serveV3(w http.ResponseWriter, r *http.Request, path string, notFound http.HandlerFunc) {
+func serveV3(w http.ResponseWriter, r *http.Request, path string) {
 	name := "v3/" + strings.ReplaceAll(path, "/", "__") + ".json.gz"
 	if _, err := fs.Stat(documents, "documents/"+name); err != nil {
-		notFound(w, r)
+		refuse(w, http.StatusNotFound)
 		return
 	}
+	w.Header().Add("Vary", "Accept")
 	for _, accept := range accepted(r) {
 		if accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*") {
 			servePacked(w, r, name, jsonType)
 			return
 		}
 	}
-	w.WriteHeader(http.StatusNotAcceptable)
+	refuse(w, http.StatusNotAcceptable)
+}
+
+// refuse answers with a code alone, as upstream does here.
+func refuse(w http.ResponseWriter, code int) {
+	w.Header().Del("Last-Modified")
+	w.WriteHeader(code)
 }
 
 func accepted(r *http.Request) []goautoneg.Accept {

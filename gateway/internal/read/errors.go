@@ -13,18 +13,8 @@ import (
 	"kubus.dev/proto/statelog"
 )
 
-// The texts are upstream's (k8s.io/apiserver/pkg/storage/etcd3/errors.go): clients
-// and the conformance tests know them.
-const (
-	listExpired          = "The resourceVersion for the provided list is too old."
-	inconsistentContinue = "The provided continue parameter is too old " +
-		"to display a consistent list result. You can start a new list without " +
-		"the continue parameter, or use the continue token in this response to " +
-		"retrieve the remainder of the results. Continuing with the provided " +
-		"token results in an inconsistent list - objects that were created, " +
-		"modified, or deleted between the time the first chunk was returned " +
-		"and now may show up in the list."
-)
+// listExpired is upstream's text (k8s.io/apiserver/pkg/storage/etcd3/errors.go).
+const listExpired = "The resourceVersion for the provided list is too old."
 
 func notAcceptable(message string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{

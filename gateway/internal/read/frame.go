@@ -82,17 +82,10 @@ func (f *framer) protobuf(e *statelog.Entry) (schema.GroupVersionKind, []byte, e
 }
 
 // bookmark appends a BOOKMARK; initialEnd marks the one that ends the initial events.
+// As upstream's, its object is an empty one of the hub as the served version shows it.
 func (f *framer) bookmark(dst []byte, revision uint64, initialEnd bool) ([]byte, bool) {
-	kind := f.c.enc.gvk
-	obj, err := f.c.types.Creater.New(kind)
-	if err != nil {
-		return dst, false
-	}
-	if f.s.transform == asPartial {
-		kind = f.s.meta.WithKind("PartialObjectMetadata")
-		obj = &metav1.PartialObjectMetadata{}
-	}
-	accessor, err := meta.Accessor(obj)
+	hub := f.c.kind.Codec.New()
+	accessor, err := meta.Accessor(hub)
 	if err != nil {
 		return dst, false
 	}
@@ -100,19 +93,43 @@ func (f *framer) bookmark(dst []byte, revision uint64, initialEnd bool) ([]byte,
 	if initialEnd {
 		accessor.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
-	if f.s.transform == asTable {
-		return f.tableBookmark(dst, accessor), true
+	switch f.s.transform {
+	case asTable:
+		return f.tableBookmark(dst, hub, accessor)
+	case asPartial:
+		return f.object(dst, "BOOKMARK", f.s.meta.WithKind("PartialObjectMetadata"), meta.AsPartialObjectMetadata(accessor))
 	}
-	return f.object(dst, "BOOKMARK", kind, obj)
+	obj, err := f.c.types.UnsafeConvertor.ConvertToVersion(hub, f.c.gv)
+	if err != nil {
+		return dst, false
+	}
+	return f.object(dst, "BOOKMARK", f.c.enc.gvk, obj)
 }
 
-func (f *framer) tableBookmark(dst []byte, m metav1.Object) []byte {
-	annotations := ""
-	if len(m.GetAnnotations()) > 0 {
-		annotations = `,"annotations":{"` + metav1.InitialEventsAnnotationKey + `":"true"}`
+// tableBookmark is a table of the empty object. Its row has the metadata, and also
+// the object only where that was asked for.
+func (f *framer) tableBookmark(dst []byte, hub runtime.Object, m metav1.Object) ([]byte, bool) {
+	made, err := f.c.kind.Tables.ConvertToTable(f.ctx, hub, f.table.options)
+	if err != nil || len(made.Rows) != 1 {
+		return dst, false
 	}
-	return fmt.Appendf(dst, `{"type":"BOOKMARK","object":{"kind":"Table","apiVersion":%q,"metadata":{"resourceVersion":%q},"columnDefinitions":null,"rows":[{"cells":[],"object":{"kind":"PartialObjectMetadata","apiVersion":%q,"metadata":{"resourceVersion":%q%s}}}]}}`+"\n",
-		f.s.meta.String(), m.GetResourceVersion(), f.s.meta.String(), m.GetResourceVersion(), annotations)
+	row := &made.Rows[0].Object
+	switch initialEnd := len(m.GetAnnotations()) > 0; {
+	case f.table.options.IncludeObject == metav1.IncludeObject:
+		if row.Object, err = f.c.types.UnsafeConvertor.ConvertToVersion(hub, f.c.gv); err != nil {
+			return dst, false
+		}
+		row.Object.GetObjectKind().SetGroupVersionKind(f.c.enc.gvk)
+	case f.table.options.IncludeObject == metav1.IncludeNone && !initialEnd:
+		row.Object = nil
+	default:
+		partial := meta.AsPartialObjectMetadata(m)
+		partial.SetGroupVersionKind(f.s.meta.WithKind("PartialObjectMetadata"))
+		row.Object = partial
+	}
+	f.table.options.NoHeaders = true // as upstream: only the first event has the columns
+	made.ResourceVersion = m.GetResourceVersion()
+	return f.object(dst, "BOOKMARK", f.s.meta.WithKind("Table"), made)
 }
 
 // failure appends an ERROR event with the error's Status.

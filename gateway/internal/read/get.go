@@ -9,6 +9,7 @@ import (
 	metainternalversionscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/proto/statelog"
@@ -71,7 +72,7 @@ func (c *collection) find(req *http.Request, ns, name, revision string) (*statel
 	}
 	entry := c.live(ns, name)
 	if entry == nil {
-		return nil, apierrors.NewNotFound(c.kind.GroupResource(), name)
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: c.gv.Group, Resource: c.kind.GVR.Resource}, name)
 	}
 	return c.opened(entry)
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
+	"kubus.dev/gateway/internal/continuation"
 	"kubus.dev/proto/statelog"
 )
 
@@ -115,6 +116,36 @@ func (c *collection) exact(revision uint64) (statelog.Snapshot, bool) {
 	return s, err == nil
 }
 
+// continued finds the snapshot that a token belongs to, and its place.
+func (c *collection) continued(ctx context.Context, p *page, options *internalversion.ListOptions) (statelog.Snapshot, position, error) {
+	none := statelog.Snapshot{}
+	t, err := continuation.Decode(options.Continue, c.kind.Namespaced)
+	if err != nil {
+		return none, position{}, err
+	}
+	if options.ResourceVersion != "" && options.ResourceVersion != "0" {
+		return none, position{}, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+	}
+	after := position{t.Namespace, t.Name}
+	if t.Revision < 0 { // continuation.Latest
+		if err := c.current(ctx); err != nil {
+			return none, position{}, err
+		}
+		return c.view.Snapshot(c.gr), after, nil
+	}
+	p.began = t.Began
+	// Another gateway may have begun the list and be ahead.
+	if err := c.atLeast(ctx, uint64(t.Revision)); err != nil {
+		return none, position{}, err
+	}
+	if time.Since(t.Began) < c.o.PageTTL {
+		if s, ok := c.exact(uint64(t.Revision)); ok {
+			return s, after, nil
+		}
+	}
+	return none, position{}, t.Expired()
+}
+
 // fill takes the selected entries behind after, at most limit of them (0: all).
 func (c *collection) fill(p *page, sel *selector, from snapshot, after position, limit int) error {
 	var err error
@@ -148,7 +179,7 @@ func (c *collection) fill(p *page, sel *selector, from snapshot, after position,
 		return err
 	}
 	last := p.entries[len(p.entries)-1].Key()
-	p.next = c.token(position{last.Namespace, last.Name}, int64(p.revision), p.began)
+	p.next = continuation.Token{Namespace: last.Namespace, Name: last.Name, Revision: int64(p.revision), Began: p.began}.Encode()
 	if sel.all() {
 		p.remaining = &more
 	}

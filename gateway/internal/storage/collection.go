@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"strconv"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 
+	"kubus.dev/gateway/internal/continuation"
 	"kubus.dev/proto/statelog"
 )
 
@@ -54,39 +54,49 @@ func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObje
 		})
 		return nil
 	})
-	if err := errors.Join(err, group.Wait()); err != nil {
-		return nil, err
+	// The first error of a deletion is the answer: it is a Status.
+	if failed := group.Wait(); failed != nil {
+		return nil, failed
 	}
-	return out, nil
+	return out, err
 }
 
-// List gives the objects of the view that match, decoded; for deletecollection
-// and for deciding, not for serving reads. Limit is honoured, Continue is not.
+// List gives the objects that match, decoded; for deletecollection and for deciding,
+// not for serving reads.
 func (s *Store) List(ctx context.Context, options *metainternal.ListOptions) (runtime.Object, error) {
+	if options == nil {
+		options = &metainternal.ListOptions{}
+	}
+	snapshot, after, err := s.begin(ctx, options)
+	if err != nil {
+		return nil, err
+	}
 	match, err := s.matcher(options)
 	if err != nil {
 		return nil, err
 	}
-	snapshot := s.backend.Log.View(s.kind.GR()).Snapshot(s.kind.GR())
 	namespace := ""
 	if s.kind.Namespaced {
 		namespace = request.NamespaceValue(ctx)
 	}
 	var items []runtime.Object
-	snapshot.Ascend(namespace, func(e *statelog.Entry) bool {
-		if options != nil && options.Limit > 0 && int64(len(items)) == options.Limit {
-			return false
-		}
+	more := false
+	snapshot.AscendAfter(namespace, after.Namespace, after.Name, func(e *statelog.Entry) bool {
 		var obj runtime.Object
 		if obj, err = s.decode(e); err != nil {
 			err = apierrors.NewInternalError(err)
 			return false
 		}
 		var ok bool
-		if ok, err = match(obj); ok {
-			items = append(items, obj)
+		if ok, err = match(obj); err != nil || !ok {
+			return err == nil
 		}
-		return err == nil
+		if more = options.Limit > 0 && int64(len(items)) == options.Limit; more {
+			return false
+		}
+		items = append(items, obj)
+		after.Namespace, after.Name = e.Key().Namespace, e.Key().Name
+		return true
 	})
 	if err != nil {
 		return nil, err
@@ -100,15 +110,39 @@ func (s *Store) List(ctx context.Context, options *metainternal.ListOptions) (ru
 		return nil, apierrors.NewInternalError(err)
 	}
 	list.SetResourceVersion(strconv.FormatUint(snapshot.Revision(), 10))
+	if more {
+		after.Revision = int64(snapshot.Revision())
+		list.SetContinue(after.Encode())
+	}
 	return out, nil
+}
+
+// begin gives what to list: the collection as it is, or what a token goes on with.
+func (s *Store) begin(ctx context.Context, options *metainternal.ListOptions) (statelog.Snapshot, continuation.Token, error) {
+	view := s.backend.Log.View(s.kind.GR())
+	if options.Continue == "" {
+		return view.Snapshot(s.kind.GR()), continuation.Token{Began: s.backend.now()}, nil
+	}
+	t, err := continuation.Decode(options.Continue, s.kind.Namespaced)
+	if err != nil || t.Revision < 0 { // continuation.Latest
+		return view.Snapshot(s.kind.GR()), t, err
+	}
+	if err := view.WaitFor(ctx, uint64(t.Revision)); err != nil {
+		return statelog.Snapshot{}, t, apiError(err, s.kind.GroupResource(), "")
+	}
+	snapshot, err := view.SnapshotAt(s.kind.GR(), uint64(t.Revision))
+	if err != nil {
+		return snapshot, t, t.Expired()
+	}
+	return snapshot, t, nil
 }
 
 func (s *Store) matcher(options *metainternal.ListOptions) (func(runtime.Object) (bool, error), error) {
 	label, byField := labels.Everything(), fields.Everything()
-	if options != nil && options.LabelSelector != nil {
+	if options.LabelSelector != nil {
 		label = options.LabelSelector
 	}
-	if options != nil && options.FieldSelector != nil {
+	if options.FieldSelector != nil {
 		byField = options.FieldSelector
 	}
 	return func(obj runtime.Object) (bool, error) {

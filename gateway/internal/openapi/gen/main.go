@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -316,8 +318,8 @@ func writeTypes(models object, path string) error {
 	kinds := servedKinds()
 	doc := wire.Document{}
 	var roots []string
-	for name, m := range models {
-		for _, gvk := range gvks(m.(object)) {
+	for _, name := range slices.Sorted(maps.Keys(models)) {
+		for _, gvk := range gvks(models[name].(object)) {
 			if kinds[gvk] {
 				roots = append(roots, name)
 				doc.Kinds = append(doc.Kinds, wire.Kind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind, Type: name})

@@ -5,6 +5,8 @@ package wire
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
 )
@@ -165,6 +167,8 @@ func atomOf(a schema.Atom) (out Atom, err error) {
 		}
 		out.Map.Fields = append(out.Map.Fields, field)
 	}
+	// The converter gives them in no order; the same types are to be the same bytes.
+	slices.SortFunc(out.Map.Fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

@@ -20,6 +20,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
+
+	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // parallelLayers bounds the layers of one image that are fetched at once, as upstream's runtimes do.
@@ -28,7 +31,7 @@ const parallelLayers = 3
 // What is read into memory of an image must be small: whoever makes pods names the registry that sends it.
 const (
 	maxConfigBytes = 8 << 20
-	maxLayers      = 1024
+	maxLayers      = 256
 )
 
 // Credential logs in to a registry; see authn.AuthConfig.
@@ -125,9 +128,16 @@ func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticato
 	for _, diff := range config.RootFS.DiffIDs {
 		img.Layers = append(img.Layers, layerName(diff))
 	}
-	defer s.pin(img.Layers)()
+	own, _ := metadataName(config.RootFS.DiffIDs)
+	defer s.pin(append(slices.Clone(img.Layers), own))()
 	if err := s.fetchLayers(ctx, layers, config.RootFS.DiffIDs, progress); err != nil {
 		return nil, err
+	}
+	if own, err = s.metadataLayer(ctx, config.RootFS.DiffIDs); err != nil {
+		return nil, fmt.Errorf("failed to put the layers of %q together: %w", ref, err)
+	}
+	if own != "" {
+		img.Layers = append(img.Layers, own)
 	}
 	if err := s.describe(img, ref, desc.Digest.String()); err != nil {
 		return nil, err
@@ -142,56 +152,75 @@ func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticato
 func layerName(diff v1.Hash) string { return diff.Hex[:32] }
 
 func (s *Store) fetchLayers(ctx context.Context, layers []v1.Layer, diffs []v1.Hash, progress func(string)) error {
-	fetched := false
-	var mu sync.Mutex
+	room := &budget{left: s.opts.MaxImageBytes}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelLayers)
-	for i, layer := range layers {
+	for i, l := range layers {
 		group.Go(func() error {
-			return s.once(gctx, layerName(diffs[i]), func() error {
-				mu.Lock()
-				fetched = true
-				mu.Unlock()
+			return s.once(gctx, layerName(diffs[i]), diffs[i].String(), func() error {
 				progress(fmt.Sprintf("layer %d of %d: fetching", i+1, len(layers)))
-				if err := s.fetchLayer(gctx, layer, diffs[i]); err != nil {
+				if err := s.fetchLayer(gctx, l, diffs[i], room); err != nil {
 					return fmt.Errorf("failed to extract layer %s: %w", diffs[i], err)
 				}
 				return nil
 			})
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	if !fetched {
-		return nil
-	}
-	names := make([]string, len(diffs))
-	for i, d := range diffs {
-		names[i] = layerName(d)
-	}
-	return s.inherit(names)
+	return group.Wait()
 }
 
-// fetchLayer streams a layer into a temporary folder and renames it when both digests were right.
-func (s *Store) fetchLayer(ctx context.Context, layer v1.Layer, diff v1.Hash) error {
-	body, err := layer.Compressed() // verifies digest and size at its end
+// budget is the bytes that an image may still unpack to. Layers that are unpacked side by side may each use what is left
+// of it, but not keep it.
+type budget struct {
+	mu   sync.Mutex
+	left int64
+}
+
+func (b *budget) remaining() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left
+}
+
+// spend fails when the image has become too large.
+func (b *budget) spend(n int64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n > b.left {
+		return errors.New("the image's layers together are larger than an image may be")
+	}
+	b.left -= n
+	return nil
+}
+
+// fetchLayer streams a layer to the process that unpacks it.
+func (s *Store) fetchLayer(ctx context.Context, l v1.Layer, diff v1.Hash, room *budget) error {
+	body, err := l.Compressed() // verifies digest and size at its end
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	stop := context.AfterFunc(ctx, func() { body.Close() })
 	defer stop()
-	temp, err := os.MkdirTemp(s.layersDir(), layerName(diff)+".")
+	return s.place(layerName(diff), func(temp string) (*layer.Info, error) {
+		limits := layer.Limits{Bytes: min(s.opts.MaxLayerBytes, room.remaining()), MinFree: s.opts.MinFree}
+		info, err := s.opts.Unpack.Unpack(ctx, body, temp, diff.Hex, limits)
+		if err != nil {
+			return nil, err
+		}
+		return info, room.spend(info.Size)
+	})
+}
+
+// place has a layer made in a temporary folder and renames it. From then on its files never change.
+func (s *Store) place(name string, fill func(temp string) (*layer.Info, error)) error {
+	temp, err := os.MkdirTemp(s.layersDir(), name+".")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
-	info, err := unpackBlob(body, temp+"/fs", diff, s.opts.MaxLayerBytes)
+	defer tree.Remove(temp) // nothing is left of it after the rename; Sweep takes what is
+	info, err := fill(temp)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		return err
 	}
 	data, err := json.Marshal(info)
@@ -201,8 +230,8 @@ func (s *Store) fetchLayer(ctx context.Context, layer v1.Layer, diff v1.Hash) er
 	if err := os.WriteFile(temp+"/layer.json", data, 0o600); err != nil {
 		return err
 	}
-	final := s.layersDir() + "/" + layerName(diff)
-	if err := os.RemoveAll(final); err != nil { // without layer.json it is no layer
+	final := s.layersDir() + "/" + name
+	if err := tree.Remove(final); err != nil { // without layer.json it is no layer
 		return err
 	}
 	return os.Rename(temp, final)
@@ -226,13 +255,28 @@ func (s *Store) describe(img *Image, ref Reference, digest string) error {
 	return nil
 }
 
-func (s *Store) readLayer(layer string) (*layerInfo, error) {
-	data, err := os.ReadFile(s.layerInfo(layer))
+func (s *Store) readLayer(name string) (*layer.Info, error) {
+	data, err := os.ReadFile(s.layerInfo(name))
 	if err != nil {
 		return nil, err
 	}
-	info := &layerInfo{}
+	info := &layer.Info{}
 	return info, json.Unmarshal(data, info)
+}
+
+// proven tells whether a layer is there; that of another digest whose beginning is the same is an error.
+func (s *Store) proven(name, digest string) (bool, error) {
+	info, err := s.readLayer(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading layer %s: %w", name, err)
+	}
+	if info.DiffID != digest {
+		return false, fmt.Errorf("layer %s is %s here, not %s", name, info.DiffID, digest)
+	}
+	return true, nil
 }
 
 // resolveError says "not found" as containerd does, which users look for.

@@ -5,7 +5,8 @@
 // Promises: a layer is unpacked under a temporary name and renamed only when both of its digests were right, so
 // what is in the store is whole; a pull that fails leaves nothing but whole layers, which Sweep, Remove or the next
 // Open removes. An image leaves the index before its layers go, and a layer that another image or a running pull
-// needs stays, wherever a removal is cut off. The same layer is fetched once at a time, whoever asks. All methods may be called concurrently.
+// needs stays, wherever a removal is cut off. A layer's files never change once it is in the store, whatever other images
+// say about them. The same layer is fetched once at a time, whoever asks. All methods may be called concurrently.
 package image
 
 import (
@@ -24,6 +25,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // Errors of a Store.
@@ -50,9 +54,12 @@ type Image struct {
 type Options struct {
 	Dir      string   // images/ and layers/ go below it
 	Insecure []string // registries in plain HTTP, beside those on loopback
-	// MaxLayerBytes bounds an unpacked layer; 0 is 64 GiB.
-	MaxLayerBytes int64
-	Logger        *zap.Logger
+	// MaxLayerBytes bounds an unpacked layer, MaxImageBytes all layers that one pull unpacks; 0 is 64 GiB.
+	MaxLayerBytes, MaxImageBytes int64
+	// MinFree is how many bytes of the disk pulls must leave to others; 0 does not look.
+	MinFree int64
+	Unpack  layer.Runner // unpacks layers, in processes of their own
+	Logger  *zap.Logger
 }
 
 // Store keeps images.
@@ -77,6 +84,9 @@ func Open(opts Options) (*Store, error) {
 		dirty: make(chan struct{}, 1), closed: make(chan struct{})}
 	if s.opts.MaxLayerBytes == 0 {
 		s.opts.MaxLayerBytes = 64 << 30
+	}
+	if s.opts.MaxImageBytes == 0 {
+		s.opts.MaxImageBytes = 64 << 30
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -299,7 +309,7 @@ func syncDir(path string) error {
 func (s *Store) Sweep() error {
 	gone, err := s.setAside()
 	for _, dir := range gone {
-		if rerr := os.RemoveAll(dir); rerr != nil {
+		if rerr := tree.Remove(dir); rerr != nil {
 			err = errors.Join(err, fmt.Errorf("removing a layer: %w", rerr))
 		}
 	}
@@ -360,15 +370,16 @@ func (s *Store) pin(layers []string) (unpin func()) {
 	}
 }
 
-// once runs fetch for a layer that is not there, one caller at a time; the others wait and look again.
-func (s *Store) once(ctx context.Context, layer string, fetch func() error) error {
+// once runs fetch for a layer that is not there, one caller at a time; the others wait and look again. A layer that is
+// there must have the whole digest.
+func (s *Store) once(ctx context.Context, layer, digest string, fetch func() error) error {
 	for {
 		s.mu.Lock()
 		wait, fetching := s.busy[layer]
 		if !fetching {
-			if _, err := os.Stat(s.layerInfo(layer)); err == nil {
+			if there, err := s.proven(layer, digest); there || err != nil {
 				s.mu.Unlock()
-				return nil
+				return err
 			}
 			done := make(chan struct{})
 			s.busy[layer] = done

@@ -18,6 +18,7 @@ import (
 
 	"kubus.dev/services/agent/internal/cgroup"
 	"kubus.dev/services/agent/internal/image"
+	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/network"
 	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/tree"
@@ -77,7 +78,8 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	if err = forgetBoot(opts); err != nil {
 		return nil, err
 	}
-	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, Logger: opts.Logger})
+	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, MinFree: opts.ImageMinFree,
+		Unpack: layer.Runner{Program: opts.Shim}, Logger: opts.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -12,10 +12,11 @@ type Options struct {
 	Shim     string            // path of kubus-shim; "" looks beside our executable, then in PATH
 	Handlers map[string]string // other OCI runtimes by RuntimeClass handler
 
-	ClusterCIDR string   // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
-	MTU         int      // of the pod network; 0 takes the uplink's
-	LogMaxSize  int64    // bytes of one log file; 0 is 10 MiB
-	LogMaxFiles int      // files kept of one container's log; 0 is 5
-	Insecure    []string // registries (host:port) spoken to in plain HTTP, beside those on loopback
-	Logger      *zap.Logger
+	ClusterCIDR  string   // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
+	MTU          int      // of the pod network; 0 takes the uplink's
+	LogMaxSize   int64    // bytes of one log file; 0 is 10 MiB
+	LogMaxFiles  int      // files kept of one container's log; 0 is 5
+	ImageMinFree int64    // bytes of the disk that pulls leave to others; 0 does not look
+	Insecure     []string // registries (host:port) spoken to in plain HTTP, beside those on loopback
+	Logger       *zap.Logger
 }

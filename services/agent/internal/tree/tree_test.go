@@ -105,8 +105,11 @@ func TestATreeThatIsDeeperThanThereAreDescriptorsIsRemoved(t *testing.T) {
 	must(t, os.Mkdir(top, 0o755))
 	fd, err := unix.Open(top, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	must(t, err)
-	for range 5000 {
-		must(t, unix.Mkdirat(fd, "d", 0o755), unix.Mkdirat(fd, ".deep-1", 0o755))
+	for i := range 1500 {
+		must(t, unix.Mkdirat(fd, "d", 0o755))
+		if i%100 == 0 {
+			must(t, unix.Mkdirat(fd, ".deep-1", 0o755))
+		}
 		next, err := unix.Openat(fd, "d", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		must(t, err, unix.Close(fd))
 		fd = next

@@ -1,4 +1,11 @@
-package image
+// Package layer unpacks one layer of an image into a folder.
+//
+// Start with Runner, which does it in a process of its own; Main is that process, confined before it reads a byte.
+//
+// Promises: no name and no link of an archive leads out of the folder; what a layer may cost in memory, disk, files and
+// depth is bounded by Limits and by the kernel, so that a hostile one ends with an error and never with the agent. The
+// package imports little, since the shim's program holds it.
+package layer
 
 import (
 	"archive/tar"
@@ -9,29 +16,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
-// layerInfo is what the store keeps about a layer beside its files.
-type layerInfo struct {
+// Info is what is kept about a layer beside its files.
+type Info struct {
 	DiffID string `json:"diffID"`
 	Size   int64  `json:"size"` // bytes of file contents
-	// Implied lists folders that the layer did not describe; they take the lower layers' metadata.
+	// Implied lists folders that the layer did not describe, sorted; an image shows them as the lower layers have them.
 	Implied []string `json:"implied,omitempty"`
 }
-
-// maxEntries bounds the files of one layer.
-const maxEntries = 8 << 20
 
 const (
 	whiteoutPrefix = ".wh."
@@ -39,8 +41,8 @@ const (
 	opaqueXattr    = "trusted.overlay.opaque"
 )
 
-// unpackBlob unpacks a layer, compressed or not, into dir, which it makes, and verifies the digest of the tar.
-func unpackBlob(blob io.Reader, dir string, want v1.Hash, maxBytes int64) (*layerInfo, error) {
+// unpackBlob unpacks a layer, compressed or not, into dir, which it makes, and verifies the SHA-256 of the tar, in hex.
+func unpackBlob(blob io.Reader, dir, want string, limits Limits) (*Info, error) {
 	in := bufio.NewReaderSize(blob, 256<<10)
 	plain, err := decompress(in)
 	if err != nil {
@@ -49,7 +51,7 @@ func unpackBlob(blob io.Reader, dir string, want v1.Hash, maxBytes int64) (*laye
 	defer plain.Close()
 	sum := sha256.New()
 	tee := io.TeeReader(plain, sum)
-	info, err := unpack(tee, dir, maxBytes)
+	info, err := unpack(tee, dir, limits)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +61,10 @@ func unpackBlob(blob io.Reader, dir string, want v1.Hash, maxBytes int64) (*laye
 	if _, err := io.Copy(io.Discard, in); err != nil { // lets the blob's own digest be checked
 		return nil, err
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != want.Hex {
+	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
 		return nil, fmt.Errorf("wrong diff id calculated on extraction %q", "sha256:"+got)
 	}
-	info.DiffID = want.String()
+	info.DiffID = "sha256:" + want
 	return info, nil
 }
 
@@ -75,7 +77,7 @@ func decompress(in *bufio.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		return gzip.NewReader(in)
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}
@@ -88,8 +90,11 @@ func decompress(in *bufio.Reader) (io.ReadCloser, error) {
 // (openat2, RESOLVE_IN_ROOT), so that no name and no link of the archive leads out of it.
 type unpacker struct {
 	root     int // descriptor of the folder
-	info     *layerInfo
-	maxBytes int64
+	info     *Info
+	limits   Limits
+	entries  int
+	written  int64 // bytes since the disk was looked at
+	held     int64 // bytes of names in the maps below
 	dirTimes map[string]time.Time
 	implied  map[string]bool
 	parent   int // the last entry's folder, -1 for none
@@ -97,7 +102,7 @@ type unpacker struct {
 	buf      []byte
 }
 
-func unpack(in io.Reader, dir string, maxBytes int64) (_ *layerInfo, err error) {
+func unpack(in io.Reader, dir string, limits Limits) (_ *Info, err error) {
 	if err := unix.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -106,11 +111,14 @@ func unpack(in io.Reader, dir string, maxBytes int64) (_ *layerInfo, err error) 
 		return nil, err
 	}
 	defer unix.Close(root)
-	u := &unpacker{root: root, info: &layerInfo{}, maxBytes: maxBytes, dirTimes: map[string]time.Time{},
+	u := &unpacker{root: root, info: &Info{}, limits: limits, dirTimes: map[string]time.Time{},
 		implied: map[string]bool{}, parent: -1, buf: make([]byte, 128<<10)}
 	defer u.forgetParent()
 	archive := tar.NewReader(in)
-	for n := 0; ; n++ {
+	if err := u.checkDisk(); err != nil {
+		return nil, err
+	}
+	for {
 		header, err := archive.Next()
 		if err == io.EOF {
 			break
@@ -118,18 +126,21 @@ func unpack(in io.Reader, dir string, maxBytes int64) (_ *layerInfo, err error) 
 		if err != nil {
 			return nil, fmt.Errorf("corrupt tar: %w", err)
 		}
-		if n >= maxEntries {
-			return nil, fmt.Errorf("layer has more than %d entries", maxEntries)
+		if err := u.count(); err != nil {
+			return nil, err
 		}
 		if err := u.entry(header, archive); err != nil {
-			return nil, fmt.Errorf("%q: %w", header.Name, err)
+			return nil, fmt.Errorf("%q: %w", shorten(header.Name), err)
 		}
 	}
 	if err := u.setDirTimes(); err != nil {
 		return nil, err
 	}
 	for p := range u.implied {
-		u.info.Implied = append(u.info.Implied, p)
+		if fd, err := openIn(u.root, p, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW); err == nil { // it may have gone again
+			unix.Close(fd)
+			u.info.Implied = append(u.info.Implied, p)
+		}
 	}
 	slices.Sort(u.info.Implied)
 	return u.info, nil
@@ -140,6 +151,9 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		return nil
 	}
 	name, err := cleanName(h.Name)
+	if err == nil {
+		err = checkName(name)
+	}
 	if err != nil {
 		return err
 	}
@@ -224,7 +238,9 @@ func (u *unpacker) makeFolders(dir string) error {
 		at = path.Join(at, part)
 		switch {
 		case err == nil:
-			u.implied[at] = true
+			if err := u.imply(at); err != nil {
+				return err
+			}
 		case err != unix.EEXIST:
 			return err
 		}
@@ -242,7 +258,7 @@ func (u *unpacker) forgetParent() {
 // whiteout hides what lower layers have; files of this very layer stay.
 func (u *unpacker) whiteout(parent int, dir, base string) error {
 	if base == opaqueMarker {
-		return setOpaque(parent)
+		return setOpaque(parent, ".")
 	}
 	if strings.HasPrefix(base, ".wh..wh.") { // aufs' own bookkeeping
 		return nil
@@ -258,18 +274,19 @@ func (u *unpacker) whiteout(parent int, dir, base string) error {
 	}
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		delete(u.implied, path.Join(dir, hidden))
-		fd, err := unix.Openat(parent, hidden, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return setOpaque(fd)
+		return setOpaque(parent, hidden)
 	}
 	return err
 }
 
-func setOpaque(fd int) error {
-	return unix.Setxattr(fmt.Sprintf("/proc/self/fd/%d", fd), opaqueXattr, []byte("y"), 0)
+// setOpaque needs no /proc, which is out of reach.
+func setOpaque(parent int, name string) error {
+	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Fsetxattr(fd, opaqueXattr, []byte("y"), 0)
 }
 
 // create makes one file, folder, link or device in parent.
@@ -283,7 +300,6 @@ func (u *unpacker) create(parent int, base, name string, h *tar.Header, content 
 		if err := unix.Mkdirat(parent, base, 0o700); err != nil && err != unix.EEXIST {
 			return err
 		}
-		u.dirTimes[name] = h.ModTime
 		delete(u.implied, name)
 	case tar.TypeReg:
 		if err := u.file(parent, base, h, content); err != nil {
@@ -311,12 +327,7 @@ func (u *unpacker) create(parent int, base, name string, h *tar.Header, content 
 		return err
 	}
 	if opaque {
-		fd, err := unix.Openat(parent, base, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return setOpaque(fd)
+		return setOpaque(parent, base)
 	}
 	return nil
 }
@@ -340,9 +351,6 @@ func (u *unpacker) makeRoom(parent int, base, name string, h *tar.Header) (opaqu
 	if err := removeAt(parent, base, isDir); err != nil {
 		return false, err
 	}
-	gone := func(p string) bool { return p == name || strings.HasPrefix(p, name+"/") }
-	maps.DeleteFunc(u.dirTimes, func(p string, _ time.Time) bool { return gone(p) })
-	maps.DeleteFunc(u.implied, func(p string, _ bool) bool { return gone(p) })
 	whiteout := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 	return whiteout && h.Typeflag == tar.TypeDir, nil
 }
@@ -392,14 +400,14 @@ func readNames(fd int) ([]string, error) {
 }
 
 func (u *unpacker) file(parent int, base string, h *tar.Header, content io.Reader) error {
-	if h.Size < 0 || u.info.Size+h.Size > u.maxBytes {
-		return fmt.Errorf("layer is larger than %d bytes", u.maxBytes)
+	if h.Size < 0 || h.Size > u.limits.Bytes-u.info.Size {
+		return fmt.Errorf("layer is larger than %d bytes", u.limits.Bytes)
 	}
 	fd, err := unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(fdWriter(fd), content, u.buf)
+	n, err := io.CopyBuffer(&fileWriter{u, fd}, content, u.buf)
 	u.info.Size += n
 	if cerr := unix.Close(fd); err == nil {
 		err = cerr
@@ -407,13 +415,17 @@ func (u *unpacker) file(parent int, base string, h *tar.Header, content io.Reade
 	return err
 }
 
-// fdWriter writes to a descriptor without the poller's bookkeeping; layers have many small files.
-type fdWriter int
+// fileWriter writes to a descriptor without the poller's bookkeeping, as layers have many small files, and looks at the
+// disk from time to time.
+type fileWriter struct {
+	u  *unpacker
+	fd int
+}
 
-func (w fdWriter) Write(p []byte) (int, error) {
+func (w *fileWriter) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, err := unix.Write(int(w), p[done:])
+		n, err := unix.Write(w.fd, p[done:])
 		if err == unix.EINTR {
 			continue
 		}
@@ -421,6 +433,9 @@ func (w fdWriter) Write(p []byte) (int, error) {
 			return done, err
 		}
 		done += n
+	}
+	if w.u.written += int64(done); w.u.written >= diskStep {
+		return done, w.u.checkDisk()
 	}
 	return done, nil
 }
@@ -452,12 +467,13 @@ func (u *unpacker) describe(parent int, base string, h *tar.Header, name string)
 			return err
 		}
 	}
-	if err := setXattrs(parent, base, h.PAXRecords); err != nil {
-		return err
+	if h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeDir {
+		if err := setXattrs(parent, base, h.PAXRecords); err != nil {
+			return err
+		}
 	}
 	if h.Typeflag == tar.TypeDir {
-		u.dirTimes[name] = h.ModTime
-		return nil
+		return u.remember(name, h.ModTime)
 	}
 	return setTime(parent, base, h.ModTime)
 }
@@ -479,11 +495,11 @@ func setXattrs(parent int, base string, records map[string]string) error {
 		if !ok || attr != "security.capability" && !strings.HasPrefix(attr, "user.") {
 			continue
 		}
-		fd, err := unix.Openat(parent, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(parent, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		err = unix.Setxattr(fmt.Sprintf("/proc/self/fd/%d", fd), attr, []byte(value), 0)
+		err = unix.Fsetxattr(fd, attr, []byte(value), 0)
 		unix.Close(fd)
 		if err != nil && err != unix.ENOTSUP && err != unix.EPERM && err != unix.ENOENT {
 			return fmt.Errorf("attribute %s: %w", attr, err)

@@ -1,4 +1,4 @@
-package image
+package layer
 
 import (
 	"archive/tar"
@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,7 +101,7 @@ func TestNoArchiveReachesOutsideItsFolder(t *testing.T) {
 				r := strings.NewReplacer("OUTSIDE", outside, "CANARY", canary)
 				items[i].Name, items[i].Linkname = r.Replace(items[i].Name), r.Replace(items[i].Linkname)
 			}
-			_, err := unpack(bytes.NewReader(archive(t, items...)), filepath.Join(outside, "layer"), 1<<20)
+			_, err := unpack(bytes.NewReader(archive(t, items...)), filepath.Join(outside, "layer"), Limits{Bytes: 1 << 20})
 			t.Logf("unpack: %v", err)
 			data, readErr := os.ReadFile(canary)
 			if readErr != nil || string(data) != "alive" {
@@ -136,7 +135,7 @@ func TestLayersUnpackAsDockerDoes(t *testing.T) {
 		file("gone/.wh.secret", ""), file("hidden/.wh..wh..opq", ""), file("twice", "one"), file("twice", "two"),
 		file("kept", "stays"), file(".wh.kept", ""), file("implied/deep/f", ""), file("/leading", "slash"),
 		item{Header: tar.Header{Name: "fifo", Typeflag: tar.TypeFifo, Mode: 0o600}},
-	)), root, 1<<20)
+	)), root, Limits{Bytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +178,7 @@ func TestBadLayersAreRefused(t *testing.T) {
 	needRoot(t)
 	good := archive(t, file("a", "data"))
 	sum := sha256.Sum256(good)
-	want := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+	want := hex.EncodeToString(sum[:])
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	_, _ = z.Write(good)
@@ -201,7 +200,7 @@ func TestBadLayersAreRefused(t *testing.T) {
 		"owner out of range": {archive(t, uid), "out of range"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := unpackBlob(bytes.NewReader(c.blob), filepath.Join(t.TempDir(), "l"), want, 1<<20)
+			_, err := unpackBlob(bytes.NewReader(c.blob), filepath.Join(t.TempDir(), "l"), want, Limits{Bytes: 1 << 20})
 			whole := strings.HasSuffix(name, "whole")
 			if whole != (err == nil) || err != nil && !strings.Contains(err.Error(), c.error) {
 				t.Errorf("got %v, want %q", err, c.error)
@@ -217,7 +216,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(archive(f, dir("a/"), file("a/b", "x"), symlink("c", "../.."), file("c/d", "y"), hardlink("e", "a/b"), file("a/.wh.b", "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		outside := t.TempDir()
-		_, _ = unpack(bytes.NewReader(data), filepath.Join(outside, "layer"), 1<<20)
+		_, _ = unpack(bytes.NewReader(data), filepath.Join(outside, "layer"), Limits{Bytes: 1 << 20})
 		if entries, _ := os.ReadDir(outside); len(entries) > 1 {
 			t.Errorf("something was made outside: %v", entries)
 		}
