@@ -545,7 +545,7 @@ func TestDiscoveryAndDocuments(t *testing.T) {
 		"/api": `"versions":["v1"]`, "/apis/": `"name":"apps"`, "/apis/apps": `"preferredVersion"`, "/api/v1": `"pods/binding"`,
 		"/apis/apps/v1/": `"deployments/scale"`, "/version": "v1.37.2+kubus.test", "/openapi/v3": "/openapi/v3/apis/apps/v1?hash=",
 		"/openapi/v3/api/v1": "io.k8s.api.core.v1.ConfigMap", "/openapi/v2": "io.k8s.api.apps.v1.Deployment", "/readyz": "ok", "/readyz?verbose": "[+]bus ok", "/livez": "ok",
-		"/metrics": "kubus_gateway_requests_total{resource=",
+		"/metrics": "apiserver_request_total{code=",
 	} {
 		data, err := g.do(t, "GET", path, nil)
 		if err != nil || !bytes.Contains(data, []byte(part)) {

@@ -54,7 +54,7 @@ func (r Role) Client() string {
 // Roles of the control plane and of a node named node.
 func Roles(node string) []Role {
 	return []Role{
-		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
+		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
 			Subscribe: []string{APISubjects, HeartbeatSubjects}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
 		{Name: "controllers", Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES"}},

@@ -68,6 +68,9 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 	l := &Log{conn: conn, views: views, log: logger, writer: hex.EncodeToString(id), replicas: max(replicas, 1),
 		committers: map[string]*committer{}, barriers: map[string]*barrier{}}
 	for _, s := range proto.Streams() {
+		if s.Optional {
+			continue
+		}
 		if err := conn.EnsureStream(ctx, s, replicas); err != nil {
 			return nil, err
 		}

@@ -99,6 +99,15 @@ func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
 	return v.collection(gr).snapshot(rev)
 }
 
+// ChangedAt is the revision of the newest change of a resource: while it stays, so
+// does everything that was made of the resource's objects.
+func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
+	c := v.collection(gr)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.revision
+}
+
 // SnapshotAt gives a resource as it was at a revision that the view has reached, at
 // the cost of what has changed since. Any process that reads the log can make it, so
 // one may go on where another began. It has no indexes. ErrExpired: the watch window
