@@ -37,6 +37,7 @@ import (
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/feed"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
 )
@@ -197,6 +198,10 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: serving the bus: %w", err)
 	}
+	readers, err := feed.Serve(requests, g.conn, g.state.Views())
+	if err != nil {
+		return fmt.Errorf("gateway: serving the log: %w", err)
+	}
 	if err := g.conn.Publish(proto.GatewayHelloSubject, nil); err != nil {
 		return fmt.Errorf("gateway: saying hello: %w", err)
 	}
@@ -226,6 +231,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()
+		readers.Stop()
 		time.AfterFunc(drain/2, stop)
 		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()

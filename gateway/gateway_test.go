@@ -491,16 +491,16 @@ func TestBulk(t *testing.T) {
 		}
 	})
 	t.Run("a fence that was taken anew stops the old holder", func(t *testing.T) {
-		first, err := api.AcquireFence(t.Context(), "lead", "one", 0)
+		first, err := api.AcquireFence(t.Context(), "scheduler-planner", "one", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := api.AcquireFence(t.Context(), "lead", "two", first.Epoch)
+		second, err := api.AcquireFence(t.Context(), "scheduler-planner", "two", first.Epoch)
 		if err != nil || second.Holder != "two" {
 			t.Fatalf("got %v, %v", second, err)
 		}
 		fenced := func(s interface{ GetEpoch() uint64 }) apiclient.BulkOptions {
-			return apiclient.BulkOptions{Fence: &message.Fence{Name: "lead", Epoch: s.GetEpoch()}}
+			return apiclient.BulkOptions{Fence: &message.Fence{Name: "scheduler-planner", Epoch: s.GetEpoch()}}
 		}
 		results, err := g.admin.Bulk(t.Context(), fenced(first), []apiclient.Request{item("late", "")})
 		if err != nil || !apierrors.IsConflict(results[0].Err) {
@@ -516,9 +516,15 @@ func TestBulk(t *testing.T) {
 		if err == nil {
 			t.Error("the gateway answered")
 		}
-		_, err = apiclient.New(apiclient.OverBus(g.conn), proto.NodeUser("n")).AcquireFence(t.Context(), "lead", "node", 0)
+		_, err = apiclient.New(apiclient.OverBus(g.conn), proto.NodeUser("n")).AcquireFence(t.Context(), "scheduler-planner", "node", 0)
 		if !apierrors.IsForbidden(err) {
 			t.Errorf("a node took a fence: %v", err)
+		}
+		for fence, taken := range map[string]bool{"status": true, "controllers": false, "scheduler-planner": false} {
+			_, err = apiclient.New(apiclient.OverBus(g.conn), proto.StatusUser).AcquireFence(t.Context(), fence, "status", 0)
+			if taken != (err == nil) {
+				t.Errorf("the status service asked for the fence %s: %v", fence, err)
+			}
 		}
 	})
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,9 +86,9 @@ func (g *Gateway) bulkItem(ctx context.Context, user string, item *message.ApiRe
 	return resp
 }
 
-// AcquireFenceAs takes a fence for one of the cluster's own services.
+// AcquireFenceAs takes a fence for the service whose it is.
 func (g *Gateway) AcquireFenceAs(ctx context.Context, user string, r *message.AcquireFence) (*message.FenceState, error) {
-	if user != AdminUser && user != proto.SchedulerUser && !strings.HasPrefix(user, "system:serviceaccount:kube-system:") {
+	if user != AdminUser && !proto.MayHold(user, r.Name) {
 		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "fences"}, r.Name, errNotAService)
 	}
 	fence, err := g.state.AcquireFence(ctx, r.Name, r.Holder, r.Epoch)

@@ -23,8 +23,11 @@ type Stream struct {
 	// Optional streams are made by their producer, where it is told to write at all.
 	Optional bool
 	MaxAge   time.Duration
-	// MaxBytes drops the oldest beyond it; 0 is no limit. Never on State.
-	MaxBytes int64
+	// MaxBytes and MaxMessages drop the oldest beyond them; 0 is no limit. Never on State.
+	MaxBytes    int64
+	MaxMessages int64
+	// MaxMessageBytes refuses larger messages, headers included; 0 is the server's limit.
+	MaxMessageBytes int32
 }
 
 // AuditSubject is where one stage of a request is written down, by the request's verb
@@ -60,7 +63,7 @@ var (
 		Subjects:    []string{"state_events.>", "state_barrier.EVENTS.*"},
 	}
 	ReportsStream = Stream{
-		Name: "REPORTS", Memory: true, LastPerSubject: true,
+		Name: "REPORTS", Memory: true, LastPerSubject: true, MaxBytes: 256 << 20, MaxMessages: 200_000, MaxMessageBytes: 512 << 10,
 		Description: "what agents last said of their pods and nodes; sent again after a reconnect",
 		Subjects:    []string{"report.>"},
 	}

@@ -297,10 +297,7 @@ func (st *Status) store(ctx context.Context, i *instance.Instance) {
 
 func askStore(ctx context.Context, i *instance.Instance) ([]serve.Stream, error) {
 	o := bus.Options{URL: roster.BusURL(i), Name: store.OperatorRole.Name, NoWait: true,
-		NkeySeedFile: roster.BusKey(i, store.OperatorRole.Name), CAFile: i.PKI("bus-ca.crt")}
-	if i.Store != "" {
-		o.NkeySeedFile, o.CAFile = i.StoreNkey, i.StoreCA
-	}
+		NkeySeedFile: roster.BusKey(i, store.OperatorRole.Name), CAFile: roster.BusCA(i)}
 	conn, err := bus.Connect(ctx, o)
 	if err != nil {
 		return nil, err
