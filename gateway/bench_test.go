@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,6 +50,35 @@ func BenchmarkCreateConfigMap(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
 }
 
+// BenchmarkCreateService measures creates of Services with an address and a node
+// port, by one client and by 16.
+func BenchmarkCreateService(b *testing.B) {
+	for _, clients := range []int{1, 16} {
+		for _, kind := range []string{"ClusterIP", "NodePort"} {
+			b.Run(fmt.Sprintf("%s/%d", kind, clients), func(b *testing.B) {
+				g := start(b)
+				var n, failed atomic.Int64
+				var wait sync.WaitGroup
+				b.ResetTimer()
+				for range clients {
+					wait.Go(func() {
+						for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+							body := fmt.Appendf(nil, `{"metadata":{"name":"s-%d"},"spec":{"type":%q,"selector":{"a":"b"},"ports":[{"port":80}]}}`, i, kind)
+							if _, err := g.admin.Do(b.Context(), apiclient.Request{Method: "POST", Path: "/api/v1/namespaces/default/services", Body: body}); err != nil {
+								failed.Add(1)
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wait.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+			})
+		}
+	}
+}
+
 // BenchmarkBulk measures what controllers, scheduler and status service ask for:
 // pods created, bound, and their status written, each in bulk requests.
 func BenchmarkBulk(b *testing.B) {
@@ -84,6 +115,52 @@ func BenchmarkBulk(b *testing.B) {
 		})
 		bulk("deletes/s", func(i int) apiclient.Request {
 			return apiclient.Request{Method: "DELETE", Path: fmt.Sprintf("%s/p-%d", podPath, i), Body: []byte(`{"gracePeriodSeconds":0}`)}
+		})
+	}
+}
+
+// BenchmarkList measures lists of 20,000 objects: built-in ones beside custom ones that
+// hold the same.
+func BenchmarkList(b *testing.B) {
+	const many = 20000
+	g := start(b)
+	g.defined(b, definition("shop.example.com", "widgets", "Widget", "Namespaced", version("v1", true, `{"type":"object","properties":{"data":{"type":"object","additionalProperties":{"type":"string"}},"size":{"type":"integer","default":1}}}`)))
+	value := strings.Repeat("x", 512)
+	for _, c := range []struct{ name, path, object string }{
+		{"configmaps", configMaps, `{"metadata":{"name":"o-%d"},"data":{"v":"%s"}}`},
+		{"widgets", widgets, `{"apiVersion":"shop.example.com/v1","kind":"Widget","metadata":{"name":"o-%d"},"data":{"v":"%s"}}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var items []apiclient.Request
+			for i := range many {
+				items = append(items, apiclient.Request{Method: "POST", Path: c.path, Body: fmt.Appendf(nil, c.object, i, value)})
+			}
+			begin := time.Now()
+			results, err := g.admin.Bulk(b.Context(), apiclient.BulkOptions{}, items)
+			if err != nil || results[0].Err != nil || results[many-1].Err != nil {
+				b.Fatal(err, results[0].Err, results[many-1].Err)
+			}
+			creates := many / time.Since(begin).Seconds()
+			begin = time.Now()
+			data, err := g.do(b, "GET", c.path, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(data)))
+			first := time.Since(begin).Seconds()
+			for b.Loop() {
+				if _, err := g.do(b, "GET", c.path, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(creates, "creates/s")
+			b.ReportMetric(first*1000, "ms-first")
+			for i := range items {
+				items[i] = apiclient.Request{Method: "DELETE", Path: fmt.Sprintf("%s/o-%d", c.path, i)}
+			}
+			if _, err := g.admin.Bulk(b.Context(), apiclient.BulkOptions{}, items); err != nil {
+				b.Fatal(err)
+			}
 		})
 	}
 }

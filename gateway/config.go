@@ -8,9 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
+	"time"
 
 	"kubus.dev/gateway/internal/admission"
+	"kubus.dev/gateway/internal/audit"
+	"kubus.dev/gateway/internal/auth"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/services/kit"
 )
@@ -24,14 +28,52 @@ type Config struct {
 	Replicas int `yaml:"replicas"`
 	// ServiceCIDR is where Services get their addresses from.
 	ServiceCIDR string `yaml:"serviceCIDR"`
+	// SecondServiceCIDR is a range of the other address family, for Services of two;
+	// empty: the cluster has one family.
+	SecondServiceCIDR string `yaml:"secondServiceCIDR"`
 	// NodePorts is the range of node ports, first-last.
 	NodePorts string `yaml:"nodePorts"`
 	// SealKeyFile holds the key that keeps Secrets unreadable in the state log.
 	SealKeyFile string `yaml:"sealKeyFile"`
 
 	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
+	Authentication Authentication `yaml:"authentication"`
+	Fairness       Fairness       `yaml:"fairness"`
+	Audit          audit.Config   `yaml:"audit"`
 	Admission      Admission      `yaml:"admission"`
 	Aggregation    Aggregation    `yaml:"aggregation"`
+}
+
+// Authentication says who is believed, beside client certificates and tokens of
+// ServiceAccounts.
+type Authentication struct {
+	// Anonymous lets requests without credentials in as system:anonymous; RBAC says
+	// what that user may do.
+	Anonymous bool `yaml:"anonymous"`
+	// BootstrapTokens believes Secrets of the type bootstrap.kubernetes.io/token.
+	BootstrapTokens bool `yaml:"bootstrapTokens"`
+	// RequestHeader believes what a proxy in front says of its users.
+	RequestHeader auth.RequestHeader `yaml:"requestHeader"`
+}
+
+// Fairness says how much is done at a time; who is served next is in the FlowSchemas
+// and PriorityLevelConfigurations of the cluster.
+type Fairness struct {
+	// Seats are what all priority levels share; a request takes one or more. 0: so many
+	// as the machine has use for, seatsPerCPU for each CPU.
+	Seats int `yaml:"seats"`
+}
+
+// seatsPerCPU is few enough that a request that has a seat is served at once, and
+// enough that writes, which wait for the disk, gather into one commit. Upstream's 600
+// are for machines of about twenty CPUs.
+const seatsPerCPU = 32
+
+func (f Fairness) seats() int {
+	if f.Seats > 0 {
+		return f.Seats
+	}
+	return seatsPerCPU * runtime.GOMAXPROCS(0)
 }
 
 // Aggregation is how the gateway shows itself to the servers behind APIServices: a
@@ -59,6 +101,11 @@ type API struct {
 type ServiceAccount struct {
 	KeyFile string `yaml:"keyFile"` // private key, PEM
 	Issuer  string `yaml:"issuer"`
+	// MaxTokenExpiration shortens tokens that ask for more; 0 does not.
+	MaxTokenExpiration kit.Duration `yaml:"maxTokenExpiration"`
+	// ExtendTokenExpiration has the tokens of pods live for a year, with warnings after
+	// the hour they asked for, for clients that do not load them again.
+	ExtendTokenExpiration bool `yaml:"extendTokenExpiration"`
 }
 
 // Admission says which plugins judge requests, by upstream's names.
@@ -81,7 +128,8 @@ func Default() Config {
 		Replicas:       1,
 		ServiceCIDR:    "10.96.0.0/16",
 		NodePorts:      "30000-32767",
-		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local"},
+		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local", ExtendTokenExpiration: true},
+		Authentication: Authentication{Anonymous: true, RequestHeader: auth.DefaultRequestHeader()},
 	}
 }
 
@@ -110,10 +158,15 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("api.alsoListen: %w", err))
 		}
 	}
-	if prefix, err := netip.ParsePrefix(c.ServiceCIDR); err != nil {
-		errs = append(errs, fmt.Errorf("serviceCIDR: %w", err))
-	} else if !prefix.Addr().Is4() || prefix.Bits() > 30 {
-		errs = append(errs, fmt.Errorf("serviceCIDR: %s is no IPv4 range of at least four addresses", c.ServiceCIDR))
+	if _, err := c.serviceCIDRs(); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, c.Audit.Validate()...)
+	if d := time.Duration(c.ServiceAccount.MaxTokenExpiration); d != 0 && (d < time.Hour || d > 1<<32*time.Second) {
+		errs = append(errs, fmt.Errorf("serviceAccount.maxTokenExpiration: %v is not between 1 hour and 2^32 seconds", d))
+	}
+	if c.Fairness.Seats < 0 {
+		errs = append(errs, fmt.Errorf("fairness.seats: %d is no number of requests", c.Fairness.Seats))
 	}
 	if _, _, err := c.nodePorts(); err != nil {
 		errs = append(errs, fmt.Errorf("nodePorts: %w", err))
@@ -128,6 +181,27 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("admission: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// serviceCIDRs gives the range of the default family first.
+func (c Config) serviceCIDRs() ([]netip.Prefix, error) {
+	first, err := netip.ParsePrefix(c.ServiceCIDR)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("serviceCIDR: %w", err)
+	case !first.Addr().Is4() || first.Bits() > 30:
+		return nil, fmt.Errorf("serviceCIDR: %s is no IPv4 range of at least four addresses", c.ServiceCIDR)
+	case c.SecondServiceCIDR == "":
+		return []netip.Prefix{first}, nil
+	}
+	second, err := netip.ParsePrefix(c.SecondServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("secondServiceCIDR: %w", err)
+	}
+	if !second.Addr().Is6() || second.Bits() < 64 || second.Bits() > 126 {
+		return nil, fmt.Errorf("secondServiceCIDR: %s is no IPv6 range between /64 and /126", c.SecondServiceCIDR)
+	}
+	return []netip.Prefix{first, second}, nil
 }
 
 // nodePorts gives the first and last port of the range.
@@ -170,13 +244,16 @@ func (c Config) apiService() bootstrap.APIService {
 	return s
 }
 
-// serviceCIDR is the range of Services in its canonical form. The configuration is valid.
-func (c Config) serviceCIDR() string {
-	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
+// serviceCIDRTexts are the ranges as objects name them. The configuration is valid.
+func (c Config) serviceCIDRTexts() (out []string) {
+	prefixes, err := c.serviceCIDRs()
 	if err != nil {
-		return ""
+		return nil
 	}
-	return prefix.Masked().String()
+	for _, p := range prefixes {
+		out = append(out, p.Masked().String())
+	}
+	return out
 }
 
 func (c Config) tls() (*tls.Config, error) {
@@ -184,10 +261,16 @@ func (c Config) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the serving certificate: %w", err)
 	}
+	// Clients look here for which of their certificates to show; nobody is believed by it.
 	pool, _, err := c.clientCAs()
 	if err != nil {
 		return nil, err
 	}
+	proxy, err := c.Authentication.RequestHeader.CA()
+	if err != nil {
+		return nil, err
+	}
+	pool.AppendCertsFromPEM(proxy)
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: pool,
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},

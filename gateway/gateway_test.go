@@ -183,6 +183,13 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 				t.Errorf("%d gone, %d left", len(gone.Items), len(left.Items))
 			}
 		},
+		"a dry run shows what would be stored": func(t *testing.T) {
+			claim := `{"metadata":{"name":"c"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}`
+			got := must[corev1.PersistentVolumeClaim](t, g, "POST", "/api/v1/namespaces/default/persistentvolumeclaims?dryRun=All", claim)
+			if got.Status.Phase != corev1.ClaimPending {
+				t.Errorf("the phase is %q, want that of a new claim", got.Status.Phase)
+			}
+		},
 		"deletecollection takes a page and goes on": func(t *testing.T) {
 			for i := range 5 {
 				c := configMap(fmt.Sprintf("page-%d", i))
@@ -545,7 +552,7 @@ func TestDiscoveryAndDocuments(t *testing.T) {
 		"/api": `"versions":["v1"]`, "/apis/": `"name":"apps"`, "/apis/apps": `"preferredVersion"`, "/api/v1": `"pods/binding"`,
 		"/apis/apps/v1/": `"deployments/scale"`, "/version": "v1.37.2+kubus.test", "/openapi/v3": "/openapi/v3/apis/apps/v1?hash=",
 		"/openapi/v3/api/v1": "io.k8s.api.core.v1.ConfigMap", "/openapi/v2": "io.k8s.api.apps.v1.Deployment", "/readyz": "ok", "/readyz?verbose": "[+]bus ok", "/livez": "ok",
-		"/metrics": "kubus_gateway_requests_total{resource=",
+		"/metrics": "apiserver_request_total{code=",
 	} {
 		data, err := g.do(t, "GET", path, nil)
 		if err != nil || !bytes.Contains(data, []byte(part)) {

@@ -30,6 +30,7 @@ func Contract() []Use {
 		{PodReportSubject("NODE", "NAMESPACE", "NAME"), "agent", "status service", "PodReport: the whole status; sent again after a reconnect"},
 		{NodeReportSubject("NODE"), "agent", "status service", "NodeReport: the node as the agent would create it"},
 		{ChangeSubject("CLUSTER", pod, "VERB"), "events service", "automation", "CloudEvent 1.0, binary mode, of one committed change"},
+		{AuditSubject("VERB", "RESOURCE"), "gateway", "the operator", "one stage of a request to the API; audit.k8s.io/v1 Event, JSON; only where a policy asks for it"},
 		{StreamAPI(eventsName) + ".VERB", "events service", "the store", "requests for stream CHANGES, in the account of automation"},
 		{SchedulerTakeSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; the answer waits until there is work"},
 		{SchedulerDoneSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; what became of an evaluation"},

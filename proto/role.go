@@ -114,7 +114,7 @@ var (
 func Roles(node string) []Role {
 	state := func(resources ...GroupResource) []Read { return []Read{{StateStream.Name, resources}} }
 	return []Role{
-		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
+		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
 			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>"}},
 		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: append(state(), Read{Stream: LeasesStream.Name})},

@@ -99,6 +99,15 @@ func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
 	return v.collection(gr).snapshot(rev)
 }
 
+// ChangedAt is the revision of the newest change of a resource: while it stays, so
+// does everything that was made of the resource's objects.
+func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
+	c := v.collection(gr)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.revision
+}
+
 // SnapshotAt gives a resource as it was at a revision that the view has reached, at
 // the cost of what has changed since. Any process that reads the log can make it, so
 // one may go on where another began. It has no indexes. ErrExpired: the watch window
@@ -111,6 +120,12 @@ func (v *View) SnapshotAt(gr proto.GroupResource, revision uint64) (Snapshot, er
 func (v *View) Get(gr proto.GroupResource, ns, name string) *Entry {
 	e, _ := v.collection(gr).last(ns, name)
 	return e
+}
+
+// Last gives an object's live version, or nil, and the revision of its newest message:
+// that of the tombstone when it was deleted, 0 when nothing is known of it.
+func (v *View) Last(gr proto.GroupResource, ns, name string) (*Entry, uint64) {
+	return v.collection(gr).last(ns, name)
 }
 
 // Resources lists the resources that have or had objects.

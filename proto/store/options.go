@@ -31,7 +31,10 @@ type Options struct {
 	Users []User
 	// CertFile and KeyFile turn TLS on for connections from other processes.
 	CertFile, KeyFile string
-	Logger            *zap.Logger
+	// Unsynced leaves the disk to the kernel: what was acknowledged does not survive a
+	// loss of power. For tests that throw their data away.
+	Unsynced bool
+	Logger   *zap.Logger
 }
 
 // User is one credential of the bus.
@@ -64,6 +67,7 @@ func (o *Options) native() (*server.Options, error) {
 		return nil, fmt.Errorf("store: its own configuration: %w", err)
 	}
 	n.DontListen, n.NoSigs, n.NoLog, n.DisableJetStreamBanner = o.Listen == "", true, true, true
+	n.SyncAlways = n.SyncAlways && !o.Unsynced
 	if o.Listen != "" {
 		host, port, err := splitListen(o.Listen)
 		if err != nil {

@@ -116,12 +116,29 @@ func (c *comparison) maps(path string, a, b map[string]any) {
 
 func (c *comparison) lists(path string, a, b []any) {
 	if len(a) != len(b) {
-		c.add(path, text(a), text(b))
+		c.add(path, text(without(a, b)), text(without(b, a)))
 		return
 	}
 	for i := range a {
 		c.values(fmt.Sprintf("%s[%d]", path, i), a[i], b[i])
 	}
+}
+
+// without gives the items of a list that another lacks, and how many there are in all.
+func without(a, b []any) []any {
+	there := map[string]int{}
+	for _, v := range b {
+		there[string(encode(v))]++
+	}
+	out := []any{fmt.Sprintf("%d items, of them here alone:", len(a))}
+	for _, v := range a {
+		if k := string(encode(v)); there[k] > 0 {
+			there[k]--
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // said is an answer's code and its reason.
@@ -158,18 +175,21 @@ func kinds(events []any) string {
 // longest is how much of a value a difference shows.
 const longest = 600
 
+var angles = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">")
+
 func text(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	if s, ok := v.(string); ok {
-		data = []byte(s)
+	data, ok := v.(string)
+	if !ok {
+		encoded, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Sprint(v)
+		}
+		data = angles.Replace(string(encoded))
 	}
 	if len(data) > longest {
-		return string(data[:longest]) + "…"
+		return data[:longest] + "…"
 	}
-	return string(data)
+	return data
 }
 
 func names(a, b map[string]string) []string {

@@ -38,7 +38,7 @@ func TestAnswersAreComparedFieldByField(t *testing.T) {
 		"a field that only the other has": {`{}`, `{"a":[]}`, ".a (absent) []"},
 		"nothing is not an empty list":    {`{"a":null}`, `{"a":[]}`, ".a null []"},
 		"an item of a list":               {`{"a":[1,{"b":2}]}`, `{"a":[1,{"b":3}]}`, ".a[1].b 2 3"},
-		"lists of another length":         {`{"a":[1]}`, `{"a":[1,2]}`, ".a [1] [1,2]"},
+		"lists of another length":         {`{"a":[1,3]}`, `{"a":[1,2,2]}`, `.a ["2 items, of them here alone:",3] ["3 items, of them here alone:",2,2]`},
 		"a number is not a text":          {`{"a":1}`, `{"a":"1"}`, `.a 1 1`},
 		"numbers as they are written":     {`{"a":1.0}`, `{"a":1}`, ".a 1.0 1"},
 	} {
@@ -81,35 +81,31 @@ func TestWhatOneServerAloneCanSayIsReplaced(t *testing.T) {
 	const one, two = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 	for _, c := range []struct{ name, in, want string }{
 		{"an object", `{"metadata":{"name":"a","uid":"` + one + `","resourceVersion":"17","creationTimestamp":"2026-11-27T11:59:58Z"}}`,
-			`{"metadata":{"creationTimestamp":"<time>","name":"a","resourceVersion":"rv(a)#1","uid":"uid(a)#1"}}`},
-		{"its next version", `{"metadata":{"name":"a","uid":"` + one + `","resourceVersion":"19"}}`, `{"metadata":{"name":"a","resourceVersion":"rv(a)#2","uid":"uid(a)#1"}}`},
-		{"the same version again", `{"metadata":{"name":"a","uid":"` + one + `","resourceVersion":"17"}}`, `{"metadata":{"name":"a","resourceVersion":"rv(a)#1","uid":"uid(a)#1"}}`},
-		{"another object of the name", `{"metadata":{"name":"a","uid":"` + two + `","resourceVersion":"20"}}`, `{"metadata":{"name":"a","resourceVersion":"rv(a)#1","uid":"uid(a)#2"}}`},
+			`{"metadata":{"creationTimestamp":"<time>","name":"a","resourceVersion":"rv of uid(a)#1#1","uid":"uid(a)#1"}}`},
+		{"its next version", `{"metadata":{"name":"a","uid":"` + one + `","resourceVersion":"19"}}`, `{"metadata":{"name":"a","resourceVersion":"rv of uid(a)#1#2","uid":"uid(a)#1"}}`},
+		{"the same version again", `{"metadata":{"name":"a","uid":"` + one + `","resourceVersion":"17"}}`, `{"metadata":{"name":"a","resourceVersion":"rv of uid(a)#1#1","uid":"uid(a)#1"}}`},
+		{"another object of the name", `{"metadata":{"name":"a","uid":"` + two + `","resourceVersion":"20"}}`, `{"metadata":{"name":"a","resourceVersion":"rv of uid(a)#2#1","uid":"uid(a)#2"}}`},
 		{"a uid in a text", `{"message":"the UID is ` + two + `"}`, `{"message":"the UID is uid(a)#2"}`},
 		{"a generated name", `{"metadata":{"name":"b-x7k2z","generateName":"b-","uid":"33333333-1111-1111-1111-111111111111"},"message":"b-x7k2z is there"}`,
-			`{"message":"b-<generated>#1 is there","metadata":{"generateName":"b-","name":"b-x7k2z","uid":"uid(b-<generated>)#1"}}`},
+			`{"message":"b-<generated>#1 is there","metadata":{"generateName":"b-","name":"b-<generated>#1","uid":"uid(b-<generated>#1)#1"}}`},
 		{"a list's version and token", `{"metadata":{"resourceVersion":"99","continue":"abc"},"items":[]}`, `{"items":[],"metadata":{"continue":"<continue>","resourceVersion":"<rv>"}}`},
 		{"a time that was given stays", `{"at":"2001-01-01T00:00:00Z"}`, `{"at":"2001-01-01T00:00:00Z"}`},
 		{"a time in microseconds", `{"at":"2026-11-27T12:00:00.123456Z"}`, `{"at":"<time.6>"}`},
-		{"an address of the cluster", `{"spec":{"clusterIP":"10.96.4.7","clusterIPs":["10.96.4.7"]}}`, `{"spec":{"clusterIP":"ip#1","clusterIPs":["ip#1"]}}`},
+		{"an address of the cluster", `{"spec":{"clusterIP":"10.96.4.7","clusterIPs":["10.96.4.7"]}}`, `{"spec":{"clusterIP":"<ip>","clusterIPs":["<ip>"]}}`},
 		{"no address", `{"spec":{"clusterIP":"None"}}`, `{"spec":{"clusterIP":"None"}}`},
 		{"versions in a text", `{"message":"too old resource version: 5 (17)"}`, `{"message":"too old resource version: <rv>"}`},
 		{"the server's own address", `{"message":"at 127.0.0.1:6443"}`, `{"message":"at <server>"}`},
 	} {
-		if got := text(n.document(document(t, c.in))); unescape(got) != c.want {
-			t.Errorf("%s: got %s, want %s", c.name, unescape(got), c.want)
+		if got := text(n.document(document(t, c.in))); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
 		}
 	}
-}
-
-func unescape(s string) string {
-	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(s)
 }
 
 func TestOnlyWhatIsExplainedIsKnown(t *testing.T) {
 	t.Parallel()
 	list := knownList(t, `
-- {id: one, reason: because, aspect: \.items\[\]\.x, upstream: "null", kubus: '\[\]'}
+- {id: one, reason: because, aspect: '\.items\[\]\.x', upstream: "null", kubus: '\[\]'}
 - {id: two, reason: because, scenario: users/.*, aspect: code}
 `)
 	for _, c := range []struct {

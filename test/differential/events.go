@@ -40,7 +40,7 @@ func (s *session) events(resp *http.Response, cancel context.CancelFunc) []any {
 			}
 			doc := parseEvent(contentType, frame)
 			if event, ok := doc.(map[string]any); ok {
-				s.seen.learn(event["object"])
+				s.seen.learn(event["object"], false)
 			}
 			out = append(out, s.normal.document(doc))
 			timer.Reset(pause)

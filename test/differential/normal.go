@@ -2,7 +2,6 @@ package differential
 
 import (
 	"fmt"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -15,11 +14,10 @@ import (
 // Its memory is one scenario: uid(a)#2 is the second uid of an object a, rv(a)#3
 // the third version of it.
 type normalizer struct {
-	host    string
-	now     func() time.Time
-	tokens  map[string]string // raw uid or generated name → token
-	counts  map[string]int
-	service netip.Prefix
+	host   string
+	now    func() time.Time
+	tokens map[string]string // raw uid or generated name → token
+	counts map[string]int
 }
 
 func newNormalizer(base string) *normalizer {
@@ -27,7 +25,7 @@ func newNormalizer(base string) *normalizer {
 	if u, err := url.Parse(base); err == nil {
 		host = u.Host
 	}
-	return &normalizer{host: host, now: time.Now, tokens: map[string]string{}, counts: map[string]int{}, service: netip.MustParsePrefix("10.96.0.0/16")}
+	return &normalizer{host: host, now: time.Now, tokens: map[string]string{}, counts: map[string]int{}}
 }
 
 var (
@@ -36,6 +34,11 @@ var (
 	clockIn    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][0-9.]+)?`)
 	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*`)
 	tokenMount = regexp.MustCompile(`\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
+	serviceIP  = regexp.MustCompile(`\b10\.96\.\d+\.\d+\b`)
+	authority  = regexp.MustCompile(`-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----`)
+	versionIn  = regexp.MustCompile(`(resourceVersion\\?":\\?")\d+`)
+	credential = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
+	age        = regexp.MustCompile(`^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$`)
 	storageKey = regexp.MustCompile(`/registry/[^ ,:"]*`)
 )
 
@@ -91,8 +94,11 @@ func (n *normalizer) value(key string, doc any) any {
 	case map[string]any:
 		return n.object(v)
 	case []any:
-		if key == "managedFields" {
+		switch key {
+		case "managedFields":
 			sortManagers(v)
+		case "resourceRules", "nonResourceRules": // in the order of upstream's memory
+			slices.SortStableFunc(v, func(a, b any) int { return strings.Compare(text(a), text(b)) })
 		}
 		for i := range v {
 			v[i] = n.value(key, v[i])
@@ -110,15 +116,11 @@ func (n *normalizer) value(key string, doc any) any {
 func (n *normalizer) object(v map[string]any) any {
 	// The version of an object is told by the object.
 	uid, _ := v["uid"].(string)
-	name, _ := v["name"].(string)
 	if rv, ok := v["resourceVersion"].(string); ok {
 		switch {
 		case rv == "" || rv == "0" || strings.Trim(rv, "0123456789") != "":
 		case uid != "":
-			if t, ok := n.tokens[name]; ok {
-				name = t
-			}
-			v["resourceVersion"] = n.token(uid+"/"+rv, "rv("+name+")")
+			v["resourceVersion"] = n.token(uid+"/"+rv, "rv of "+n.tokens[uid])
 		default:
 			v["resourceVersion"] = "<rv>"
 		}
@@ -141,9 +143,9 @@ func (n *normalizer) field(key, s string) string {
 		if strings.Count(s, ".") == 2 && len(s) > 100 {
 			return "<token>"
 		}
-	case "clusterIP", "clusterIPs":
-		if ip, err := netip.ParseAddr(s); err == nil && n.service.Contains(ip) {
-			return n.token(s, "ip")
+	case "cells":
+		if s != "" && age.MatchString(s) {
+			return "<age>"
 		}
 	case "serverAddress":
 		return "<server>"
@@ -175,13 +177,17 @@ func (n *normalizer) text(s string) string {
 		return "<uid>"
 	})
 	for raw, token := range n.tokens {
-		if strings.Contains(token, "<generated>") || strings.HasPrefix(token, "ip#") {
+		if strings.Contains(token, "<generated>") {
 			s = strings.ReplaceAll(s, raw, token)
 		}
 	}
 	s = clockIn.ReplaceAllStringFunc(s, func(string) string { return "<time>" })
 	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}<rv>${5}${7}")
 	s = tokenMount.ReplaceAllString(s, "kube-api-access-<generated>")
+	s = serviceIP.ReplaceAllString(s, "<ip>")
+	s = authority.ReplaceAllString(s, "<certificate>")
+	s = versionIn.ReplaceAllString(s, "${1}<rv>")
+	s = credential.ReplaceAllString(s, "X509SHA256=<sum>")
 	s = storageKey.ReplaceAllString(s, "<key>")
 	if n.host != "" {
 		s = strings.ReplaceAll(s, n.host, "<server>")

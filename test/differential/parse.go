@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"mime"
 
+	apidiscovery "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
@@ -48,6 +51,19 @@ func parseJSON(data []byte) (any, bool) {
 	return doc, true
 }
 
+// types are those of protobuf messages.
+var types = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, metav1.AddMetaToScheme, apidiscovery.AddToScheme} {
+		if err := add(s); err != nil {
+			panic("upstream's types do not fit one scheme: " + err.Error())
+		}
+	}
+	return s
+}()
+
+var codecs = serializer.NewCodecFactory(types)
+
 var protobufMagic = []byte("k8s\x00")
 
 // parseProtobuf opens Kubernetes' envelope and shows the message as its Go type
@@ -61,7 +77,7 @@ func parseProtobuf(data []byte) (any, bool) {
 		return nil, false
 	}
 	out := map[string]any{"envelope": fmt.Sprintf("%s %s %q %q", unknown.APIVersion, unknown.Kind, unknown.ContentType, unknown.ContentEncoding)}
-	obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(data, nil, nil)
+	obj, _, err := codecs.UniversalDeserializer().Decode(data, nil, nil)
 	if err != nil {
 		out["message"] = fmt.Sprintf("%d bytes that cannot be decoded", len(unknown.Raw))
 		return out, true

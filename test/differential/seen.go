@@ -10,7 +10,7 @@ import (
 type Seen struct {
 	objects  map[string]map[string]any
 	token    string // of the last list that had more
-	revision string // of the last list
+	revision string // of the last list that marks it
 }
 
 func newSeen() *Seen { return &Seen{objects: map[string]map[string]any{}} }
@@ -24,8 +24,8 @@ func (s *Seen) Object(name string) map[string]any {
 	return clone(obj)
 }
 
-// learn takes in an answer's document.
-func (s *Seen) learn(doc any) {
+// learn takes in an answer's document; marks says that it is a list to come back to.
+func (s *Seen) learn(doc any, marks bool) {
 	obj, ok := doc.(map[string]any)
 	if !ok {
 		return
@@ -38,7 +38,9 @@ func (s *Seen) learn(doc any) {
 		s.token = token
 	}
 	if items, ok := obj["items"].([]any); ok {
-		s.revision, _ = meta["resourceVersion"].(string)
+		if marks {
+			s.revision, _ = meta["resourceVersion"].(string)
+		}
 		for _, item := range items {
 			s.meet(item)
 		}

@@ -141,7 +141,7 @@ func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 		data = generatedName(step.Generates).ReplaceAll(data, []byte(step.Generates+"<generated>"))
 	}
 	doc := parse(resp.Header.Get("Content-Type"), data)
-	s.seen.learn(doc)
+	s.seen.learn(doc, step.Marks)
 	answer.Body = s.normal.document(doc)
 	return answer
 }

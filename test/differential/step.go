@@ -13,7 +13,7 @@ type Step struct {
 	Method string
 	// Path is sent as it is, query included. ${uid:NAME} and ${rv:NAME} stand for
 	// those of the object of this name as the side showed it last, ${continue} for
-	// the last token, ${rv} for the last list's resourceVersion.
+	// the last token, ${rv} for the resourceVersion of the last list that Marks it.
 	Path   string
 	Header map[string]string
 	// Body is sent, with the same replacements, unless Edit makes one.
@@ -24,6 +24,8 @@ type Step struct {
 	Watch bool
 	// Opaque says that only the code and the headers are compared.
 	Opaque bool
+	// Marks says that ${rv} is the resourceVersion of this list from here on.
+	Marks bool
 	// Generates is what a name begins with that the answer may have made up.
 	Generates string
 }
@@ -49,8 +51,13 @@ func (s *Scenario) Suite() string {
 // add appends a step.
 func (s *Scenario) add(step Step) { s.Steps = append(s.Steps, step) }
 
-// get, send and remove are the common steps.
+// get, mark, send, patch and remove are the common steps.
 func (s *Scenario) get(name, path string) { s.add(Step{Name: name, Method: "GET", Path: path}) }
+
+// mark is get of a list whose resourceVersion is ${rv} from here on.
+func (s *Scenario) mark(name, path string) {
+	s.add(Step{Name: name, Method: "GET", Path: path, Marks: true})
+}
 
 func (s *Scenario) send(name, method, path string, body any) {
 	s.add(Step{Name: name, Method: method, Path: path, Body: encode(body), Header: jsonBody()})

@@ -67,9 +67,9 @@ func deletes(s *story) {
 	del("if it is there still", "?gracePeriodSeconds=0", "")
 	s.get("gone", s.path(a))
 	for i, n := range []string{"p", "q", "r"} {
-		s.send("create "+n, "POST", s.collection(), s.labelled(s.many(a, n, i), map[string]any{"del": s.base, "one": n}))
+		s.send("create "+n, "POST", s.collection(), s.labelled(s.many(a, n, i), map[string]any{"del": s.slug, "one": n}))
 	}
-	mine := "?labelSelector=" + url.QueryEscape("del="+s.base)
+	mine := "?labelSelector=" + url.QueryEscape("del="+s.slug)
 	del2 := func(name, query, body string) {
 		s.add(Step{Name: name, Method: "DELETE", Path: s.collection() + mine + query, Header: jsonBody(), Body: []byte(body)})
 	}

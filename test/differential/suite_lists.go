@@ -6,9 +6,9 @@ import "net/url"
 func lists(s *story) {
 	a := s.base
 	for i, name := range []string{"a", "b", "c", "d", "e"} {
-		s.send("create "+name, "POST", s.collection(), s.labelled(s.many(a, name, i), map[string]any{"list": s.base, "name": name, "half": []string{"x", "y"}[i%2]}))
+		s.send("create "+name, "POST", s.collection(), s.labelled(s.many(a, name, i), map[string]any{"list": s.slug, "name": name, "half": []string{"x", "y"}[i%2]}))
 	}
-	mine := "labelSelector=" + url.QueryEscape("list="+s.base)
+	mine := "labelSelector=" + url.QueryEscape("list="+s.slug)
 	s.get("all of them", s.collection()+"?"+mine)
 	s.get("the first page", s.collection()+"?limit=2&"+mine)
 	s.get("the second page", s.collection()+"?limit=2&"+mine+"&continue=${continue}")
@@ -17,7 +17,7 @@ func lists(s *story) {
 	s.get("a page and a revision", s.collection()+"?limit=2&"+mine+"&continue=${continue}&resourceVersion=1")
 	s.get("a page and revision 0", s.collection()+"?limit=2&"+mine+"&continue=${continue}&resourceVersion=0")
 	s.get("a page and a match", s.collection()+"?limit=2&"+mine+"&continue=${continue}&resourceVersionMatch=Exact")
-	s.get("the list for the revision", s.collection()+"?"+mine)
+	s.mark("the list for the revision", s.collection()+"?"+mine)
 	for _, match := range []string{"", "Exact", "NotOlderThan", "Other"} {
 		for _, rv := range []string{"", "0", "1", "${rv}", "99999999", "x", "-1"} {
 			q := "?" + mine
@@ -42,7 +42,7 @@ func lists(s *story) {
 	for _, token := range []string{"x", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJ4In0", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJ4In0", "eyJ2Ijoib3RoZXIiLCJydiI6MX0", "%20"} {
 		s.get("token "+token, s.collection()+"?limit=1&continue="+token)
 	}
-	own := func(selector string) string { return "list=" + s.base + "," + selector }
+	own := func(selector string) string { return "list=" + s.slug + "," + selector }
 	for _, selector := range []string{
 		own("name=a"), own("name==b"), own("name!=a"), own("name in (a,b)"), own("name notin (a,b)"), own("name"), own("!name"), own("half=x,name!=a"),
 		"name=", "=a", "a b", "name in ()", "name in (a", "!", ",", "UPPER=a", "a=" + "-", "name>1", own("name>1"), "a=b=c", "x/y/z=1", " " + own("name = a ") + " ",
@@ -57,9 +57,10 @@ func lists(s *story) {
 	} {
 		s.get("field selector "+selector, s.collection()+"?"+mine+"&fieldSelector="+url.QueryEscape(selector))
 	}
-	for _, q := range []string{"sendInitialEvents=true", "sendInitialEvents=false", "allowWatchBookmarks=true", "timeoutSeconds=1", "timeoutSeconds=-1", "timeoutSeconds=x", "unknown=1", "watch=false", "watch=x", "limit=1&limit=2", "includeObject=x", "shardSelector=x"} {
+	for _, q := range []string{"sendInitialEvents=true", "sendInitialEvents=false", "allowWatchBookmarks=true", "timeoutSeconds=1", "timeoutSeconds=-1", "timeoutSeconds=x", "unknown=1", "watch=false", "limit=1&limit=2", "includeObject=x", "shardSelector=x"} {
 		s.get("list with "+q, s.collection()+"?"+mine+"&"+q)
 	}
+	s.add(Step{Name: "a list that is a watch for any other word", Method: "GET", Path: s.collection() + "?" + mine + "&watch=x&timeoutSeconds=5", Watch: true})
 	if s.k.Namespaced {
 		s.get("in all namespaces", s.k.Path("")+"?"+mine)
 		s.get("pages of all namespaces", s.k.Path("")+"?limit=2&"+mine)

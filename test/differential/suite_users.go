@@ -4,16 +4,16 @@ package differential
 func usersOf(s *story) {
 	a := s.base
 	s.create("create", a)
-	role := map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": map[string]any{"name": s.roleName()},
+	role := map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": map[string]any{"name": s.slug},
 		"rules": []any{map[string]any{"apiGroups": []any{s.k.Group}, "resources": []any{s.k.Resource}, "verbs": []any{"get", "create"}, "resourceNames": []any{s.k.ObjectName(a)}},
 			map[string]any{"apiGroups": []any{s.k.Group}, "resources": []any{s.k.Resource + "/status"}, "verbs": []any{"patch"}}}}
 	s.send("a role", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
-	s.send("its binding", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": s.roleName()},
-		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": s.roleName()},
-		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "user-" + s.roleName()}}})
-	for _, user := range []string{Anonymous, "nobody-here", "user-" + s.roleName(), "system:serviceaccount:default:none", "system:node:n"} {
+	s.send("its binding", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": s.slug},
+		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": s.slug},
+		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "user-" + s.slug}}})
+	for _, user := range []string{Anonymous, "nobody-here", "user-" + s.slug, "system:serviceaccount:default:none", "system:node:n"} {
 		who := user
-		if user == "user-"+s.roleName() {
+		if user == "user-"+s.slug {
 			who = "the user"
 		}
 		step := func(name, method, path string, header map[string]string, body any) {
@@ -35,11 +35,4 @@ func usersOf(s *story) {
 		step("as protobuf", "GET", s.collection(), map[string]string{"Accept": protobufType}, nil)
 		step("below the object", "GET", s.path(a)+"/nothing", nil, nil)
 	}
-}
-
-func (s *story) roleName() string {
-	if s.ns != "" {
-		return s.ns
-	}
-	return s.base
 }

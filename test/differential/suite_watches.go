@@ -5,10 +5,10 @@ import "net/url"
 // watches tries what a watch can be asked for. All changes are made first.
 func watches(s *story) {
 	a := s.base
-	mine := "labelSelector=" + url.QueryEscape("watch="+s.base)
+	mine := "labelSelector=" + url.QueryEscape("watch="+s.slug)
 	other := map[string]any{"watch": "no"}
-	own := func() map[string]any { return map[string]any{"watch": s.base} }
-	s.get("where it begins", s.collection()+"?"+mine)
+	own := func() map[string]any { return map[string]any{"watch": s.slug} }
+	s.mark("where it begins", s.collection()+"?"+mine)
 	s.send("create", "POST", s.collection(), s.labelled(a, own()))
 	s.edit("change", s.path(a), a, relabel("1"))
 	s.edit("change to what is not selected", s.path(a), a, func(o map[string]any) { meta(o)["labels"] = other })

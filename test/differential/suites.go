@@ -58,8 +58,8 @@ type story struct {
 	*Scenario
 	k  *Kind
 	ns string // "" for kinds without namespace
-	// base is what objects' names begin with.
-	base string
+	// base is what objects' names begin with, slug a name that no other scenario has.
+	base, slug string
 }
 
 // newStory begins a scenario: of a kind with namespaces, in one of its own, where
@@ -69,7 +69,7 @@ func newStory(suite string, k *Kind, o Options) *story {
 	if len(slug) > 60 {
 		slug = slug[:60]
 	}
-	s := &story{Scenario: &Scenario{Name: suite + "/" + k.Title()}, k: k, base: slug}
+	s := &story{Scenario: &Scenario{Name: suite + "/" + k.Title()}, k: k, base: slug, slug: slug}
 	if k.Namespaced {
 		s.ns, s.base = slug, "a"
 		s.send("a namespace", "POST", "/api/v1/namespaces", map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": slug}})

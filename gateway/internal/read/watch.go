@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apiserver/pkg/util/flowcontrol"
 
 	"go.uber.org/zap"
 
@@ -51,7 +52,7 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 	}
 	wr := &watcher{c: c, sel: c.selector(ns, options), frame: f, batch: watchBatch, bookmarks: options.AllowWatchBookmarks}
 	timeout := time.Duration(float64(c.o.WatchTimeout) * (1 + rand.Float64()))
-	if options.TimeoutSeconds != nil && *options.TimeoutSeconds > 0 {
+	if options.TimeoutSeconds != nil && *options.TimeoutSeconds != 0 { // a negative time is over at once
 		timeout = time.Duration(*options.TimeoutSeconds) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), timeout)
@@ -68,6 +69,7 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 			}
 			begin = initial.Revision()
 		}
+		flowcontrol.WatchInitialized(ctx)
 		c.watchers.Add(1)
 		defer c.watchers.Add(-1)
 		wr.follow(ctx, begin)

@@ -26,10 +26,16 @@ func settle(obj runtime.Object, kind *Kind) error {
 // when it is read and written. Fields that the kind's strategies left to the
 // defaults get them, in obj as well.
 func (k *Kind) Document(obj runtime.Object) ([]byte, error) {
-	if k.Unsettled {
-		if err := settle(obj, k); err != nil {
-			return nil, err
-		}
+	if err := k.Settle(obj); err != nil {
+		return nil, err
 	}
 	return k.Codec.Encode(obj)
+}
+
+// Settle gives obj what it would have once it was stored and read.
+func (k *Kind) Settle(obj runtime.Object) error {
+	if !k.Unsettled {
+		return nil
+	}
+	return settle(obj, k)
 }

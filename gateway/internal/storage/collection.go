@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,32 +34,48 @@ func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObje
 	if err != nil {
 		return nil, err
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(deleteWorkers)
-	err = meta.EachListItem(out, func(obj runtime.Object) error {
-		accessor, err := meta.Accessor(obj)
-		if err != nil {
-			return err
-		}
-		itemCtx := groupCtx
-		if s.kind.Namespaced {
-			itemCtx = request.WithNamespace(groupCtx, accessor.GetNamespace())
-		}
-		name := accessor.GetName()
-		group.Go(func() error {
-			_, _, err := s.Delete(itemCtx, name, validate, options.DeepCopy())
-			if apierrors.IsNotFound(err) {
-				return nil
-			}
-			return err
-		})
-		return nil
-	})
-	// The first error of a deletion is the answer: it is a Status.
-	if failed := group.Wait(); failed != nil {
-		return nil, failed
+	items, err := meta.ExtractList(out)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
 	}
-	return out, err
+	var group errgroup.Group
+	group.SetLimit(deleteWorkers)
+	var failed atomic.Bool
+	errs := make([]error, len(items))
+	for i, item := range items {
+		if failed.Load() {
+			break
+		}
+		group.Go(func() error {
+			errs[i] = s.deleteItem(ctx, item, validate, options)
+			failed.Store(failed.Load() || errs[i] != nil)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	// The answer is that of the first, in the order of the list.
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// deleteItem deletes one object of a collection, if it is still there.
+func (s *Store) deleteItem(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) error {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	if s.kind.Namespaced {
+		ctx = request.WithNamespace(ctx, accessor.GetNamespace())
+	}
+	_, _, err = s.Delete(ctx, accessor.GetName(), validate, options.DeepCopy())
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // List gives the objects that match, decoded; for deletecollection and for deciding,

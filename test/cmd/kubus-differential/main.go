@@ -8,21 +8,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 
 	"kubus.dev/test/differential"
 )
 
 type flags struct {
-	upstream, kubus, only, report, record, testdata, prefix string
-	seed                                                    uint64
-	samples, atOnce                                         int
+	upstream, kubus                              string
+	only, report, page, record, testdata, prefix string
+	seed                                         uint64
+	samples, atOnce                              int
 }
 
 func main() {
@@ -31,6 +34,7 @@ func main() {
 	flag.StringVar(&f.kubus, "kubus", "", "kubeconfig of the gateway's administrator")
 	flag.StringVar(&f.only, "only", "", "play scenarios whose name matches this regular expression")
 	flag.StringVar(&f.report, "report", "", "file for the report; empty: print it")
+	flag.StringVar(&f.page, "write", "", "page whose results are replaced by the report")
 	flag.StringVar(&f.record, "record", "", "file to keep upstream's answers in")
 	flag.StringVar(&f.testdata, "testdata", "test/differential/testdata", "folder of bodies.yaml and known.yaml")
 	flag.StringVar(&f.prefix, "prefix", "d", "what all names begin with")
@@ -93,13 +97,43 @@ func run(ctx context.Context, f flags) (open int, err error) {
 		}
 	}
 	result.Lacking = lacking
-	out := os.Stdout
-	if f.report != "" {
-		if out, err = os.Create(f.report); err != nil {
-			return 0, err
-		}
-		defer out.Close()
-	}
 	fmt.Fprintf(os.Stderr, "%d requests, %d differences nobody explained\n", result.Steps, result.Open())
-	return result.Open(), result.Report(out)
+	if f.only == "" {
+		for _, id := range known.Idle() {
+			fmt.Fprintf(os.Stderr, "%s explains nothing\n", id)
+		}
+	}
+	return result.Open(), write(result, f)
+}
+
+// The text between these in the page is replaced by the report.
+const begin, end = "<!-- results: begin -->", "<!-- results: end -->"
+
+// write puts the report where it is wanted.
+func write(result *differential.Result, f flags) error {
+	var report bytes.Buffer
+	if err := result.Report(&report); err != nil {
+		return err
+	}
+	if f.report == "" && f.page == "" {
+		_, err := os.Stdout.Write(report.Bytes())
+		return err
+	}
+	if f.report != "" {
+		if err := os.WriteFile(f.report, report.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if f.page == "" {
+		return nil
+	}
+	page, err := os.ReadFile(f.page)
+	if err != nil {
+		return err
+	}
+	i, j := bytes.Index(page, []byte(begin)), bytes.Index(page, []byte(end))
+	if i < 0 || j < i {
+		return fmt.Errorf("%s: no markers %q and %q", f.page, begin, end)
+	}
+	return os.WriteFile(f.page, slices.Concat(page[:i+len(begin)], []byte("\n"), report.Bytes(), page[j:]), 0o644)
 }
