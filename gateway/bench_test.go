@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +47,35 @@ func BenchmarkCreateConfigMap(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+}
+
+// BenchmarkCreateService measures creates of Services with an address and a node
+// port, by one client and by 16.
+func BenchmarkCreateService(b *testing.B) {
+	for _, clients := range []int{1, 16} {
+		for _, kind := range []string{"ClusterIP", "NodePort"} {
+			b.Run(fmt.Sprintf("%s/%d", kind, clients), func(b *testing.B) {
+				g := start(b)
+				var n, failed atomic.Int64
+				var wait sync.WaitGroup
+				b.ResetTimer()
+				for range clients {
+					wait.Go(func() {
+						for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+							body := fmt.Appendf(nil, `{"metadata":{"name":"s-%d"},"spec":{"type":%q,"selector":{"a":"b"},"ports":[{"port":80}]}}`, i, kind)
+							if _, err := g.admin.Do(b.Context(), apiclient.Request{Method: "POST", Path: "/api/v1/namespaces/default/services", Body: body}); err != nil {
+								failed.Add(1)
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wait.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+			})
+		}
+	}
 }
 
 // BenchmarkBulk measures what controllers, scheduler and status service ask for:

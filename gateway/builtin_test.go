@@ -207,6 +207,20 @@ func TestAdminAccessToDevicesIsForItsNamespaces(t *testing.T) {
 	must[unstructured.Unstructured](t, g, "POST", claims, body("a"))
 }
 
+func TestWhoAllocatesDevicesNeedsTheRightToBind(t *testing.T) {
+	g := start(t)
+	path := create(t, g, "ResourceClaim", "c")
+	jane := userWith(t, g, "jane", `{"apiGroups":["resource.k8s.io"],"resources":["resourceclaims/status"],"verbs":["get","patch","update"]}`)
+	request := apiclient.Request{Method: http.MethodPatch, Path: path + "/status", ContentType: "application/merge-patch+json",
+		Body: []byte(`{"status":{"allocation":{"devices":{"results":[{"request":"one","driver":"example.com","pool":"p","device":"d"}]}}}}`)}
+	if _, err := jane.Do(t.Context(), request); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), `requires resource="resourceclaims/binding"`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := g.admin.Do(t.Context(), request); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestADeletedJobOrphansItsPodsAndSaysSo(t *testing.T) {
 	g := start(t)
 	deleted := func(name, query string) (warnings []string) {

@@ -24,6 +24,9 @@ type Config struct {
 	Replicas int `yaml:"replicas"`
 	// ServiceCIDR is where Services get their addresses from.
 	ServiceCIDR string `yaml:"serviceCIDR"`
+	// SecondServiceCIDR is a range of the other address family, for Services of two;
+	// empty: the cluster has one family.
+	SecondServiceCIDR string `yaml:"secondServiceCIDR"`
 	// NodePorts is the range of node ports, first-last.
 	NodePorts string `yaml:"nodePorts"`
 	// SealKeyFile holds the key that keeps Secrets unreadable in the state log.
@@ -110,10 +113,8 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("api.alsoListen: %w", err))
 		}
 	}
-	if prefix, err := netip.ParsePrefix(c.ServiceCIDR); err != nil {
-		errs = append(errs, fmt.Errorf("serviceCIDR: %w", err))
-	} else if !prefix.Addr().Is4() || prefix.Bits() > 30 {
-		errs = append(errs, fmt.Errorf("serviceCIDR: %s is no IPv4 range of at least four addresses", c.ServiceCIDR))
+	if _, err := c.serviceCIDRs(); err != nil {
+		errs = append(errs, err)
 	}
 	if _, _, err := c.nodePorts(); err != nil {
 		errs = append(errs, fmt.Errorf("nodePorts: %w", err))
@@ -128,6 +129,27 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("admission: %w", err))
 	}
 	return errors.Join(errs...)
+}
+
+// serviceCIDRs gives the range of the default family first.
+func (c Config) serviceCIDRs() ([]netip.Prefix, error) {
+	first, err := netip.ParsePrefix(c.ServiceCIDR)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("serviceCIDR: %w", err)
+	case !first.Addr().Is4() || first.Bits() > 30:
+		return nil, fmt.Errorf("serviceCIDR: %s is no IPv4 range of at least four addresses", c.ServiceCIDR)
+	case c.SecondServiceCIDR == "":
+		return []netip.Prefix{first}, nil
+	}
+	second, err := netip.ParsePrefix(c.SecondServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("secondServiceCIDR: %w", err)
+	}
+	if !second.Addr().Is6() || second.Bits() < 64 || second.Bits() > 126 {
+		return nil, fmt.Errorf("secondServiceCIDR: %s is no IPv6 range between /64 and /126", c.SecondServiceCIDR)
+	}
+	return []netip.Prefix{first, second}, nil
 }
 
 // nodePorts gives the first and last port of the range.
@@ -170,13 +192,16 @@ func (c Config) apiService() bootstrap.APIService {
 	return s
 }
 
-// serviceCIDR is the range of Services in its canonical form. The configuration is valid.
-func (c Config) serviceCIDR() string {
-	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
+// serviceCIDRTexts are the ranges as objects name them. The configuration is valid.
+func (c Config) serviceCIDRTexts() (out []string) {
+	prefixes, err := c.serviceCIDRs()
 	if err != nil {
-		return ""
+		return nil
 	}
-	return prefix.Masked().String()
+	for _, p := range prefixes {
+		out = append(out, p.Masked().String())
+	}
+	return out
 }
 
 func (c Config) tls() (*tls.Config, error) {

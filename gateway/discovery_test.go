@@ -17,10 +17,6 @@ import (
 // others are groups that are served when their parts are there.
 var others = []string{"apiextensions.k8s.io"}
 
-// notServed are the resources of upstream's stable versions that we do not serve;
-// docs/divergences.md says why.
-var notServed = []string{"nodes/proxy"}
-
 // storedAsBeta are those whose storage version is v1 here and still a beta upstream,
 // so that the hash of it differs.
 var storedAsBeta = []string{"clustertrustbundles", "podcertificaterequests", "devicetaintrules", "storageversionmigrations"}
@@ -85,12 +81,10 @@ func compareResources(t *testing.T, got, want *metav1.APIResourceList) {
 			r.StorageVersionHash = mine.StorageVersionHash
 		}
 		delete(have, r.Name)
-		switch missing := slices.Contains(notServed, r.Name); {
-		case !ok && !missing:
+		switch {
+		case !ok:
 			t.Errorf("%s: %s is not served", want.GroupVersion, r.Name)
-		case ok && missing:
-			t.Errorf("%s: %s is served: take it off the list", want.GroupVersion, r.Name)
-		case ok && !reflect.DeepEqual(mine, r):
+		case !reflect.DeepEqual(mine, r):
 			t.Errorf("%s: got  %s\nwant %s", want.GroupVersion, asJSON(t, mine), asJSON(t, r))
 		}
 	}

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"net/http"
-	"net/netip"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -90,8 +89,7 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 
 // serviceHooks give Services their addresses and ports. The configuration is valid.
 func (g *Gateway) serviceHooks() (map[proto.GroupResource]storage.Hooks, error) {
-	gr := proto.GroupResource{Resource: "services"}
-	cidr, err := netip.ParsePrefix(g.cfg.ServiceCIDR)
+	cidrs, err := g.cfg.serviceCIDRs()
 	if err != nil {
 		return nil, fmt.Errorf("serviceCIDR: %w", err)
 	}
@@ -99,9 +97,11 @@ func (g *Gateway) serviceHooks() (map[proto.GroupResource]storage.Hooks, error) 
 	if err != nil {
 		return nil, fmt.Errorf("nodePorts: %w", err)
 	}
-	hooks, err := service.New(service.Options{View: g.state.View(gr), CIDR: cidr, FirstPort: first, LastPort: last, Fences: g.state})
-	if err != nil {
+	if g.services, err = service.New(service.Options{Log: g.state, CIDRs: cidrs, FirstPort: first, LastPort: last, Logger: g.log}); err != nil {
 		return nil, err
 	}
-	return map[proto.GroupResource]storage.Hooks{gr: {BeginCreate: hooks.BeginCreate, BeginUpdate: hooks.BeginUpdate}}, nil
+	return map[proto.GroupResource]storage.Hooks{
+		{Resource: "services"}: {BeginCreate: g.services.BeginCreate, BeginUpdate: g.services.BeginUpdate, AfterDelete: g.services.AfterDelete},
+		service.Addresses:      {Remove: g.services.RemoveAddress},
+	}, nil
 }

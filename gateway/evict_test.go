@@ -100,3 +100,35 @@ func TestBudgetsGuardPods(t *testing.T) {
 		must[metav1.Status](t, g, "POST", podPath+"/g1/eviction", e)
 	})
 }
+
+// TestABudgetIsNeverOverdrawn lets many evict at once what a budget spares two of.
+func TestABudgetIsNeverOverdrawn(t *testing.T) {
+	g := start(t)
+	withAccount(t, g)
+	const pods, spared = 8, 2
+	for i := range pods {
+		guardedPod(t, g, fmt.Sprintf("p%d", i), "p", corev1.ConditionTrue)
+	}
+	budget(t, g, "p", "p", policyv1.IfHealthyBudget, spared, pods, pods-spared)
+	results := make(chan error, pods)
+	for i := range pods {
+		name := fmt.Sprintf("p%d", i)
+		go func() {
+			_, err := g.do(t, "POST", podPath+"/"+name+"/eviction", evictionOf(name))
+			results <- err
+		}()
+	}
+	gone := 0
+	for range pods {
+		switch err := <-results; {
+		case err == nil:
+			gone++
+		case !apierrors.IsTooManyRequests(err):
+			t.Errorf("got %v", err)
+		}
+	}
+	left := must[policyv1.PodDisruptionBudget](t, g, "GET", budgetPath+"/p", nil).Status
+	if gone != spared || left.DisruptionsAllowed != 0 || len(left.DisruptedPods) != spared {
+		t.Errorf("%d went, %+v is left", gone, left)
+	}
+}

@@ -27,6 +27,7 @@ import (
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/nodelease"
+	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/gateway/internal/upstreamlog"
 	"kubus.dev/proto"
@@ -50,6 +51,7 @@ type Gateway struct {
 	aggregator *aggregate.Aggregator
 	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
 	dialService aggregate.DialFunc
+	services    *service.Hooks
 	nodeLeases  *nodelease.Leases
 	heartbeats  *bus.Subscription
 	// stopPlugins ends what admission does in the background, after the last request.
@@ -133,7 +135,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
 	return bootstrap.Run(ctx, bootstrap.Options{
-		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDR: g.cfg.serviceCIDR(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
+		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDRs: g.cfg.serviceCIDRTexts(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
 	})
 }
 
@@ -191,6 +193,12 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return g.aggregator.Run(groupCtx) })
+	group.Go(func() error {
+		if err := g.services.Repair(groupCtx); groupCtx.Err() == nil {
+			return fmt.Errorf("gateway: keeping addresses and ports: %w", err)
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()

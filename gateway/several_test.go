@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bustest"
@@ -28,6 +29,42 @@ func TestSeveralGatewaysAreOne(t *testing.T) {
 			namespace := fmt.Sprintf("n-%d", i)
 			must[corev1.Namespace](t, one, "POST", "/api/v1/namespaces", &corev1.Namespace{ObjectMeta: configMap(namespace).ObjectMeta})
 			must[corev1.ConfigMap](t, two, "POST", "/api/v1/namespaces/"+namespace+"/configmaps", configMap("x"))
+		}
+	})
+	t.Run("no address or port has two owners", func(t *testing.T) {
+		const creators = 64
+		var wait sync.WaitGroup
+		created := make([]*corev1.Service, creators)
+		for i := range creators {
+			g := []*running{one, two}[i%2]
+			wait.Go(func() {
+				s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s-%d", i)}, Spec: corev1.ServiceSpec{
+					Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, Ports: []corev1.ServicePort{{Port: 80}}}}
+				got, err := apiclient.Create[corev1.Service](t.Context(), g.admin, "/api/v1/namespaces/default/services", s)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				created[i] = got
+			})
+		}
+		wait.Wait()
+		owners := map[string]string{}
+		owned := func(what, name string) {
+			if other, taken := owners[what]; taken {
+				t.Errorf("%s belongs to %s and %s", what, other, name)
+			}
+			owners[what] = name
+		}
+		for _, s := range created {
+			if s != nil {
+				owned(s.Spec.ClusterIP, s.Name)
+				owned(fmt.Sprint(s.Spec.Ports[0].NodePort), s.Name)
+				owned(fmt.Sprint(s.Spec.HealthCheckNodePort), s.Name)
+			}
+		}
+		if len(owners) != 3*creators {
+			t.Errorf("got %d addresses and ports, want %d", len(owners), 3*creators)
 		}
 	})
 	t.Run("no increment is lost between them", func(t *testing.T) {

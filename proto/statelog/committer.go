@@ -120,23 +120,38 @@ func (c *committer) take() []*op {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var ops []*op
+	count := 0
 	rest := c.waiting[:0]
 	for _, o := range c.waiting {
-		if len(ops) == batchMost || c.flying[o.subject] || len(ops) > 0 && ops[0].fence != o.fence {
+		size := 1 + len(o.first)
+		if count > 0 && (count+size > batchMost || ops[0].fence != o.fence) || c.fliesLocked(o) {
 			rest = append(rest, o)
 			continue
 		}
+		for _, each := range o.first {
+			c.flying[each.subject] = true
+		}
 		c.flying[o.subject] = true
 		ops = append(ops, o)
+		count += size
 	}
 	clear(c.waiting[len(rest):])
 	c.waiting = rest
 	return ops
 }
 
+func (c *committer) fliesLocked(o *op) bool {
+	for _, each := range o.first {
+		if c.flying[each.subject] {
+			return true
+		}
+	}
+	return c.flying[o.subject]
+}
+
 func (c *committer) land(ops []*op) {
 	c.mu.Lock()
-	for _, o := range ops {
+	for _, o := range flatten(ops) {
 		delete(c.flying, o.subject)
 	}
 	c.mu.Unlock()
@@ -146,7 +161,7 @@ func (c *committer) land(ops []*op) {
 func (c *committer) flush(ctx context.Context, ops []*op) {
 	ready := ops[:0:0]
 	for _, o := range ops {
-		if err := c.precheck(o); err != nil {
+		if err := c.precheckAll(o); err != nil {
 			o.finish(0, err)
 			continue
 		}
@@ -155,17 +170,18 @@ func (c *committer) flush(ctx context.Context, ops []*op) {
 	if len(ready) == 0 {
 		return
 	}
+	all := flatten(ready)
 	fenced := ready[0].fence != FenceEpoch{}
-	if !fenced && (len(ready) < batchFrom || c.log.replicas > 1) {
-		c.singles(ctx, ready)
+	if !fenced && (len(all) < batchFrom || c.log.replicas > 1) {
+		c.inTurn(ctx, ready)
 		return
 	}
-	err := c.batch(ctx, ready)
+	err := c.batch(ctx, all)
 	switch {
 	case err == nil:
 	case !fenced:
 		// One of them is at fault, or the outcome is unknown: each settles its own.
-		c.singles(ctx, ready)
+		c.inTurn(ctx, ready)
 	case len(ready) == 1 || errors.Is(err, ErrFenced):
 		for _, o := range ready {
 			o.finish(0, err)
@@ -176,11 +192,50 @@ func (c *committer) flush(ctx context.Context, ops []*op) {
 	}
 }
 
+// inTurn commits each by itself, after what comes before it.
+func (c *committer) inTurn(ctx context.Context, ops []*op) {
+	var before []*op
+	for _, o := range ops {
+		before = append(before, o.first...)
+	}
+	c.singles(ctx, before)
+	ready := ops[:0:0]
+	for _, o := range ops {
+		if err := firstError(o.first); err != nil {
+			o.finish(0, err)
+			continue
+		}
+		ready = append(ready, o)
+	}
+	c.singles(ctx, ready)
+}
+
+// firstError gives the error of finished writes; one that leaves an outcome open
+// before one that does not.
+func firstError(ops []*op) (err error) {
+	for _, o := range ops {
+		var conflict *ConflictError
+		if o.err != nil && (err == nil || !errors.As(o.err, &conflict)) {
+			err = o.err
+		}
+	}
+	return err
+}
+
+func (c *committer) precheckAll(o *op) error {
+	for _, each := range o.first {
+		if err := c.precheck(each); err != nil {
+			return err
+		}
+	}
+	return c.precheck(o)
+}
+
 // precheck refuses what cannot succeed: revisions only grow, so a view that is
 // ahead of the expectation is proof.
 func (c *committer) precheck(o *op) error {
 	live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
-	if live != nil && live.revision > o.Expect || live == nil && o.Expect != 0 && last > o.Expect {
+	if live != nil && live.revision > o.Expect || live == nil && o.Expect != 0 && last > o.Expect || o.strictNew() && last > o.Since {
 		return &ConflictError{Key: o.Key, Expect: o.Expect, Current: live}
 	}
 	return nil
@@ -191,6 +246,9 @@ func (c *committer) precheck(o *op) error {
 func (c *committer) expectation(o *op) uint64 {
 	if o.Expect != 0 {
 		return o.Expect
+	}
+	if o.Strict {
+		return o.Since
 	}
 	live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
 	if live != nil {
@@ -321,6 +379,10 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 				c.view.collection(o.Key.GroupResource).forgetTomb(o.Key.Namespace, o.Key.Name, expect)
 			} else if !(live == nil && o.Expect == 0 || live != nil && live.revision == o.Expect) {
 				o.finish(0, &ConflictError{Key: o.Key, Expect: o.Expect, Current: live})
+				return
+			}
+			if o.strictNew() && errors.Is(err, bus.ErrWrongSequence) {
+				o.finish(0, &ConflictError{Key: o.Key, Expect: o.Expect})
 				return
 			}
 			if try == busyRetries {

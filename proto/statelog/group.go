@@ -82,6 +82,7 @@ func (g *Group) readyLocked() []*op {
 }
 
 func (g *Group) run(ops []*op) {
+	ops = flatten(ops)
 	stream := proto.StreamFor(ops[0].Key.GroupResource).Name
 	c := g.log.committers[stream]
 	var err error

@@ -31,6 +31,15 @@ type Write struct {
 	// The log keeps it: the caller must not change it afterwards.
 	Data   []byte
 	Delete bool
+	// Strict makes the write of a new object (Expect is 0) depend on the subject's last
+	// message as well: it must still be Since, as View.Last gave it before whatever this
+	// write rests on was done. A tombstone that came in the meantime is a conflict then.
+	Strict bool
+	Since  uint64
+	// First are committed before this write, or together with it; it is not made when
+	// one of them fails, and the error is that one's. What was made of them stays: it is
+	// the caller's to take back. Of the same stream, none of them with a First.
+	First []Write
 	// TTL makes the message expire; 0 keeps it. Tombstones expire by themselves.
 	TTL time.Duration
 }
@@ -193,6 +202,7 @@ func fenceFrom(ctx context.Context) FenceEpoch {
 type op struct {
 	Write
 	subject   string
+	first     []*op
 	requestID uint64
 	fence     FenceEpoch
 	done      chan struct{}
@@ -205,7 +215,19 @@ func (l *Log) newOp(ctx context.Context, w Write) *op {
 	if holdsFences(w.Key.GroupResource) {
 		o.fence = fenceFrom(ctx)
 	}
+	for _, w := range w.First {
+		o.first = append(o.first, l.newOp(ctx, w))
+	}
 	return o
+}
+
+// flatten lists writes with what comes before each.
+func flatten(ops []*op) []*op {
+	out := make([]*op, 0, len(ops))
+	for _, o := range ops {
+		out = append(append(out, o.first...), o)
+	}
+	return out
 }
 
 // holdsFences is true for the stream of the objects and the fences, the only one in
@@ -219,6 +241,9 @@ func (l *Log) lostElsewhere(ctx context.Context, gr proto.GroupResource) bool {
 	f := fenceFrom(ctx)
 	return f != FenceEpoch{} && !holdsFences(gr) && l.views.Stream(proto.StateStream).Fence(f.Name).Epoch > f.Epoch
 }
+
+// strictNew says that the write stands on the absence of its object since a message.
+func (o *op) strictNew() bool { return o.Strict && o.Expect == 0 }
 
 func (o *op) finish(revision uint64, err error) {
 	o.revision, o.err = revision, err

@@ -113,6 +113,12 @@ func (v *View) Get(gr proto.GroupResource, ns, name string) *Entry {
 	return e
 }
 
+// Last gives an object's live version, or nil, and the revision of its newest message:
+// that of the tombstone when it was deleted, 0 when nothing is known of it.
+func (v *View) Last(gr proto.GroupResource, ns, name string) (*Entry, uint64) {
+	return v.collection(gr).last(ns, name)
+}
+
 // Resources lists the resources that have or had objects.
 func (v *View) Resources() []proto.GroupResource {
 	var out []proto.GroupResource

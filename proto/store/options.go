@@ -30,7 +30,10 @@ type Options struct {
 	Users []User
 	// CertFile and KeyFile turn TLS on for connections from other processes.
 	CertFile, KeyFile string
-	Logger            *zap.Logger
+	// Unsynced leaves the disk to the kernel: what was acknowledged does not survive a
+	// loss of power. For tests that throw their data away.
+	Unsynced bool
+	Logger   *zap.Logger
 }
 
 // User is one credential of the bus.
@@ -64,7 +67,7 @@ func (o *Options) native() (*server.Options, error) {
 		MaxPayload:             MaxPayload,
 		JetStream:              true,
 		StoreDir:               o.Dir,
-		SyncAlways:             true,
+		SyncAlways:             !o.Unsynced,
 	}
 	if o.Listen != "" {
 		host, port, err := splitListen(o.Listen)

@@ -25,8 +25,9 @@ import (
 type Options struct {
 	Storage *storage.Set
 	API     APIService
-	// ServiceCIDR is the range of Services' addresses, such as 10.96.0.0/16; "": none.
-	ServiceCIDR string
+	// ServiceCIDRs are the ranges of Services' addresses, one of each family at most,
+	// such as 10.96.0.0/16.
+	ServiceCIDRs []string
 	// ClientCA is the PEM bundle that client certificates are checked against.
 	ClientCA []byte
 	User     user.Info // who the writes are by

@@ -19,13 +19,13 @@ const defaultCIDR = "kubernetes"
 
 // serviceCIDR is the range as an object; nothing where no range is configured.
 func (b *boot) serviceCIDR() []runtime.Object {
-	if b.o.ServiceCIDR == "" {
+	if len(b.o.ServiceCIDRs) == 0 {
 		return nil
 	}
 	return []runtime.Object{&networkingv1.ServiceCIDR{
 		TypeMeta:   typed("ServiceCIDR", networkingv1.SchemeGroupVersion),
 		ObjectMeta: metav1.ObjectMeta{Name: defaultCIDR},
-		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{b.o.ServiceCIDR}},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: b.o.ServiceCIDRs},
 	}}
 }
 
@@ -33,7 +33,7 @@ func (b *boot) serviceCIDR() []runtime.Object {
 // range that is another than the configured one and a condition that somebody set
 // are left alone.
 func (b *boot) readyCIDR(ctx context.Context) error {
-	if b.o.ServiceCIDR == "" {
+	if len(b.o.ServiceCIDRs) == 0 {
 		return nil
 	}
 	kind := kindOf(networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"))
@@ -43,7 +43,7 @@ func (b *boot) readyCIDR(ctx context.Context) error {
 		return fmt.Errorf("bootstrap: ServiceCIDR: %w", err)
 	}
 	live, ok := obj.(*networking.ServiceCIDR)
-	if !ok || !needsReady(live, b.o.ServiceCIDR) {
+	if !ok || !needsReady(live, b.o.ServiceCIDRs) {
 		return nil
 	}
 	meta.SetStatusCondition(&live.Status.Conditions, metav1.Condition{
@@ -65,8 +65,8 @@ func (b *boot) readyCIDR(ctx context.Context) error {
 	return nil
 }
 
-func needsReady(live *networking.ServiceCIDR, configured string) bool {
-	if live.DeletionTimestamp != nil || !slices.Equal(live.Spec.CIDRs, []string{configured}) {
+func needsReady(live *networking.ServiceCIDR, configured []string) bool {
+	if live.DeletionTimestamp != nil || !slices.Equal(live.Spec.CIDRs, configured) {
 		return false
 	}
 	return meta.FindStatusCondition(live.Status.Conditions, networkingv1.ServiceCIDRConditionReady) == nil

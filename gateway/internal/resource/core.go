@@ -91,6 +91,7 @@ func core() []*Kind {
 			Create:  node.Strategy, Update: node.Strategy, Delete: node.Strategy,
 			Attrs: node.GetAttrs,
 			Subresources: []Subresource{
+				{Name: "proxy", Kind: coreV1.WithKind("NodeProxyOptions"), Verbs: proxied},
 				{Name: "status", Kind: coreV1.WithKind("Node"), Verbs: updatable, Update: node.StatusStrategy},
 			},
 		},

@@ -1,6 +1,7 @@
 package resource_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,37 @@ func TestEveryKindHasColumns(t *testing.T) {
 		for _, obj := range []runtime.Object{k.New(), k.NewList()} {
 			if _, err := k.Tables.ConvertToTable(t.Context(), obj, nil); err != nil {
 				t.Errorf("%T: %v", obj, err)
+			}
+		}
+	}
+}
+
+func TestFieldsThatMayBeSelected(t *testing.T) {
+	for name, labels := range map[string][]string{
+		"v1 ReplicationController": {"status.replicas"},
+		"batch/v1 Job":             {"status.successful"},
+		"certificates.k8s.io/v1 CertificateSigningRequest": {"spec.signerName"},
+		"certificates.k8s.io/v1 ClusterTrustBundle":        {"spec.signerName"},
+		"certificates.k8s.io/v1 PodCertificateRequest":     {"spec.signerName", "spec.podName", "spec.nodeName"},
+		"resource.k8s.io/v1 ResourceSlice":                 {"spec.nodeName", "spec.driver"},
+	} {
+		version, word, _ := strings.Cut(name, " ")
+		gv, err := schema.ParseGroupVersion(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := slices.IndexFunc(resource.BuiltIn(), func(k *resource.Kind) bool { return k.ServedKind(gv) == gv.WithKind(word) })
+		if at < 0 {
+			t.Fatalf("%s is not built in", name)
+		}
+		kind := resource.BuiltIn()[at]
+		_, set, err := kind.Attrs(kind.New())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, label := range labels {
+			if field, _, err := resource.Scheme.ConvertFieldLabel(gv.WithKind(word), label, "x"); err != nil || !set.Has(field) {
+				t.Errorf("%s: %s selects by %s of %v, %v", name, label, field, set, err)
 			}
 		}
 	}

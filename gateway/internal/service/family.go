@@ -1,6 +1,8 @@
 package service
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,9 +12,14 @@ import (
 	netutils "k8s.io/utils/net"
 )
 
-// initFamilies sets ipFamilyPolicy and ipFamilies as upstream does on a cluster of
-// IPv4 only (pkg/registry/core/service/storage/alloc.go, initIPFamilyFields).
-func initFamilies(svc, old *core.Service) error {
+// families are those that the cluster has ranges for, the default first.
+type families []core.IPFamily
+
+func (f families) has(family core.IPFamily) bool { return slices.Contains(f, family) }
+
+// init sets ipFamilyPolicy and ipFamilies as upstream does
+// (pkg/registry/core/service/storage/alloc.go, initIPFamilyFields).
+func (f families) init(svc, old *core.Service) error {
 	if svc.Spec.Type == core.ServiceTypeExternalName || keepsPreferred(svc, old) {
 		return nil
 	}
@@ -27,72 +34,99 @@ func initFamilies(svc, old *core.Service) error {
 		svc.Spec.IPFamilyPolicy = &policy
 	}
 	if errs := validation.ValidateServiceClusterIPsRelatedFields(svc, old); len(errs) > 0 {
-		return apierrors.NewInvalid(core.Kind("Service"), svc.Name, errs)
+		return invalidAll(svc, errs)
 	}
-	errs := policyErrors(svc, old)
-	for i, ip := range svc.Spec.ClusterIPs {
-		if ip == core.ClusterIPNone {
+	if errs := append(policyErrors(svc, old), f.infer(svc)...); len(errs) > 0 {
+		return invalidAll(svc, errs)
+	}
+	if headlessWithoutSelector(svc) {
+		f.ofHeadless(svc)
+		return nil
+	}
+	if errs := f.missing(svc); len(errs) > 0 {
+		return invalidAll(svc, errs)
+	}
+	if len(svc.Spec.IPFamilies) == 0 {
+		svc.Spec.IPFamilies = []core.IPFamily{f[0]}
+	}
+	if *svc.Spec.IPFamilyPolicy != core.IPFamilyPolicySingleStack && len(svc.Spec.IPFamilies) == 1 && len(f) == 2 {
+		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, other(svc.Spec.IPFamilies[0]))
+	}
+	return nil
+}
+
+// infer derives ipFamilies from clusterIPs.
+func (f families) infer(svc *core.Service) (errs field.ErrorList) {
+	for i, text := range svc.Spec.ClusterIPs {
+		if text == core.ClusterIPNone {
 			break
 		}
 		if i < len(svc.Spec.IPFamilies) {
 			continue
 		}
-		if netutils.IsIPv6String(ip) {
-			errs = append(errs, field.Invalid(field.NewPath("spec", "clusterIPs").Index(i), svc.Spec.ClusterIPs, "IPv6 is not configured on this cluster"))
+		family := core.IPFamily("unknown")
+		if ip, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(text)); ok {
+			family = familyOf(ip.Unmap())
+		}
+		if !f.has(family) {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "clusterIPs").Index(i), svc.Spec.ClusterIPs, fmt.Sprintf("%s is not configured on this cluster", family)))
 			continue
 		}
-		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, core.IPv4Protocol)
+		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, family)
 	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(core.Kind("Service"), svc.Name, errs)
-	}
-	if headlessWithoutSelector(svc) {
-		headlessFamilies(svc)
-		return nil
-	}
-	if *svc.Spec.IPFamilyPolicy == core.IPFamilyPolicyRequireDualStack {
+	return errs
+}
+
+// missing says what a Service wants that the cluster has not.
+func (f families) missing(svc *core.Service) (errs field.ErrorList) {
+	if *svc.Spec.IPFamilyPolicy == core.IPFamilyPolicyRequireDualStack && len(f) < 2 {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), svc.Spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
 	}
 	for i, family := range svc.Spec.IPFamilies {
-		if family != core.IPv4Protocol {
+		if !f.has(family) {
 			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster"))
 		}
 	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(core.Kind("Service"), svc.Name, errs)
-	}
-	if len(svc.Spec.IPFamilies) == 0 {
-		svc.Spec.IPFamilies = []core.IPFamily{core.IPv4Protocol}
-	}
-	return nil
+	return errs
 }
 
-// keepsPreferred: a PreferDualStack Service whose fields stay is left as it is.
-func keepsPreferred(svc, old *core.Service) bool {
-	preferred := func(s *core.Service) bool {
-		return s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == core.IPFamilyPolicyPreferDualStack
+// ofHeadless: a headless Service without selector may name families that the
+// cluster has not.
+func (f families) ofHeadless(svc *core.Service) {
+	if len(svc.Spec.IPFamilies) == 0 {
+		svc.Spec.IPFamilies = []core.IPFamily{f[0]}
 	}
-	return old != nil && old.Spec.Type == svc.Spec.Type && preferred(svc) && preferred(old) &&
-		slices.Equal(old.Spec.ClusterIPs, svc.Spec.ClusterIPs) && slices.Equal(old.Spec.IPFamilies, svc.Spec.IPFamilies)
+	if len(svc.Spec.IPFamilies) < 2 && *svc.Spec.IPFamilyPolicy != core.IPFamilyPolicySingleStack {
+		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, other(svc.Spec.IPFamilies[0]))
+	}
+}
+
+func other(family core.IPFamily) core.IPFamily {
+	if family == core.IPv4Protocol {
+		return core.IPv6Protocol
+	}
+	return core.IPv4Protocol
+}
+
+func invalidAll(svc *core.Service, errs field.ErrorList) error {
+	return apierrors.NewInvalid(core.Kind("Service"), svc.Name, errs)
+}
+
+// keepsPreferred: a PreferDualStack Service whose fields stay is left as it is,
+// whatever families the cluster has meanwhile.
+func keepsPreferred(svc, old *core.Service) bool {
+	if old == nil || svc.Spec.IPFamilyPolicy == nil || *svc.Spec.IPFamilyPolicy != core.IPFamilyPolicyPreferDualStack || old.Spec.Type != svc.Spec.Type {
+		return false
+	}
+	if old.Spec.IPFamilyPolicy != nil && *old.Spec.IPFamilyPolicy != core.IPFamilyPolicyPreferDualStack {
+		return false
+	}
+	hasAddresses := svc.Spec.Type == core.ServiceTypeClusterIP || svc.Spec.Type == core.ServiceTypeNodePort || svc.Spec.Type == core.ServiceTypeLoadBalancer
+	return hasAddresses && slices.Equal(old.Spec.ClusterIPs, svc.Spec.ClusterIPs) && slices.Equal(old.Spec.IPFamilies, svc.Spec.IPFamilies)
 }
 
 func headlessWithoutSelector(svc *core.Service) bool {
 	return svc.Spec.ClusterIP == core.ClusterIPNone && len(svc.Spec.Selector) == 0
-}
-
-// headlessFamilies: such a Service may name families that the cluster has not.
-func headlessFamilies(svc *core.Service) {
-	if len(svc.Spec.IPFamilies) == 0 {
-		svc.Spec.IPFamilies = []core.IPFamily{core.IPv4Protocol}
-	}
-	if len(svc.Spec.IPFamilies) > 1 || *svc.Spec.IPFamilyPolicy == core.IPFamilyPolicySingleStack {
-		return
-	}
-	other := core.IPv4Protocol
-	if svc.Spec.IPFamilies[0] == core.IPv4Protocol {
-		other = core.IPv6Protocol
-	}
-	svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, other)
 }
 
 // policyErrors compares the policy with how many addresses and families there are.

@@ -10,10 +10,15 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/apis/core"
 
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/service"
+	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
@@ -21,20 +26,27 @@ import (
 )
 
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	log   *statelog.Log
+	store *storage.Store
 	hooks *service.Hooks
 }
 
 var gr = proto.GroupResource{Resource: "services"}
 
-func start(t *testing.T, cidr string, first, last int) *world {
+func start(t testing.TB, cidr string, first, last int) *world {
 	t.Helper()
 	return startOver(t, bustest.Start(t), cidr, first, last)
 }
 
-// startOver is one more gateway's hooks.
-func startOver(t *testing.T, conn *bus.Conn, cidr string, first, last int) *world {
+// startOver is one more gateway's Services. cidr may name a range of each family.
+func startOver(t testing.TB, conn *bus.Conn, cidr string, first, last int) *world {
+	t.Helper()
+	return startWith(t, conn, service.Options{FirstPort: first, LastPort: last}, cidr, nil)
+}
+
+// startWith may put something between the storage and the log.
+func startWith(t testing.TB, conn *bus.Conn, o service.Options, cidr string, between func(storage.Log) storage.Log) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -46,55 +58,88 @@ func startOver(t *testing.T, conn *bus.Conn, cidr string, first, last int) *worl
 	if err := views.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := service.New(service.Options{View: log.View(gr), CIDR: netip.MustParsePrefix(cidr), FirstPort: first, LastPort: last, Fences: log})
+	for _, text := range strings.Split(cidr, ",") {
+		o.CIDRs = append(o.CIDRs, netip.MustParsePrefix(text))
+	}
+	o.Log, o.Logger = log, zap.NewNop()
+	hooks, err := service.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t, log, hooks}
+	var backend storage.Log = log
+	if between != nil {
+		backend = between(log)
+	}
+	registry := resource.NewRegistry(resource.BuiltIn())
+	set := storage.NewSet(&storage.Backend{Log: backend}, storage.Options{Registry: registry, Hooks: map[proto.GroupResource]storage.Hooks{
+		gr: {BeginCreate: hooks.BeginCreate, BeginUpdate: hooks.BeginUpdate, AfterDelete: hooks.AfterDelete},
+	}})
+	return &world{t, log, set.Store(registry.Load().Of(gr)), hooks}
 }
 
-// create does what the storage does with a new Service.
-func (w *world) create(svc *core.Service) error {
+func (w *world) ctx() context.Context {
+	info := &request.RequestInfo{IsResourceRequest: true, APIVersion: "v1", Resource: "services", Namespace: "a"}
+	return request.WithRequestInfo(request.WithNamespace(w.t.Context(), "a"), info)
+}
+
+// create writes a new Service and shows in svc what became of it.
+func (w *world) create(svc *core.Service, options ...metav1.CreateOptions) error {
 	svc.Namespace = "a"
-	finish, err := w.hooks.BeginCreate(w.t.Context(), svc, false)
-	if err != nil {
-		return err
+	options = append(options, metav1.CreateOptions{})
+	out, err := w.store.Create(w.ctx(), svc, nil, &options[0])
+	if err == nil {
+		*svc = *out.(*core.Service)
 	}
-	err = w.commit(svc, 0)
-	finish(err == nil)
 	return err
 }
 
-func (w *world) commit(svc *core.Service, expect uint64) error {
-	kind := resource.NewRegistry(resource.BuiltIn()).Load().Of(gr)
-	data, err := kind.Codec.Encode(svc)
-	if err != nil {
-		return err
+// update writes svc over whatever is there.
+func (w *world) update(svc *core.Service) error {
+	svc.Namespace = "a"
+	out, _, err := w.store.Update(w.ctx(), svc.Name, rest.DefaultUpdatedObjectInfo(svc), nil, nil, false, &metav1.UpdateOptions{})
+	if err == nil {
+		*svc = *out.(*core.Service)
 	}
-	_, err = w.log.Commit(w.t.Context(), statelog.Write{Key: kind.Key("a", svc.Name), Expect: expect, Data: data})
-	return err
-}
-
-func (w *world) update(old, svc *core.Service) error {
-	finish, err := w.hooks.BeginUpdate(w.t.Context(), svc, old, false)
-	if err != nil {
-		return err
-	}
-	err = w.commit(svc, w.log.View(gr).Get(gr, "a", svc.Name).Revision())
-	finish(err == nil)
 	return err
 }
 
 func (w *world) remove(name string) {
 	w.t.Helper()
-	e := w.log.View(gr).Get(gr, "a", name)
-	if _, err := w.log.Commit(w.t.Context(), statelog.Write{Key: e.Key(), Expect: e.Revision(), Data: e.Data(), Delete: true}); err != nil {
+	if _, _, err := w.store.Delete(w.ctx(), name, nil, nil); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
+// claims are the names in a collection of claims.
+func (w *world) claims(gr proto.GroupResource) (names []string) {
+	w.log.View(gr).Snapshot(gr).Ascend("", func(e *statelog.Entry) bool {
+		names = append(names, e.Key().Name)
+		return true
+	})
+	return names
+}
+
+var nodePorts = proto.GroupResource{Group: "kubus", Resource: "nodeports"}
+
 func svc(name string, kind core.ServiceType, ports ...core.ServicePort) *core.Service {
-	s := &core.Service{Spec: core.ServiceSpec{Type: kind, Ports: ports, Selector: map[string]string{"a": "b"}}}
+	if len(ports) == 0 && kind != core.ServiceTypeExternalName {
+		ports = []core.ServicePort{{Port: 80, Protocol: core.ProtocolTCP}}
+	}
+	for i := range ports {
+		ports[i].TargetPort = intstr.FromInt32(ports[i].Port)
+	}
+	s := &core.Service{Spec: core.ServiceSpec{Type: kind, Ports: ports, Selector: map[string]string{"a": "b"}, SessionAffinity: core.ServiceAffinityNone}}
+	if kind != core.ServiceTypeExternalName {
+		policy := core.ServiceInternalTrafficPolicyCluster
+		s.Spec.InternalTrafficPolicy = &policy
+	}
+	if kind == core.ServiceTypeNodePort || kind == core.ServiceTypeLoadBalancer {
+		s.Spec.ExternalTrafficPolicy = core.ServiceExternalTrafficPolicyCluster
+	}
+	if kind == core.ServiceTypeLoadBalancer {
+		yes := true
+		s.Spec.AllocateLoadBalancerNodePorts = &yes
+	}
 	s.Name = name
 	return s
 }
@@ -183,9 +228,9 @@ func TestAddressesAndPortsThatAreAskedFor(t *testing.T) {
 		want string
 	}{
 		"a taken address":     {"10.1.0.10", 0, "failed to allocate IP 10.1.0.10: provided IP is already allocated"},
-		"an address outside":  {"10.2.0.1", 0, "the provided IP (10.2.0.1) is not in the valid range. The range of valid IPs is 10.1.0.0/24"},
-		"the network itself":  {"10.1.0.0", 0, "is not in the valid range"},
-		"the last address":    {"10.1.0.255", 0, "is not in the valid range"},
+		"an address outside":  {"10.2.0.1", 0, "failed to allocate IP 10.2.0.1: the provided network does not match the current range"},
+		"the network itself":  {"10.1.0.0", 0, "the provided network does not match the current range"},
+		"the last address":    {"10.1.0.255", 0, "the provided network does not match the current range"},
 		"a taken port":        {"", 30001, "provided port is already allocated"},
 		"a port out of range": {"", 80, "provided port is not in the valid range. The range of valid ports is 30000-30100"},
 		"an IPv6 address":     {"fd00::1", 0, "IPv6 is not configured on this cluster"},
@@ -226,7 +271,7 @@ func TestUpdatesKeepGiveAndFree(t *testing.T) {
 	}
 	// The YAML of the creation again, now as NodePort.
 	again := svc("s", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
-	if err := w.update(s, again); err != nil {
+	if err := w.update(again); err != nil {
 		t.Fatal(err)
 	}
 	port := again.Spec.Ports[0].NodePort
@@ -234,12 +279,12 @@ func TestUpdatesKeepGiveAndFree(t *testing.T) {
 		t.Fatalf("got %+v", again.Spec)
 	}
 	third := svc("s", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 8080, Protocol: core.ProtocolTCP})
-	if err := w.update(again, third); err != nil || third.Spec.Ports[0].NodePort != port {
+	if err := w.update(third); err != nil || third.Spec.Ports[0].NodePort != port {
 		t.Fatalf("the node port changed: %+v, %v", third.Spec.Ports, err)
 	}
 	external := svc("s", core.ServiceTypeExternalName)
 	external.Spec.ExternalName = "example.com"
-	if err := w.update(third, external); err != nil {
+	if err := w.update(external); err != nil {
 		t.Fatal(err)
 	}
 	other := svc("other", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP, NodePort: port})
@@ -248,7 +293,7 @@ func TestUpdatesKeepGiveAndFree(t *testing.T) {
 		t.Errorf("what an ExternalName Service gave up is not free: %v", err)
 	}
 	back := svc("s", core.ServiceTypeClusterIP, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
-	if err := w.update(external, back); err != nil || back.Spec.ClusterIP == "" || back.Spec.ClusterIP == s.Spec.ClusterIP {
+	if err := w.update(back); err != nil || back.Spec.ClusterIP == "" || back.Spec.ClusterIP == s.Spec.ClusterIP {
 		t.Errorf("got %s, %v", back.Spec.ClusterIP, err)
 	}
 }
@@ -257,13 +302,16 @@ func TestADryRunTakesNothing(t *testing.T) {
 	w := start(t, "10.1.0.0/30", 30000, 30000)
 	for range 5 {
 		s := svc("s", core.ServiceTypeNodePort, core.ServicePort{Name: "a", Port: 80, Protocol: core.ProtocolTCP})
-		if _, err := w.hooks.BeginCreate(t.Context(), s, true); err != nil {
+		if err := w.create(s, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 			t.Fatal(err)
 		}
 		if s.Spec.ClusterIP == "" || s.Spec.Ports[0].NodePort != 30000 {
 			out, _ := json.Marshal(s.Spec)
 			t.Errorf("got %s", out)
 		}
+	}
+	if got := append(w.claims(service.Addresses), w.claims(nodePorts)...); len(got) != 0 {
+		t.Errorf("claims are left: %v", got)
 	}
 }
 

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strconv"
+	"net/netip"
 	"sync"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
@@ -18,150 +16,110 @@ var (
 	errFull          = errors.New("range is full")
 	errIPAllocated   = errors.New("provided IP is already allocated")
 	errPortAllocated = errors.New("provided port is already allocated")
+	errNoRange       = errors.New("the provided network does not match the current range")
 )
 
-// allocated indexes Services by what they own: addresses in their usual form,
-// ports in decimal.
-const allocated = "allocated"
-
-var services = proto.GroupResource{Resource: "services"}
-
-func allocatedOf(e *statelog.Entry) []string {
-	svc, err := statelog.Decode[corev1.Service](e)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	if svc.Spec.Type != corev1.ServiceTypeExternalName {
-		for _, ip := range svc.Spec.ClusterIPs {
-			if ip != corev1.ClusterIPNone {
-				out = append(out, ip)
-			}
-		}
-	}
-	for i := range svc.Spec.Ports {
-		if port := svc.Spec.Ports[i].NodePort; port != 0 {
-			out = append(out, strconv.Itoa(int(port)))
-		}
-	}
-	if port := svc.Spec.HealthCheckNodePort; port != 0 {
-		out = append(out, strconv.Itoa(int(port)))
-	}
-	return out
+// Log is what allocation needs of statelog.Log.
+type Log interface {
+	Commit(ctx context.Context, w statelog.Write) (uint64, error)
+	Barrier(ctx context.Context, gr proto.GroupResource) (uint64, error)
+	View(gr proto.GroupResource) *statelog.View
 }
 
-// pool knows what is taken: by Services of the view, or by writes in progress.
+// pool knows what is free: what nobody has claimed, no Service holds, and no
+// write of this process is about to claim. The last only spares lost races.
 type pool struct {
 	view *statelog.View
 
-	mu     sync.Mutex
-	claims map[string]bool
+	mu       sync.Mutex
+	reserved map[proto.Key]bool
 }
 
-// take claims a value; false when somebody has it.
-func (p *pool) take(value string) bool {
+// take reserves a key; false when somebody has it.
+func (p *pool) take(key proto.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.claims[value] {
+	if p.reserved[key] || p.view.Get(key.GroupResource, "", key.Name) != nil || p.holder(key) != nil {
 		return false
 	}
-	owned := false
-	p.view.Snapshot(services).ByIndex(allocated, value, func(*statelog.Entry) bool {
-		owned = true
-		return false
-	})
-	if owned {
-		return false
-	}
-	p.claims[value] = true
+	p.reserved[key] = true
 	return true
 }
 
-func (p *pool) release(values []string) {
+// holder gives a Service that holds a key, or nil.
+func (p *pool) holder(key proto.Key) (found *statelog.Entry) {
+	p.view.Snapshot(services).ByIndex(holders, key.Name, func(e *statelog.Entry) bool {
+		found = e
+		return false
+	})
+	return found
+}
+
+// holds says whether one Service holds a key.
+func (p *pool) holds(service, key proto.Key) (yes bool) {
+	p.view.Snapshot(services).ByIndex(holders, key.Name, func(e *statelog.Entry) bool {
+		yes = e.Key() == service
+		return !yes
+	})
+	return yes
+}
+
+func (p *pool) giveBack(keys []proto.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, v := range values {
-		delete(p.claims, v)
+	for _, k := range keys {
+		delete(p.reserved, k)
 	}
 }
 
-// any claims one of count values from the first on, beginning at a random one.
-// Those below lower are taken only when the others are gone: they are left for
-// users who choose, as upstream does (KEP-3070).
-func (p *pool) any(count, lower int, value func(int) string) (int, bool) {
-	if count <= 0 {
-		return 0, false
+// anyAddress reserves an address of a block. As upstream does (KEP-3070), those of
+// the lower band are taken only when the others are gone: they are left for users
+// who choose. Within a band it begins at a random one.
+func (p *pool) anyAddress(b block) (netip.Addr, bool) {
+	if ip, ok := p.addressWithin(b.at(b.band), b.last, b.size-b.band); ok {
+		return ip, true
 	}
-	if lower >= count {
-		lower = 0
-	}
-	if i, ok := p.within(lower, count-lower, value); ok {
-		return i, true
-	}
-	return p.within(0, lower, value)
+	return p.addressWithin(b.first, b.at(b.band).Prev(), b.band)
 }
 
-func (p *pool) within(first, count int, value func(int) string) (int, bool) {
+func (p *pool) addressWithin(first, last netip.Addr, count uint64) (netip.Addr, bool) {
+	if count == 0 {
+		return netip.Addr{}, false
+	}
+	ip := offset(first, rand.Uint64N(count))
+	for range count {
+		if p.take(addressKey(ip)) {
+			return ip, true
+		}
+		if ip == last {
+			ip = first
+		} else {
+			ip = ip.Next()
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// anyPort reserves a port in the same manner.
+func (p *pool) anyPort(first, last int) (int32, bool) {
+	size := last - first + 1
+	band := lowerBand(size, 16, 32, 128)
+	if port, ok := p.portWithin(first+band, size-band); ok {
+		return port, true
+	}
+	return p.portWithin(first, band)
+}
+
+func (p *pool) portWithin(first, count int) (int32, bool) {
 	if count == 0 {
 		return 0, false
 	}
 	start := rand.IntN(count)
 	for n := range count {
-		i := first + (start+n)%count
-		if p.take(value(i)) {
-			return i, true
+		port := int32(first + (start+n)%count)
+		if p.take(portKey(port)) {
+			return port, true
 		}
 	}
 	return 0, false
-}
-
-// claim is what one write has taken.
-type claim struct {
-	pool   *pool
-	lock   *lock // nil for a dry run, which needs no turn
-	ctx    context.Context
-	locked bool
-	err    error // why there is no turn; nothing can be taken then
-	values []string
-}
-
-// turn makes sure that no other gateway chooses now.
-func (c *claim) turn() bool {
-	if c.lock == nil || c.locked {
-		return true
-	}
-	if c.err == nil {
-		c.err = c.lock.enter(c.ctx)
-	}
-	c.locked = c.err == nil
-	return c.locked
-}
-
-func (c *claim) take(value string) bool {
-	if !c.turn() || !c.pool.take(value) {
-		return false
-	}
-	c.values = append(c.values, value)
-	return true
-}
-
-func (c *claim) any(count, lower int, value func(int) string) (int, bool) {
-	if !c.turn() {
-		return 0, false
-	}
-	i, ok := c.pool.any(count, lower, value)
-	if ok {
-		c.values = append(c.values, value(i))
-	}
-	return i, ok
-}
-
-// end gives back what was claimed: after a failure nobody owns it, after a
-// success the view says who does.
-func (c *claim) end() {
-	c.pool.release(c.values)
-	if c.locked {
-		c.locked = false
-		c.lock.leave(c.ctx)
-	}
 }

@@ -94,17 +94,28 @@ type change struct {
 	// apply makes the new object of the existing one, which is its own; entry is
 	// what existing was decoded of. It runs again when another write came first.
 	apply func(existing runtime.Object, entry *statelog.Entry) (runtime.Object, error)
+	// first, if not nil, gives what is committed before the object that apply made.
+	first func() []statelog.Write
+	// again, if not nil, is told how an attempt failed that another one follows.
+	again func(err error)
+}
+
+func (c change) repeats(err error) {
+	if c.again != nil {
+		c.again(err)
+	}
 }
 
 // write carries out a change and gives the object as written.
 func (s *Store) write(ctx context.Context, c change) (runtime.Object, error) {
 	entry, fresh := s.current(c.key), false
 	for {
-		obj, same, err := s.attempt(ctx, c, entry)
-		next, done, err := s.settle(ctx, c.key, entry, fresh, same, err)
+		obj, same, failure := s.attempt(ctx, c, entry)
+		next, done, err := s.settle(ctx, c.key, entry, fresh, same, failure)
 		if done {
 			return obj, err
 		}
+		c.repeats(failure)
 		entry, fresh = next, true
 	}
 }
@@ -117,6 +128,8 @@ func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry
 	switch {
 	case errors.As(err, &conflict) && conflict.Key == key && !withoutRetry(ctx):
 		return conflict.Current, ctx.Err() != nil, ctx.Err()
+	case conflict != nil && conflict.Key != key && s.hooks.BeginUpdate != nil && !withoutRetry(ctx):
+		return s.current(key), ctx.Err() != nil, ctx.Err() // the hook chooses anew
 	case fresh, withoutRetry(ctx) && isWriteError(err), err == nil && !same, errors.Is(err, errDeleteNow), errors.Is(err, errEmptied):
 		return nil, true, err
 	}
@@ -148,6 +161,7 @@ func isWriteError(err error) bool {
 func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_ runtime.Object, same bool, _ error) {
 	existing := s.kind.Codec.New()
 	var expect uint64
+	since := s.since(c.key)
 	if entry != nil {
 		decoded, err := s.decode(entry)
 		if err != nil {
@@ -184,7 +198,11 @@ func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_
 	if err != nil {
 		return nil, false, apierrors.NewInternalError(err)
 	}
-	revision, err := s.backend.Log.Commit(ctx, statelog.Write{Key: c.key, Expect: expect, Data: data, TTL: s.kind.TTL})
+	w := statelog.Write{Key: c.key, Expect: expect, Data: data, TTL: s.kind.TTL, Strict: s.hooks.BeginCreate != nil, Since: since}
+	if c.first != nil {
+		w.First = c.first()
+	}
+	revision, err := s.backend.Log.Commit(ctx, w)
 	if err != nil {
 		return nil, false, err
 	}
@@ -220,11 +238,12 @@ func (s *Store) preconditionFailed(key proto.Key, what, want, got string) error 
 func (s *Store) remove(ctx context.Context, c change, validate func(context.Context, runtime.Object) error) (runtime.Object, error) {
 	entry, fresh := s.current(c.key), false
 	for {
-		obj, err := s.attemptRemove(ctx, c, entry, validate)
-		next, done, err := s.settle(ctx, c.key, entry, fresh, false, err)
+		obj, failure := s.attemptRemove(ctx, c, entry, validate)
+		next, done, err := s.settle(ctx, c.key, entry, fresh, false, failure)
 		if done {
 			return obj, err
 		}
+		c.repeats(failure)
 		entry, fresh = next, true
 	}
 }
@@ -261,7 +280,11 @@ func (s *Store) attemptRemove(ctx context.Context, c change, entry *statelog.Ent
 	if c.dryRun {
 		return obj, nil
 	}
-	revision, err := s.backend.Log.Commit(ctx, statelog.Write{Key: c.key, Expect: entry.Revision(), Data: data, Delete: true})
+	commit := s.backend.Log.Commit
+	if s.hooks.Remove != nil {
+		commit = s.hooks.Remove
+	}
+	revision, err := commit(ctx, statelog.Write{Key: c.key, Expect: entry.Revision(), Data: data, Delete: true})
 	if err != nil {
 		return nil, err
 	}

@@ -125,7 +125,7 @@ func (d *deletion) remove(ctx context.Context) (runtime.Object, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	d.store.afterDelete(out, d.dryRun)
+	d.store.afterDelete(ctx, out, d.dryRun)
 	return d.answer(out, true)
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/util/dryrun"
 
 	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
@@ -32,12 +33,18 @@ type Store struct {
 }
 
 // Hooks are the parts of a kind's semantics that are neither in its strategies
-// nor generic. A finish function, when not nil, is called exactly once.
+// nor generic. What a begin function gives as first is committed before the object
+// (statelog.Write.First), and begin is called again when somebody else was faster
+// there. A finish function, when not nil, is called exactly once, with what became of
+// the write; the object is as written then. The write that follows a begin rests on
+// what the log said of the object before it, deletions included.
 type Hooks struct {
-	BeginCreate func(ctx context.Context, obj runtime.Object, dryRun bool) (finish func(success bool), err error)
-	BeginUpdate func(ctx context.Context, obj, old runtime.Object, dryRun bool) (finish func(success bool), err error)
+	BeginCreate func(ctx context.Context, obj runtime.Object, dryRun bool) (first []statelog.Write, finish func(error), err error)
+	BeginUpdate func(ctx context.Context, obj, old runtime.Object, dryRun bool) (first []statelog.Write, finish func(error), err error)
+	// Remove commits a deletion instead of the log.
+	Remove func(ctx context.Context, w statelog.Write) (uint64, error)
 	// AfterDelete runs when the object has left the log.
-	AfterDelete func(obj runtime.Object, dryRun bool)
+	AfterDelete func(ctx context.Context, obj runtime.Object, dryRun bool)
 	// DeleteDuringUpdate may keep an object whose last finalizer goes.
 	DeleteDuringUpdate func(obj runtime.Object) bool
 }
@@ -106,16 +113,34 @@ func (s *Store) Create(ctx context.Context, obj runtime.Object, validate rest.Va
 		return nil, err
 	}
 	if accessor.GetGenerateName() == "" || accessor.GetName() != "" {
-		return s.create(ctx, obj, validate, options)
+		return s.createAgain(ctx, obj, validate, options)
 	}
 	var out runtime.Object
 	for range nameAttempts {
-		out, err = s.create(ctx, obj.DeepCopyObject(), validate, options)
+		out, err = s.createAgain(ctx, obj.DeepCopyObject(), validate, options)
 		if err == nil || !apierrors.IsAlreadyExists(err) || withoutRetry(ctx) {
 			break
 		}
 	}
 	return out, err
+}
+
+// createAgain repeats a create whose begin hook chose what somebody else had first,
+// or rested on a deletion that was not the last one.
+func (s *Store) createAgain(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	if s.hooks.BeginCreate == nil {
+		return s.create(ctx, obj, validate, options)
+	}
+	for {
+		out, err := s.create(ctx, obj.DeepCopyObject(), validate, options)
+		var conflict *statelog.ConflictError
+		if !errors.As(err, &conflict) || ctx.Err() != nil {
+			return out, err
+		}
+		if withoutRetry(ctx) {
+			return nil, apiError(err, s.kind.GroupResource(), conflict.Key.Name)
+		}
+	}
 }
 
 func (s *Store) create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (_ runtime.Object, err error) {
@@ -127,40 +152,46 @@ func (s *Store) create(ctx context.Context, obj runtime.Object, validate rest.Va
 	if accessor.GetGenerateName() != "" && accessor.GetName() == "" {
 		accessor.SetName(s.creation.GenerateName(accessor.GetGenerateName()))
 	}
-	dryRun := dryrun.IsDryRun(options.DryRun)
-	finish, err := s.beginCreate(ctx, obj, dryRun)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { finish(err == nil) }()
-	if err := s.validateCreate(ctx, obj, validate); err != nil {
-		return nil, err
-	}
 	key, err := s.key(ctx, accessor.GetName())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.insert(ctx, key.Name, obj, dryRun); err != nil {
+	dryRun, since := dryrun.IsDryRun(options.DryRun), s.since(key)
+	first, finish, err := s.beginCreate(ctx, obj, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { finish(err) }()
+	if err := s.validateCreate(ctx, obj, validate); err != nil {
+		return nil, err
+	}
+	if err := s.insert(ctx, statelog.Write{Key: key, Since: since, First: first}, obj, dryRun); err != nil {
 		return nil, rest.CheckGeneratedNameError(ctx, s.creation, err, obj)
 	}
 	return obj, nil
 }
 
-// insert commits an object that must not exist yet.
-func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dryRun bool) error {
-	key, err := s.key(ctx, name)
-	if err != nil {
-		return err
-	}
+// since is the last message that the view knows of an object.
+func (s *Store) since(key proto.Key) uint64 {
+	_, revision := s.backend.Log.View(key.GroupResource).Last(key.GroupResource, key.Namespace, key.Name)
+	return revision
+}
+
+// insert commits an object that must not exist yet, as w without its data. Where a
+// hook began the write, a *statelog.ConflictError says that something happened that
+// the hook did not know, and that there is no object now.
+func (s *Store) insert(ctx context.Context, w statelog.Write, obj runtime.Object, dryRun bool) error {
 	if !dryRun {
 		if err := withoutRevision(obj); err != nil {
 			return err
 		}
 	}
-	gr := s.kind.GroupResource()
+	key, gr := w.Key, s.kind.GroupResource()
+	name := key.Name
 	if live := s.current(key); live != nil {
 		// The view may be behind a deletion elsewhere.
-		if live, err = s.latest(ctx, key); err != nil {
+		live, err := s.latest(ctx, key)
+		if err != nil {
 			return apiError(err, gr, name)
 		}
 		if live != nil {
@@ -174,14 +205,19 @@ func (s *Store) insert(ctx context.Context, name string, obj runtime.Object, dry
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	data, err := s.stored(key, document)
-	if err != nil {
+	if w.Data, err = s.stored(key, document); err != nil {
 		return apierrors.NewInternalError(err)
 	}
-	revision, err := s.backend.Log.Commit(ctx, statelog.Write{Key: key, Data: data, TTL: s.kind.TTL})
+	w.TTL, w.Strict = s.kind.TTL, s.hooks.BeginCreate != nil
+	revision, err := s.backend.Log.Commit(ctx, w)
 	var conflict *statelog.ConflictError
-	if errors.As(err, &conflict) && conflict.Key == key && conflict.Current != nil {
-		return alreadyExists(gr, name, conflict.Current)
+	if errors.As(err, &conflict) {
+		if conflict.Key == key && conflict.Current != nil {
+			return alreadyExists(gr, name, conflict.Current)
+		}
+		if w.Strict {
+			return err
+		}
 	}
 	if err != nil {
 		return apiError(err, gr, name)
@@ -210,25 +246,25 @@ func alreadyExists(gr schema.GroupResource, name string, live *statelog.Entry) e
 	return err
 }
 
-func (s *Store) beginCreate(ctx context.Context, obj runtime.Object, dryRun bool) (func(bool), error) {
+func (s *Store) beginCreate(ctx context.Context, obj runtime.Object, dryRun bool) ([]statelog.Write, func(error), error) {
 	if s.hooks.BeginCreate == nil {
-		return func(bool) {}, nil
+		return nil, func(error) {}, nil
 	}
 	return orNothing(s.hooks.BeginCreate(ctx, obj, dryRun))
 }
 
-func (s *Store) beginUpdate(ctx context.Context, obj, old runtime.Object, dryRun bool) (func(bool), error) {
+func (s *Store) beginUpdate(ctx context.Context, obj, old runtime.Object, dryRun bool) ([]statelog.Write, func(error), error) {
 	if s.hooks.BeginUpdate == nil {
-		return func(bool) {}, nil
+		return nil, func(error) {}, nil
 	}
 	return orNothing(s.hooks.BeginUpdate(ctx, obj, old, dryRun))
 }
 
-func orNothing(finish func(bool), err error) (func(bool), error) {
+func orNothing(first []statelog.Write, finish func(error), err error) ([]statelog.Write, func(error), error) {
 	if finish == nil {
-		finish = func(bool) {}
+		finish = func(error) {}
 	}
-	return finish, err
+	return first, finish, err
 }
 
 func (s *Store) validateCreate(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc) error {
@@ -250,9 +286,9 @@ func (s *Store) Update(ctx context.Context, name string, info rest.UpdatedObject
 	}
 	u := &updating{store: s, ctx: ctx, name: name, info: info, create: createValidation, update: updateValidation,
 		orCreate: s.update.AllowCreateOnUpdate(ctx) || forceAllowCreate, dryRun: dryrun.IsDryRun(options.DryRun)}
-	c := change{key: key, preconditions: info.Preconditions(), orCreate: u.orCreate, dryRun: u.dryRun, apply: u.apply}
+	c := change{key: key, preconditions: info.Preconditions(), orCreate: u.orCreate, dryRun: u.dryRun, apply: u.apply, again: u.finish, first: func() []statelog.Write { return u.first }}
 	out, err := s.write(ctx, c)
-	u.finish(err == nil)
+	u.finish(err)
 	switch {
 	case errors.Is(err, errEmptied):
 		return s.removeEmptied(ctx, c, u)
@@ -271,12 +307,12 @@ var errEmptied = errors.New("emptied finalizers")
 func (s *Store) removeEmptied(ctx context.Context, c change, u *updating) (runtime.Object, bool, error) {
 	c.apply = u.applyEmptied
 	removed, err := s.remove(ctx, c, nil)
-	u.finish(err == nil)
+	u.finish(err)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, false, apiError(err, s.kind.GroupResource(), c.key.Name)
 	}
 	if err == nil {
-		s.afterDelete(removed, c.dryRun)
+		s.afterDelete(ctx, removed, c.dryRun)
 		accessor, accessorErr := meta.Accessor(removed)
 		if accessorErr == nil && !c.dryRun {
 			if out, outErr := meta.Accessor(u.emptied); outErr == nil {
@@ -287,9 +323,9 @@ func (s *Store) removeEmptied(ctx context.Context, c change, u *updating) (runti
 	return u.emptied, false, nil
 }
 
-func (s *Store) afterDelete(obj runtime.Object, dryRun bool) {
+func (s *Store) afterDelete(ctx context.Context, obj runtime.Object, dryRun bool) {
 	if s.hooks.AfterDelete != nil {
-		s.hooks.AfterDelete(obj, dryRun)
+		s.hooks.AfterDelete(ctx, obj, dryRun)
 	}
 }
 
@@ -304,20 +340,20 @@ type updating struct {
 	orCreate bool
 	dryRun   bool
 
-	done    func(success bool) // of the last attempt's begin hook
-	created runtime.Object     // the last attempt was to create this
+	first   []statelog.Write // of the last attempt's begin hook, as done
+	done    func(error)
+	created runtime.Object // the last attempt was to create this
 	emptied runtime.Object
 }
 
-func (u *updating) finish(success bool) {
+func (u *updating) finish(err error) {
 	if u.done != nil {
-		u.done(success)
+		u.done(err)
 		u.done = nil
 	}
 }
 
 func (u *updating) apply(existing runtime.Object, entry *statelog.Entry) (runtime.Object, error) {
-	u.finish(false)
 	u.created = nil
 	obj, err := u.info.UpdatedObject(u.ctx, existing)
 	if err != nil {
@@ -329,7 +365,7 @@ func (u *updating) apply(existing runtime.Object, entry *statelog.Entry) (runtim
 	if err := u.checkVersion(obj, entry.Revision()); err != nil {
 		return nil, err
 	}
-	if u.done, err = u.store.beginUpdate(u.ctx, obj, existing, u.dryRun); err != nil {
+	if u.first, u.done, err = u.store.beginUpdate(u.ctx, obj, existing, u.dryRun); err != nil {
 		return nil, err
 	}
 	if err := rest.BeforeUpdate(u.store.update, u.ctx, obj, existing); err != nil {
@@ -370,7 +406,7 @@ func (u *updating) applyCreate(obj runtime.Object) error {
 	}
 	rest.WipeObjectMetaSystemFields(accessor)
 	rest.FillObjectMetaSystemFields(accessor)
-	if u.done, err = u.store.beginCreate(u.ctx, obj, u.dryRun); err != nil {
+	if u.first, u.done, err = u.store.beginCreate(u.ctx, obj, u.dryRun); err != nil {
 		return err
 	}
 	u.created = obj

@@ -1,5 +1,5 @@
 // Package streams connects users with containers: pods/exec, attach, portforward,
-// log and proxy, services/proxy. kubectl speaks WebSocket or SPDY on one side; on
+// log and proxy, services/proxy, nodes/proxy. kubectl speaks WebSocket or SPDY on one side; on
 // the other a tunnel over the bus reaches the agent of the pod's node, which needs
 // no open port. A proxied request therefore goes to the pod that it names and
 // nowhere else, whatever addresses objects claim.

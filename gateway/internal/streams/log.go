@@ -68,7 +68,12 @@ func (s *Server) logs(w http.ResponseWriter, req *http.Request, pod *corev1.Pod)
 		w.WriteHeader(http.StatusNoContent) // as upstream: there can be no log yet
 		return nil
 	}
-	t, err := s.dial(req.Context(), "log", pod, logRequest(o, container))
+	return s.sendLog(w, req, pod, logRequest(o, container))
+}
+
+// sendLog copies a container's log to the client until either ends.
+func (s *Server) sendLog(w http.ResponseWriter, req *http.Request, pod *corev1.Pod, r *message.NodeRequest) error {
+	t, err := s.dial(req.Context(), "log", pod, r)
 	if err != nil {
 		return err
 	}

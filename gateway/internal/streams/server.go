@@ -45,7 +45,7 @@ type Options struct {
 	Logger     *zap.Logger
 }
 
-// Server serves the streaming subresources of pods.
+// Server serves the streaming subresources of pods, services and nodes.
 type Server struct{ o Options }
 
 // New makes a Server.
@@ -60,6 +60,7 @@ func (s *Server) Handlers() map[string]http.Handler {
 		"pods/portforward": s.handler(s.forward),
 		"pods/log":         withLogOptions(s.handler(s.logs)),
 		"pods/proxy":       http.HandlerFunc(s.podProxy),
+		"nodes/proxy":      http.HandlerFunc(s.nodeProxy),
 		"services/proxy":   http.HandlerFunc(s.serviceProxy),
 	}
 }

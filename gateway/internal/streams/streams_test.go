@@ -58,6 +58,9 @@ func start(t *testing.T) *rest.Config {
 	if err := views.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"n", "away"} {
+		writeIn(t, log, "", kubus.GroupResource{Resource: "nodes"}, name, &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u"}, Spec: corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}, Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.2", PodIPs: []corev1.PodIP{{IP: "10.0.0.2"}}}})
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pending"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}})
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "lost"}, Spec: corev1.PodSpec{NodeName: "away", Containers: []corev1.Container{{Name: "a"}}}})
@@ -104,11 +107,16 @@ func put(t *testing.T, log *statelog.Log, pod *corev1.Pod) {
 
 func write(t *testing.T, log *statelog.Log, gr kubus.GroupResource, name string, object any) {
 	t.Helper()
+	writeIn(t, log, "default", gr, name, object)
+}
+
+func writeIn(t *testing.T, log *statelog.Log, namespace string, gr kubus.GroupResource, name string, object any) {
+	t.Helper()
 	data, err := json.Marshal(object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Commit(t.Context(), statelog.Write{Key: kubus.Key{GroupResource: gr, Namespace: "default", Name: name}, Data: data}); err != nil {
+	if _, err := log.Commit(t.Context(), statelog.Write{Key: kubus.Key{GroupResource: gr, Namespace: namespace, Name: name}, Data: data}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -122,6 +130,9 @@ func agent(_ context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error 
 	}
 	if r.Container == "b" {
 		return errors.New(`container "b" is not running`)
+	}
+	if r.Pod == "" {
+		return errors.New("there is no such pod here")
 	}
 	switch open.Kind {
 	case "log":

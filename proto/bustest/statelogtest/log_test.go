@@ -52,6 +52,86 @@ func TestObjectCanBeCreatedAgainAfterItsDeletion(t *testing.T) {
 	}
 }
 
+func TestWhatComesFirstDecides(t *testing.T) {
+	for name, crowd := range map[string]int{"one after the other": 1, "in one batch": 40} {
+		t.Run(name, func(t *testing.T) {
+			l := Open(t)
+			l.Put(Key("configmaps/a/taken"), map[string]any{})
+			write := func(i int, first string) error {
+				_, err := l.Commit(t.Context(), statelog.Write{Key: Key(fmt.Sprintf("configmaps/a/x%d", i)), Data: object("x", i),
+					First: []statelog.Write{{Key: Key("configmaps/a/" + first), Data: object(first, i)}, {Key: Key(fmt.Sprintf("configmaps/a/also%d", i)), Data: object("also", i)}}})
+				return err
+			}
+			var wait sync.WaitGroup
+			for i := range crowd {
+				wait.Go(func() {
+					if err := write(i, fmt.Sprintf("y%d", i)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wait.Go(func() {
+				var conflict *statelog.ConflictError
+				if err := write(1000, "taken"); !errors.As(err, &conflict) || conflict.Key.Name != "taken" {
+					t.Errorf("got %v, want the conflict of what comes first", err)
+				}
+			})
+			wait.Wait()
+			gr := Key("configmaps/a/x").GroupResource
+			for i := range crowd {
+				for _, kind := range []string{"x", "y", "also"} {
+					if l.View(gr).Get(gr, "a", fmt.Sprint(kind, i)) == nil {
+						t.Errorf("%s%d is missing", kind, i)
+					}
+				}
+			}
+			if l.View(gr).Get(gr, "a", "x1000") != nil {
+				t.Error("written though what comes first was not")
+			}
+		})
+	}
+}
+
+func TestAStrictCreateRestsOnTheLastDeletion(t *testing.T) {
+	l := Open(t)
+	key := Key("configmaps/a/x")
+	gr := key.GroupResource
+	l.Put(key, map[string]any{"metadata": map[string]any{"name": "x"}})
+	l.Remove(key)
+	_, since := l.View(gr).Last(gr, "a", "x")
+	l.Put(key, map[string]any{"metadata": map[string]any{"name": "x"}})
+	l.Remove(key)
+	var conflict *statelog.ConflictError
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: key, Data: object("x", 1), Strict: true, Since: since}); !errors.As(err, &conflict) || conflict.Current != nil {
+		t.Errorf("after another deletion: got %v, want a conflict with nothing", err)
+	}
+	if _, since = l.View(gr).Last(gr, "a", "x"); since == 0 {
+		t.Error("the view has forgotten the deletion")
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: key, Data: object("x", 1), Strict: true, Since: since}); err != nil {
+		t.Errorf("after the last deletion: %v", err)
+	}
+}
+
+// What a writer saw is what counts, not what its process has learnt since.
+func TestAStrictCreateIsRefusedByTheLogItself(t *testing.T) {
+	conn := bustest.Start(t)
+	one, two := On(t, conn), On(t, conn)
+	key := Key("configmaps/a/x")
+	_, since := one.View(key.GroupResource).Last(key.GroupResource, "a", "x")
+	// A tombstone where nothing ever was.
+	if _, err := two.Commit(t.Context(), statelog.Write{Key: key, Data: object("x", 0), Delete: true, Strict: true}); err != nil {
+		t.Fatal(err)
+	}
+	var conflict *statelog.ConflictError
+	if _, err := one.Commit(t.Context(), statelog.Write{Key: key, Data: object("x", 1), Strict: true, Since: since}); !errors.As(err, &conflict) {
+		t.Errorf("got %v, want a conflict", err)
+	}
+	if _, err := one.Commit(t.Context(), statelog.Write{Key: key, Data: object("x", 1)}); err != nil {
+		t.Errorf("whoever does not rest on it: %v", err)
+	}
+}
+
 func TestWritesOfManyClientsAllArriveAndConflictsFailAlone(t *testing.T) {
 	l := Open(t)
 	const clients, each = 64, 30
@@ -199,6 +279,28 @@ func TestSnapshotDoesNotChange(t *testing.T) {
 	now := l.View(gr).Snapshot(gr)
 	if len(names(now, "default")) != 9 || len(names(now, "other")) != 1 || now.Len() != 10 || indexed(now) != 4 {
 		t.Errorf("the new snapshot is wrong: %v %v, %d by index", names(now, "default"), names(now, "other"), indexed(now))
+	}
+}
+
+func TestAGroupTakesWhatComesFirstAlong(t *testing.T) {
+	l := Open(t)
+	l.Put(Key("configmaps/a/taken"), map[string]any{})
+	both := func(first string) (errs [2]error) {
+		group := statelog.NewGroup(2)
+		ctx := statelog.WithGroup(t.Context(), group)
+		var wait sync.WaitGroup
+		wait.Go(func() {
+			_, errs[0] = l.Commit(ctx, statelog.Write{Key: Key("configmaps/a/x"), Data: object("x", 1), First: []statelog.Write{{Key: Key("configmaps/a/" + first), Data: object(first, 1)}}})
+		})
+		wait.Go(func() { _, errs[1] = l.Commit(ctx, statelog.Write{Key: Key("configmaps/a/z"), Data: object("z", 1)}) })
+		wait.Wait()
+		return errs
+	}
+	if errs := both("taken"); errs[0] == nil || errs[1] == nil {
+		t.Errorf("got %v, want both to fail", errs)
+	}
+	if errs := both("y"); errs[0] != nil || errs[1] != nil {
+		t.Errorf("got %v", errs)
 	}
 }
 
