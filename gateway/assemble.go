@@ -16,6 +16,7 @@ import (
 	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/api"
 	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/gateway/internal/custom"
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/informer"
 	"kubus.dev/gateway/internal/loopback"
@@ -46,12 +47,19 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 		Registry: registry, Authorizer: edges.authorizer, Rules: edges.rules, Hooks: edges.hooks,
 		Shown: map[proto.GroupResource]storage.Shown{proto.Leases: g.nodeLeases},
 	})
+	dial := func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
+		return g.dialService(ctx, namespace, service, port)
+	}
+	g.custom, err = custom.New(custom.Options{Log: g.state, Registry: registry, Dial: dial, Store: set.Detached, Logger: g.log})
+	if err != nil {
+		return nil, err
+	}
 	plugins, err := g.admission(ctx, registry, edges)
 	if err != nil {
 		return nil, err
 	}
 	resources := api.New(api.Options{
-		Registry: registry, Storage: set, Admission: plugins, Authorizer: edges.authorizer, Types: openapi.NewTypes(),
+		Registry: registry, Current: g.custom.Current, Settle: g.custom.Settle, Storage: set, Admission: custom.Guard(plugins, g.custom), Authorizer: edges.authorizer, Types: openapi.NewTypes(),
 		Read: edges.read, Connect: edges.connect, Creaters: edges.creaters, NamedCreaters: edges.namedCreaters,
 	})
 	certificate, err := g.cfg.proxyCertificate()
@@ -59,10 +67,7 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 		return nil, err
 	}
 	aggregator := aggregate.New(aggregate.Options{
-		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log,
-		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
-			return g.dialService(ctx, namespace, service, port)
-		},
+		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log, Dial: dial,
 	})
 	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
@@ -115,7 +120,7 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 		r.Get(path, discovery.Version(p.Version))
 	}
 	r.HandleFunc("/version/{name}", api.NotFound)
-	docs := openapi.Handler(http.NotFound)
+	docs := openapi.Handler(http.NotFound, g.custom.Documents)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
 	for _, path := range []string{"/livez", "/livez/{check}", "/readyz", "/readyz/{check}", "/healthz", "/healthz/{check}"} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -114,6 +115,52 @@ func BenchmarkBulk(b *testing.B) {
 		})
 		bulk("deletes/s", func(i int) apiclient.Request {
 			return apiclient.Request{Method: "DELETE", Path: fmt.Sprintf("%s/p-%d", podPath, i), Body: []byte(`{"gracePeriodSeconds":0}`)}
+		})
+	}
+}
+
+// BenchmarkList measures lists of 20,000 objects: built-in ones beside custom ones that
+// hold the same.
+func BenchmarkList(b *testing.B) {
+	const many = 20000
+	g := start(b)
+	g.defined(b, definition("shop.example.com", "widgets", "Widget", "Namespaced", version("v1", true, `{"type":"object","properties":{"data":{"type":"object","additionalProperties":{"type":"string"}},"size":{"type":"integer","default":1}}}`)))
+	value := strings.Repeat("x", 512)
+	for _, c := range []struct{ name, path, object string }{
+		{"configmaps", configMaps, `{"metadata":{"name":"o-%d"},"data":{"v":"%s"}}`},
+		{"widgets", widgets, `{"apiVersion":"shop.example.com/v1","kind":"Widget","metadata":{"name":"o-%d"},"data":{"v":"%s"}}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var items []apiclient.Request
+			for i := range many {
+				items = append(items, apiclient.Request{Method: "POST", Path: c.path, Body: fmt.Appendf(nil, c.object, i, value)})
+			}
+			begin := time.Now()
+			results, err := g.admin.Bulk(b.Context(), apiclient.BulkOptions{}, items)
+			if err != nil || results[0].Err != nil || results[many-1].Err != nil {
+				b.Fatal(err, results[0].Err, results[many-1].Err)
+			}
+			creates := many / time.Since(begin).Seconds()
+			begin = time.Now()
+			data, err := g.do(b, "GET", c.path, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(data)))
+			first := time.Since(begin).Seconds()
+			for b.Loop() {
+				if _, err := g.do(b, "GET", c.path, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(creates, "creates/s")
+			b.ReportMetric(first*1000, "ms-first")
+			for i := range items {
+				items[i] = apiclient.Request{Method: "DELETE", Path: fmt.Sprintf("%s/o-%d", c.path, i)}
+			}
+			if _, err := g.admin.Bulk(b.Context(), apiclient.BulkOptions{}, items); err != nil {
+				b.Fatal(err)
+			}
 		})
 	}
 }

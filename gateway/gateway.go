@@ -26,6 +26,7 @@ import (
 	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
+	"kubus.dev/gateway/internal/custom"
 	"kubus.dev/gateway/internal/nodelease"
 	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
@@ -48,6 +49,7 @@ type Gateway struct {
 	chain *chain.Chain
 
 	storage    *storage.Set
+	custom     *custom.Controller
 	aggregator *aggregate.Aggregator
 	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
 	dialService aggregate.DialFunc
@@ -120,6 +122,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	g.chain, g.storage, g.aggregator, g.clientCA = parts.chain, parts.storage, parts.aggregator, parts.clientCA
+	g.custom.Refresh() // the kinds that there are, before the first request
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -193,6 +196,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return g.aggregator.Run(groupCtx) })
+	group.Go(func() error { return g.custom.Run(groupCtx, apiclient.New(apiclient.Local(g), AdminUser)) })
 	group.Go(func() error {
 		if err := g.services.Repair(groupCtx); groupCtx.Err() == nil {
 			return fmt.Errorf("gateway: keeping addresses and ports: %w", err)

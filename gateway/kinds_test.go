@@ -117,6 +117,9 @@ func TestEveryKindInEveryForm(t *testing.T) {
 	must[unstructured.Unstructured](t, g, "POST", "/api/v1/namespaces/default/serviceaccounts", `{"metadata":{"name":"test"}}`)
 	for _, kind := range resource.BuiltIn() {
 		for _, gv := range kind.Served {
+			if kind.GVK.Kind == "CustomResourceDefinition" {
+				continue // its status is written meanwhile: custom_test.go
+			}
 			t.Run(gv.String()+" "+kind.GVK.Kind, func(t *testing.T) {
 				path := collectionPath(kind, gv)
 				name := "x-" + strings.ReplaceAll(gv.Group, ".", "-") + "x"

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,7 +22,11 @@ import (
 
 // Options are the parts that serve requests.
 type Options struct {
-	Registry   *resource.Registry
+	Registry *resource.Registry
+	// Current brings the registry up to what this gateway has acknowledged, Settle to
+	// what any has: no resource is said to be unknown before. Nil does nothing.
+	Current    func()
+	Settle     func(ctx context.Context) error
 	Storage    *storage.Set
 	Admission  admission.Interface
 	Authorizer authorizer.UnconditionalAuthorizer
@@ -84,17 +89,37 @@ type route struct {
 	subresource string
 }
 
+// kind finds the kind of a resource, nil where there is none. Kinds that are made at
+// run time have a group with a dot.
+func (h *handler) kind(ctx context.Context, gvr schema.GroupVersionResource) (*resource.Kind, error) {
+	if h.maker.o.Current != nil && strings.Contains(gvr.Group, ".") {
+		h.maker.o.Current()
+	}
+	kind := h.registry.Find(gvr)
+	if kind != nil || h.maker.o.Settle == nil || !strings.Contains(gvr.Group, ".") || h.reviews[gvr] != nil {
+		return kind, nil
+	}
+	if err := h.maker.o.Settle(ctx); err != nil {
+		return nil, apierrors.NewServiceUnavailable("the state log is unavailable: the resource cannot be shown not to exist")
+	}
+	return h.registry.Find(gvr), nil
+}
+
 // endpoint finds what serves the resource that the request names; nil: nothing does.
-func (h *handler) endpoint(info *request.RequestInfo) *endpoint {
+func (h *handler) endpoint(ctx context.Context, info *request.RequestInfo) (*endpoint, error) {
 	gv := schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
 	gvr := gv.WithResource(info.Resource)
-	if kind := h.registry.Find(gvr); kind != nil {
-		return h.kinds.Of(kind, func() map[route]*endpoint { return h.maker.kind(kind) })[route{gv, info.Subresource}]
+	kind, err := h.kind(ctx, gvr)
+	if err != nil {
+		return nil, err
+	}
+	if kind != nil {
+		return h.kinds.Of(kind, func() map[route]*endpoint { return h.maker.kind(kind) })[route{gv, info.Subresource}], nil
 	}
 	if info.Subresource != "" {
-		return nil
+		return nil, nil
 	}
-	return h.reviews[gvr]
+	return h.reviews[gvr], nil
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +128,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		NotFound(w, r)
 		return
 	}
-	e := h.endpoint(info)
+	e, err := h.endpoint(r.Context(), info)
+	if err != nil {
+		responsewriters.ErrorNegotiated(err, resource.Codecs, schema.GroupVersion{Version: "v1"}, w, r)
+		return
+	}
 	if e == nil || !e.matches(info) {
 		h.missing(w, r)
 		return

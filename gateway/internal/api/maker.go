@@ -199,6 +199,9 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 	if sub.Name == "status" || sub.Scale {
 		t.tables = kind.Tables
 	}
+	if sub.Tables != nil {
+		t.tables = sub.Tables
+	}
 	if accepts, ok := store.(rest.GroupVersionAcceptor); ok {
 		t.accepts = accepts
 	}

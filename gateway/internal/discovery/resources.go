@@ -33,7 +33,7 @@ func resourcesOf(table *resource.Table, gv schema.GroupVersion) []metav1.APIReso
 func ofKind(kind *resource.Kind, gv schema.GroupVersion) []metav1.APIResource {
 	out := []metav1.APIResource{{
 		Name: kind.GVR.Resource, SingularName: kind.Singular, Namespaced: kind.Namespaced, Kind: kind.GVK.Kind,
-		Verbs: kind.ServedVerbs(), ShortNames: kind.ShortNames, Categories: kind.Categories,
+		Verbs: kind.ListedVerbs(), ShortNames: kind.ShortNames, Categories: kind.Categories,
 		StorageVersionHash: storageVersionHash(kind.GVK),
 	}}
 	for i := range kind.Subresources {

@@ -5,14 +5,10 @@ import (
 	"compress/gzip"
 	"crypto/sha512"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/munnerz/goautoneg"
@@ -48,20 +44,25 @@ const (
 	v3DirDocument = "documents/v3"
 )
 
-// Handler serves /openapi/v2, /openapi/v3 and what is below it.
-func Handler(notFound http.HandlerFunc) http.Handler {
-	index := sync.OnceValue(v3Index)
+// Handler serves /openapi/v2, /openapi/v3 and what is below it. parts gives what is to
+// be added to the embedded documents; nil adds nothing.
+func Handler(notFound http.HandlerFunc, parts func() *Parts) http.Handler {
+	if parts == nil {
+		none := &Parts{}
+		parts = func() *Parts { return none }
+	}
+	added := &additions{parts: parts}
 	began := time.Now().UTC().Format(http.TimeFormat)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Last-Modified", began)
 		switch path := r.URL.Path; {
 		case path == "/openapi/v2":
-			serveV2(w, r)
+			serveV2(w, r, added.now())
 		case path == "/openapi/v3":
-			data := index()
+			data := added.now().index()
 			serve(w, r, document{contentType: jsonType, etag: etagOf(data), plain: data})
 		case strings.HasPrefix(path, v3Prefix):
-			serveV3(w, r, path[len(v3Prefix):])
+			serveV3(w, r, path[len(v3Prefix):], added.now())
 		default:
 			w.Header().Del("Last-Modified")
 			notFound(w, r)
@@ -69,31 +70,31 @@ func Handler(notFound http.HandlerFunc) http.Handler {
 	})
 }
 
-func serveV2(w http.ResponseWriter, r *http.Request) {
+func serveV2(w http.ResponseWriter, r *http.Request, all *merged) {
 	w.Header().Add("Vary", "Accept")
 	for _, accept := range accepted(r) {
 		switch {
 		case accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*"):
-			servePacked(w, r, "v2.json.gz", jsonType)
+			serveMade(w, r, all.v2, jsonType)
 			return
 		case accept.Type == "application" && (accept.SubType == v2ProtoAsked || accept.SubType == v2ProtoSent):
-			servePacked(w, r, "v2.pb.gz", "application/"+v2ProtoSent)
+			serveMade(w, r, all.v2Proto, "application/"+v2ProtoSent)
 			return
 		}
 	}
 	refuse(w, http.StatusNotAcceptable)
 }
 
-func serveV3(w http.ResponseWriter, r *http.Request, path string) {
-	name := "v3/" + strings.ReplaceAll(path, "/", "__") + ".json.gz"
-	if _, err := fs.Stat(documents, "documents/"+name); err != nil {
+func serveV3(w http.ResponseWriter, r *http.Request, path string, all *merged) {
+	doc := all.v3(path)
+	if doc == nil {
 		refuse(w, http.StatusNotFound)
 		return
 	}
 	w.Header().Add("Vary", "Accept")
 	for _, accept := range accepted(r) {
 		if accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*") {
-			servePacked(w, r, name, jsonType)
+			serveMade(w, r, doc, jsonType)
 			return
 		}
 	}
@@ -122,13 +123,13 @@ type document struct {
 	packed      []byte // gzip
 }
 
-func servePacked(w http.ResponseWriter, r *http.Request, name, contentType string) {
-	packed, err := documents.ReadFile("documents/" + name)
+func serveMade(w http.ResponseWriter, r *http.Request, m *made, contentType string) {
+	packed, err := m.packed()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	serve(w, r, document{contentType: contentType, etag: etagOf(packed), packed: packed})
+	serve(w, r, document{contentType: contentType, etag: m.etag(), packed: packed})
 }
 
 func etagOf(data []byte) string { return fmt.Sprintf("%X", sha512.Sum512(data)) }
@@ -165,30 +166,4 @@ func serve(w http.ResponseWriter, r *http.Request, d document) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body) // a client that left has no use for it
 	}
-}
-
-// v3Index is the document of /openapi/v3: where each group version's is.
-func v3Index() []byte {
-	type entry struct {
-		ServerRelativeURL string `json:"serverRelativeURL"`
-	}
-	paths := map[string]entry{}
-	files, err := fs.ReadDir(documents, v3DirDocument)
-	if err != nil {
-		panic("the embedded documents are missing: " + err.Error())
-	}
-	for _, f := range files {
-		packed, err := documents.ReadFile(v3DirDocument + "/" + f.Name())
-		if err != nil {
-			panic("the embedded documents are missing: " + err.Error())
-		}
-		path := strings.ReplaceAll(strings.TrimSuffix(f.Name(), ".json.gz"), "__", "/")
-		u := url.URL{Path: v3Prefix + path, RawQuery: url.Values{"hash": {etagOf(packed)}}.Encode()}
-		paths[path] = entry{u.String()}
-	}
-	data, err := json.Marshal(map[string]any{"paths": paths})
-	if err != nil {
-		panic("the OpenAPI index cannot be encoded: " + err.Error())
-	}
-	return data
 }

@@ -43,6 +43,14 @@ func newCache(budget int) *cache {
 	return &cache{budget: budget, order: list.New(), items: map[cacheKey]*list.Element{}}
 }
 
+// has says whether a derived form is there.
+func (c *cache) has(kind *resource.Kind, entry *statelog.Entry, f form) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.items[cacheKey{kind, entry, f}]
+	return ok
+}
+
 // get gives the derived form of an entry, made by derive when it is not there.
 // Two callers may derive the same at the same time; one result stays.
 func (c *cache) get(kind *resource.Kind, entry *statelog.Entry, f form, derive func() (cacheItem, error)) (cacheItem, error) {

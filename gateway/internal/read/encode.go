@@ -92,8 +92,11 @@ func (e *encoder) appendItem(dst []byte, entry *statelog.Entry) ([]byte, error) 
 	return append(dst, doc...), err
 }
 
+// versionForm is that of JSON in the served version.
+func (e *encoder) versionForm() form { return formVersionJSON + e.version }
+
 func (e *encoder) versionJSON(entry *statelog.Entry) ([]byte, error) {
-	item, err := e.cache.get(e.kind, entry, formVersionJSON+e.version, func() (cacheItem, error) {
+	item, err := e.cache.get(e.kind, entry, e.versionForm(), func() (cacheItem, error) {
 		obj, err := e.decode(entry)
 		if err != nil {
 			return cacheItem{}, err

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/continuation"
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
@@ -201,7 +202,9 @@ func (c *collection) respondList(w http.ResponseWriter, req *http.Request, s sha
 	if err != nil {
 		return err
 	}
-	whole := s.format == formatYAML || s.pretty || p.size < chunk
+	// What a webhook has to convert may fail at any item: nothing is sent before the last.
+	_, batch := c.kind.Codec.(resource.Batch)
+	whole := s.format == formatYAML || s.pretty || p.size < chunk || batch
 	if whole {
 		body, err := produce(nil, func(b []byte) []byte { return b })
 		if err != nil {
@@ -237,14 +240,16 @@ func (c *collection) producer(req *http.Request, s shape, p *page) (producer, er
 	case s.format == formatProtobuf:
 		return c.protobufList(p, c.kind.ServedListKind(c.gv), c.enc.protobuf), nil
 	case s.transform == asPartial:
-		return jsonList(p, s.meta.WithKind("PartialObjectMetadataList"), func(dst []byte, e *statelog.Entry) ([]byte, error) {
+		return jsonList(p, s.meta.WithKind("PartialObjectMetadataList"), noAhead, func(dst []byte, e *statelog.Entry) ([]byte, error) {
 			return partialJSON(dst, e, s.meta), nil
 		}), nil
 	}
-	return jsonList(p, c.kind.ServedListKind(c.gv), c.enc.appendItem), nil
+	return jsonList(p, c.kind.ServedListKind(c.gv), c.ahead(p).encode, c.enc.appendItem), nil
 }
 
-func jsonList(p *page, gvk schema.GroupVersionKind, item func([]byte, *statelog.Entry) ([]byte, error)) producer {
+// jsonList writes a list of items; before is told of each entry's place before it is
+// written.
+func jsonList(p *page, gvk schema.GroupVersionKind, before func(i int) error, item func([]byte, *statelog.Entry) ([]byte, error)) producer {
 	return func(buf []byte, emit func([]byte) []byte) ([]byte, error) {
 		buf = fmt.Appendf(buf, `{"kind":%q,"apiVersion":%q,"metadata":`, gvk.Kind, gvk.GroupVersion().String())
 		buf = p.appendMeta(buf)
@@ -253,6 +258,9 @@ func jsonList(p *page, gvk schema.GroupVersionKind, item func([]byte, *statelog.
 		for i, e := range p.entries {
 			if i > 0 {
 				buf = append(buf, ',')
+			}
+			if err = before(i); err != nil {
+				return buf, apierrors.NewInternalError(err)
 			}
 			if buf, err = item(buf, e); err != nil {
 				return buf, apierrors.NewInternalError(err)

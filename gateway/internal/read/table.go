@@ -21,6 +21,7 @@ type table struct {
 	c       *collection
 	s       shape
 	options *metav1.TableOptions
+	ahead   *ahead // nil: entries are decoded one by one
 }
 
 func (c *collection) newTable(req *http.Request, s shape) (*table, error) {
@@ -46,6 +47,7 @@ func (t *table) object(ctx context.Context, e *statelog.Entry) ([]byte, error) {
 }
 
 func (t *table) list(ctx context.Context, buf []byte, p *page, emit func([]byte) []byte) ([]byte, error) {
+	t.ahead = t.c.ahead(p)
 	return t.document(ctx, buf, p.appendMeta(nil), p.entries, emit)
 }
 
@@ -71,6 +73,11 @@ func (t *table) document(ctx context.Context, buf, meta []byte, entries []*state
 		if i > 0 {
 			buf = append(buf, ',')
 		}
+		if t.ahead != nil {
+			if err := t.ahead.decode(i); err != nil {
+				return buf, apierrors.NewInternalError(err)
+			}
+		}
 		if buf, err = t.row(ctx, buf, e); err != nil {
 			return buf, apierrors.NewInternalError(err)
 		}
@@ -81,9 +88,12 @@ func (t *table) document(ctx context.Context, buf, meta []byte, entries []*state
 
 // row appends one entry's row.
 func (t *table) row(ctx context.Context, buf []byte, e *statelog.Entry) ([]byte, error) {
-	obj, err := t.c.enc.internal(e)
-	if err != nil {
-		return buf, err
+	obj := t.ahead.object(e)
+	if obj == nil {
+		var err error
+		if obj, err = t.c.enc.internal(e); err != nil {
+			return buf, err
+		}
 	}
 	made, err := t.c.kind.Tables.ConvertToTable(ctx, obj, &metav1.TableOptions{NoHeaders: true})
 	if err != nil {

@@ -31,6 +31,13 @@ type Codec interface {
 	Machinery(gv schema.GroupVersion, subresource string) *Machinery
 }
 
+// Batch is a Codec that reads many documents for much less than one after another.
+type Batch interface {
+	Codec
+	// DecodeMany is Decode of each, in order; one error fails all.
+	DecodeMany(documents [][]byte) ([]runtime.Object, error)
+}
+
 // Machinery is the part of upstream's handlers.RequestScope that differs by where a
 // kind's types come from.
 type Machinery struct {

@@ -23,6 +23,7 @@ type Kind struct {
 	GVK schema.GroupVersionKind
 
 	Singular   string
+	ListKind   string // "": Kind with "List" behind
 	ShortNames []string
 	Categories []string
 	Namespaced bool
@@ -77,6 +78,8 @@ type Kind struct {
 	Unsettled bool
 	// Verbs narrows the verbs of the main resource; nil is all of them.
 	Verbs []string
+	// Listed gives the verbs that discovery lists at present; nil: those served.
+	Listed func() []string
 
 	life life
 }
@@ -93,6 +96,11 @@ type Subresource struct {
 	Update rest.RESTUpdateStrategy
 	// Scale says that the path shows the object as an autoscaling/v1 Scale.
 	Scale bool
+	// Storage makes the path's storage over that of the main resource; nil: what the
+	// fields above ask for.
+	Storage func(main rest.StandardStorage) rest.Storage
+	// Tables renders what the path answers; nil: as the kind.
+	Tables rest.TableConvertor
 }
 
 // GR names the collection in the state log.
@@ -115,6 +123,9 @@ func (k *Kind) ServedKind(gv schema.GroupVersion) schema.GroupVersionKind {
 
 // ServedListKind is the kind of a list as gv shows it.
 func (k *Kind) ServedListKind(gv schema.GroupVersion) schema.GroupVersionKind {
+	if k.ListKind != "" {
+		return gv.WithKind(k.ListKind)
+	}
 	return gv.WithKind(k.GVK.Kind + "List")
 }
 
@@ -127,6 +138,14 @@ func (k *Kind) ServedVerbs() []string {
 		return k.Verbs
 	}
 	return AllVerbs
+}
+
+// ListedVerbs are those of the main resource in discovery.
+func (k *Kind) ListedVerbs() []string {
+	if k.Listed != nil {
+		return k.Listed()
+	}
+	return k.ServedVerbs()
 }
 
 // Serves says whether the main resource answers verb.

@@ -6,7 +6,7 @@ import "slices"
 var builtIn = func() []*Kind {
 	kinds := slices.Concat(
 		core(), apps(), autoscaling(), batch(), certificateKinds(), networking(), policy(), rbac(), storage(), admissionRegistration(),
-		scheduling(), coordination(), nodeKinds(), discovery(), dynamicResources(), flowControl(), migration(), apiregistration(),
+		scheduling(), coordination(), nodeKinds(), discovery(), dynamicResources(), flowControl(), migration(), apiregistration(), extensions(),
 	)
 	for _, k := range kinds {
 		k.Codec = schemeCodec{k}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -74,6 +75,11 @@ func (s *Set) of(kind *resource.Kind) *stores {
 // Store is a kind's plain storage, without the checks that guard grants.
 func (s *Set) Store(kind *resource.Kind) *Store { return s.of(kind).plain }
 
+// Detached is the plain storage of a kind that is in no table. Nothing keeps it.
+func (s *Set) Detached(kind *resource.Kind) *Store {
+	return newStore(kind, kind.Strategies(s.others()), s.backend, Hooks{})
+}
+
 // Main is the storage of a kind's main resource.
 func (s *Set) Main(kind *resource.Kind) rest.StandardStorage { return s.of(kind).main }
 
@@ -91,6 +97,8 @@ func guarded(store *Store, o Options) rest.StandardStorage {
 		return namespaces{store}
 	case batch.Resource("jobs"):
 		return jobs{store}
+	case apiextensions.Resource("customresourcedefinitions"):
+		return definitions{store}
 	case scheduling.Resource("priorityclasses"):
 		return priorityClasses{store}
 	case rbac.Resource("clusterroles"):
@@ -110,6 +118,8 @@ func (s *Set) subresources(store *Store, strategies resource.Strategies) map[str
 	for _, sub := range store.kind.Subresources {
 		name := store.kind.GVR.Resource + "/" + sub.Name
 		switch update := strategies.Parts[sub.Name]; {
+		case sub.Storage != nil:
+			out[sub.Name] = sub.Storage(store)
 		case update != nil:
 			out[sub.Name] = part{store.With(update)}
 		case sub.Scale:
