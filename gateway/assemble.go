@@ -7,7 +7,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	upstream "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -15,9 +14,11 @@ import (
 	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/api"
+	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/custom"
 	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/flow"
 	"kubus.dev/gateway/internal/informer"
 	"kubus.dev/gateway/internal/loopback"
 	"kubus.dev/gateway/internal/openapi"
@@ -33,7 +34,10 @@ type parts struct {
 	chain      *chain.Chain
 	storage    *storage.Set
 	aggregator *aggregate.Aggregator
-	clientCA   []byte
+	fairness   *flow.Fairness
+	audit      *audit.Audit // nil: nothing is written down
+	// authentication is what extension API servers are told of it.
+	authentication map[string]string
 }
 
 // assemble puts the layers together. What works in the background ends with ctx.
@@ -69,15 +73,33 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	aggregator := aggregate.New(aggregate.Options{
 		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log, Dial: dial,
 	})
+	fairness, err := flow.New(flow.Options{
+		Seats: g.cfg.Fairness.seats(), View: g.state.View, LongRunning: chain.LongRunning,
+		API: apiclient.New(apiclient.Local(g), AdminUser).RoundTripper(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	audited, err := audit.New(ctx, audit.Options{Config: g.cfg.Audit, Conn: g.conn, Replicas: g.cfg.Replicas, LongRunning: chain.LongRunning, Logger: g.log})
+	if err != nil {
+		return nil, err
+	}
 	routes := g.routes(p, routed{registry, aggregator, resources})
 	for pattern, h := range edges.routes {
 		routes.Method(http.MethodGet, pattern, h)
 		routes.Method(http.MethodGet, pattern+"/", h)
 	}
-	return &parts{storage: set, aggregator: aggregator, clientCA: edges.clientCA, chain: chain.New(chain.Options{
-		Authenticator: chain.RememberCertificates(edges.authenticator), Authorizer: edges.authorizer, Impersonate: edges.impersonate, Next: routes, Logger: g.log, Metrics: p.Metrics,
+	options := chain.Options{
+		Authenticator: edges.authenticator, Authorizer: edges.authorizer, Impersonate: edges.impersonate,
+		Fair: fairness.Handler, Next: routes, Logger: g.log, Metrics: p.Metrics,
 		Serves: func(gvr schema.GroupVersionResource) bool { return registry.Find(gvr) != nil },
-	})}, nil
+	}
+	if audited != nil {
+		options.Audit, options.AuditFailed = audited.Handler, audited.Failed
+	}
+	return &parts{
+		storage: set, aggregator: aggregator, fairness: fairness, audit: audited, chain: chain.New(options), authentication: edges.authentication,
+	}, nil
 }
 
 // admission makes the chain of plugins over the views and a client of this gateway.
@@ -127,7 +149,7 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 		r.Handle(path, health)
 	}
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
-		r.Handle("/metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+		r.Get("/metrics", metricsHandler(gatherer, func() { g.chain.Gauges() }).ServeHTTP)
 	}
 	index := documents.Paths("/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
 		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/version")

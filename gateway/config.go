@@ -8,9 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
+	"time"
 
 	"kubus.dev/gateway/internal/admission"
+	"kubus.dev/gateway/internal/audit"
+	"kubus.dev/gateway/internal/auth"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/services/kit"
 )
@@ -33,8 +37,43 @@ type Config struct {
 	SealKeyFile string `yaml:"sealKeyFile"`
 
 	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
+	Authentication Authentication `yaml:"authentication"`
+	Fairness       Fairness       `yaml:"fairness"`
+	Audit          audit.Config   `yaml:"audit"`
 	Admission      Admission      `yaml:"admission"`
 	Aggregation    Aggregation    `yaml:"aggregation"`
+}
+
+// Authentication says who is believed, beside client certificates and tokens of
+// ServiceAccounts.
+type Authentication struct {
+	// Anonymous lets requests without credentials in as system:anonymous; RBAC says
+	// what that user may do.
+	Anonymous bool `yaml:"anonymous"`
+	// BootstrapTokens believes Secrets of the type bootstrap.kubernetes.io/token.
+	BootstrapTokens bool `yaml:"bootstrapTokens"`
+	// RequestHeader believes what a proxy in front says of its users.
+	RequestHeader auth.RequestHeader `yaml:"requestHeader"`
+}
+
+// Fairness says how much is done at a time; who is served next is in the FlowSchemas
+// and PriorityLevelConfigurations of the cluster.
+type Fairness struct {
+	// Seats are what all priority levels share; a request takes one or more. 0: so many
+	// as the machine has use for, seatsPerCPU for each CPU.
+	Seats int `yaml:"seats"`
+}
+
+// seatsPerCPU is few enough that a request that has a seat is served at once, and
+// enough that writes, which wait for the disk, gather into one commit. Upstream's 600
+// are for machines of about twenty CPUs.
+const seatsPerCPU = 32
+
+func (f Fairness) seats() int {
+	if f.Seats > 0 {
+		return f.Seats
+	}
+	return seatsPerCPU * runtime.GOMAXPROCS(0)
 }
 
 // Aggregation is how the gateway shows itself to the servers behind APIServices: a
@@ -62,6 +101,11 @@ type API struct {
 type ServiceAccount struct {
 	KeyFile string `yaml:"keyFile"` // private key, PEM
 	Issuer  string `yaml:"issuer"`
+	// MaxTokenExpiration shortens tokens that ask for more; 0 does not.
+	MaxTokenExpiration kit.Duration `yaml:"maxTokenExpiration"`
+	// ExtendTokenExpiration has the tokens of pods live for a year, with warnings after
+	// the hour they asked for, for clients that do not load them again.
+	ExtendTokenExpiration bool `yaml:"extendTokenExpiration"`
 }
 
 // Admission says which plugins judge requests, by upstream's names.
@@ -84,7 +128,8 @@ func Default() Config {
 		Replicas:       1,
 		ServiceCIDR:    "10.96.0.0/16",
 		NodePorts:      "30000-32767",
-		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local"},
+		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local", ExtendTokenExpiration: true},
+		Authentication: Authentication{Anonymous: true, RequestHeader: auth.DefaultRequestHeader()},
 	}
 }
 
@@ -115,6 +160,13 @@ func (c Config) Validate() error {
 	}
 	if _, err := c.serviceCIDRs(); err != nil {
 		errs = append(errs, err)
+	}
+	errs = append(errs, c.Audit.Validate()...)
+	if d := time.Duration(c.ServiceAccount.MaxTokenExpiration); d != 0 && (d < time.Hour || d > 1<<32*time.Second) {
+		errs = append(errs, fmt.Errorf("serviceAccount.maxTokenExpiration: %v is not between 1 hour and 2^32 seconds", d))
+	}
+	if c.Fairness.Seats < 0 {
+		errs = append(errs, fmt.Errorf("fairness.seats: %d is no number of requests", c.Fairness.Seats))
 	}
 	if _, _, err := c.nodePorts(); err != nil {
 		errs = append(errs, fmt.Errorf("nodePorts: %w", err))
@@ -209,10 +261,16 @@ func (c Config) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the serving certificate: %w", err)
 	}
+	// Clients look here for which of their certificates to show; nobody is believed by it.
 	pool, _, err := c.clientCAs()
 	if err != nil {
 		return nil, err
 	}
+	proxy, err := c.Authentication.RequestHeader.CA()
+	if err != nil {
+		return nil, err
+	}
+	pool.AppendCertsFromPEM(proxy)
 	return &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, ClientCAs: pool,
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},

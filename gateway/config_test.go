@@ -3,7 +3,9 @@ package gateway
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"kubus.dev/services/kit"
 	"kubus.dev/services/kit/kittest"
 )
 
@@ -15,9 +17,10 @@ func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) {
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	cfg := Default()
 	cfg.API.Listen, cfg.ServiceCIDR, cfg.NodePorts, cfg.Replicas, cfg.API.Advertise = "nowhere", "fd00::/64", "9-5", 2, "here:1"
+	cfg.Fairness.Seats, cfg.Audit.LogFile, cfg.ServiceAccount.MaxTokenExpiration = -1, "audit.log", kit.Duration(time.Minute)
 	cfg.Admission.Enable = []string{"Nonsense"}
 	err := cfg.Validate()
-	for _, part := range []string{"admission", "api.certFile", "api.listen", "serviceCIDR", "nodePorts", "replicas", "api.advertise", "sealKeyFile"} {
+	for _, part := range []string{"admission", "api.certFile", "api.listen", "serviceCIDR", "nodePorts", "replicas", "api.advertise", "sealKeyFile", "fairness.seats", "audit.policyFile", "serviceAccount.maxTokenExpiration"} {
 		if err == nil || !strings.Contains(err.Error(), part+":") {
 			t.Errorf("%s is not reported in %v", part, err)
 		}

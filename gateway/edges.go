@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -11,6 +14,7 @@ import (
 	rbacvalidation "k8s.io/kubernetes/pkg/registry/rbac/validation"
 
 	"kubus.dev/gateway/internal/auth"
+	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/read"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/seal"
@@ -19,6 +23,8 @@ import (
 	"kubus.dev/gateway/internal/streams"
 	"kubus.dev/gateway/internal/token"
 	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
 )
 
@@ -36,7 +42,8 @@ type edges struct {
 	creaters      map[schema.GroupResource]rest.Creater
 	namedCreaters map[string]rest.NamedCreater
 	routes        map[string]http.Handler
-	clientCA      []byte
+	// authentication is what extension API servers are told of it.
+	authentication map[string]string
 }
 
 func (g *Gateway) edges(*kit.Process) (*edges, error) {
@@ -52,11 +59,20 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 	if address == "" {
 		address = g.cfg.API.Listen
 	}
-	issuer, err := token.NewIssuer(token.Options{KeyFile: g.cfg.ServiceAccount.KeyFile, Issuer: g.cfg.ServiceAccount.Issuer, Address: address, View: g.state.View})
+	issuer, err := token.NewIssuer(token.Options{
+		KeyFile: g.cfg.ServiceAccount.KeyFile, Issuer: g.cfg.ServiceAccount.Issuer, Address: address, View: g.state.View, Open: key.Open,
+		API:           apiclient.New(apiclient.Local(g), AdminUser).RoundTripper(),
+		MaxExpiration: g.cfg.ServiceAccount.MaxTokenExpiration.Std(), Extend: g.cfg.ServiceAccount.ExtendTokenExpiration,
+	})
 	if err != nil {
 		return nil, err
 	}
-	services, err := g.serviceHooks()
+	hooks, err := g.serviceHooks()
+	if err != nil {
+		return nil, err
+	}
+	hooks[proto.GroupResource{Resource: "secrets"}] = secretHooks(issuer)
+	published, err := g.cfg.Authentication.RequestHeader.Published(pem)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +86,10 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 		Conn: g.conn, View: g.state.View, Barrier: g.state.Barrier, Authorizer: authorizer, Logger: g.log,
 	})
 	g.dialService = server.DialService
-	authenticator := auth.NewAuthenticator(pool, issuer.Authenticator())
+	authenticator, err := g.authenticator(pool, issuer)
+	if err != nil {
+		return nil, err
+	}
 	return &edges{
 		sealer:        key,
 		read:          reader.Handler,
@@ -78,13 +97,45 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 		authorizer:    authorizer,
 		impersonate:   auth.Impersonate(authorizer),
 		rules:         rules,
-		hooks:         services,
+		hooks:         hooks,
 		connect:       server.Handlers(),
 		creaters:      auth.Reviews(authorizer, authenticator.Tokens, issuer.Audiences()),
 		namedCreaters: map[string]rest.NamedCreater{"serviceaccounts/token": issuer.Request()},
 		routes:        issuer.Routes(),
-		clientCA:      pem,
+
+		authentication: published,
 	}, nil
+}
+
+// authenticator believes whom the configuration names.
+func (g *Gateway) authenticator(roots *x509.CertPool, issuer *token.Issuer) (*auth.Authenticator, error) {
+	legacy, err := issuer.Legacy()
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := g.cfg.Authentication.RequestHeader.Authenticator()
+	if err != nil {
+		return nil, err
+	}
+	tokens := []authenticator.Token{legacy, issuer.Authenticator()}
+	if g.cfg.Authentication.BootstrapTokens {
+		tokens = append(tokens, auth.BootstrapTokens(issuer.Secret))
+	}
+	return auth.NewAuthenticator(auth.Options{
+		Roots: roots, Certificates: chain.RememberCertificates, Tokens: tokens, Proxy: proxy, Anonymous: g.cfg.Authentication.Anonymous,
+	}), nil
+}
+
+// secretHooks fill in tokens of ServiceAccounts.
+func secretHooks(issuer *token.Issuer) storage.Hooks {
+	return storage.Hooks{
+		BeginCreate: func(ctx context.Context, obj runtime.Object, _ bool) ([]statelog.Write, func(error), error) {
+			return nil, nil, issuer.Fill(ctx, obj)
+		},
+		BeginUpdate: func(ctx context.Context, obj, _ runtime.Object, _ bool) ([]statelog.Write, func(error), error) {
+			return nil, nil, issuer.Fill(ctx, obj)
+		},
+	}
 }
 
 // serviceHooks give Services their addresses and ports. The configuration is valid.

@@ -24,9 +24,11 @@ import (
 	"k8s.io/kubernetes/pkg/capabilities"
 
 	"kubus.dev/gateway/internal/aggregate"
+	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/bootstrap"
 	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/gateway/internal/custom"
+	"kubus.dev/gateway/internal/flow"
 	"kubus.dev/gateway/internal/nodelease"
 	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
@@ -35,6 +37,7 @@ import (
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/feed"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
 )
@@ -51,15 +54,19 @@ type Gateway struct {
 	storage    *storage.Set
 	custom     *custom.Controller
 	aggregator *aggregate.Aggregator
+	fairness   *flow.Fairness
+	audit      *audit.Audit
 	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
 	dialService aggregate.DialFunc
 	services    *service.Hooks
 	nodeLeases  *nodelease.Leases
 	heartbeats  *bus.Subscription
+	endState    context.CancelFunc // ends the state log, which outlives the requests
 	// stopPlugins ends what admission does in the background, after the last request.
 	stopPlugins context.CancelFunc
-	clientCA    []byte
 	listeners   []net.Listener
+	// authentication is the data of the ConfigMap extension-apiserver-authentication.
+	authentication map[string]string
 }
 
 // AdminUser may do everything. Only this process can speak as it, through
@@ -92,14 +99,20 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	// privileged is for admission to say, not for validation.
 	capabilities.Setup(true, 0)
 	atomic.StoreInt64(&jsonpatch.AccumulatedCopySizeLimit, maxPatchCopies)
-	state, err := statelog.OpenLog(ctx, conn, views, cfg.Replicas, p.Logger)
+	stateCtx, endState := context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			endState()
+		}
+	}()
+	state, err := statelog.OpenLog(stateCtx, conn, views, cfg.Replicas, p.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
 	}
 	if err := views.Ready(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
 	}
-	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, listeners: listeners}
+	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, endState: endState, listeners: listeners}
 	// Nodes and Namespaces are in one view.
 	g.nodeLeases = nodelease.New(state.View(proto.GroupResource{Resource: "nodes"}))
 	if g.heartbeats, err = g.nodeLeases.Listen(conn); err != nil {
@@ -121,7 +134,8 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.chain, g.storage, g.aggregator, g.clientCA = parts.chain, parts.storage, parts.aggregator, parts.clientCA
+	g.chain, g.storage, g.aggregator, g.authentication = parts.chain, parts.storage, parts.aggregator, parts.authentication
+	g.fairness, g.audit = parts.fairness, parts.audit
 	g.custom.Refresh() // the kinds that there are, before the first request
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -138,7 +152,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
 	return bootstrap.Run(ctx, bootstrap.Options{
-		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDRs: g.cfg.serviceCIDRTexts(), ClientCA: g.clientCA, User: chain.BusUser(AdminUser), Logger: g.log,
+		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDRs: g.cfg.serviceCIDRTexts(), Authentication: g.authentication, User: chain.BusUser(AdminUser), Logger: g.log,
 	})
 }
 
@@ -156,6 +170,7 @@ const drain = 5 * time.Second
 
 // Serve answers HTTPS and the bus until ctx ends. It may be called once.
 func (g *Gateway) Serve(ctx context.Context) error {
+	defer g.endState()
 	defer closeAll(g.listeners)
 	defer g.heartbeats.Stop()
 	defer g.stopPlugins()
@@ -171,6 +186,8 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	// Requests live a little longer than ctx, streams do not.
 	requests, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	auditing, endAudit := context.WithCancel(context.WithoutCancel(ctx))
+	defer endAudit()
 	server := &http.Server{
 		Handler: g.chain, TLSConfig: tlsConfig, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
 		MaxHeaderBytes: 1 << 20, BaseContext: func(net.Listener) context.Context { return requests },
@@ -180,6 +197,10 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	overBus, err := apiclient.Serve(requests, g.conn, onBus{g})
 	if err != nil {
 		return fmt.Errorf("gateway: serving the bus: %w", err)
+	}
+	readers, err := feed.Serve(requests, g.conn, g.state.Views())
+	if err != nil {
+		return fmt.Errorf("gateway: serving the log: %w", err)
 	}
 	if err := g.conn.Publish(proto.GatewayHelloSubject, nil); err != nil {
 		return fmt.Errorf("gateway: saying hello: %w", err)
@@ -195,6 +216,10 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error { return g.fairness.Run(requests) })
+	if g.audit != nil {
+		group.Go(func() error { return g.audit.Run(auditing) })
+	}
 	group.Go(func() error { return g.aggregator.Run(groupCtx) })
 	group.Go(func() error { return g.custom.Run(groupCtx, apiclient.New(apiclient.Local(g), AdminUser)) })
 	group.Go(func() error {
@@ -206,12 +231,16 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	group.Go(func() error {
 		<-groupCtx.Done()
 		overBus.Stop()
+		readers.Stop()
 		time.AfterFunc(drain/2, stop)
 		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 		defer cancel()
 		if err := server.Shutdown(shutdown); err != nil {
 			_ = server.Close() // what is still open had its time
 		}
+		overBus.Wait() // until stop at the latest
+		stop()
+		endAudit()
 		return nil
 	})
 	return group.Wait()

@@ -491,16 +491,16 @@ func TestBulk(t *testing.T) {
 		}
 	})
 	t.Run("a fence that was taken anew stops the old holder", func(t *testing.T) {
-		first, err := api.AcquireFence(t.Context(), "lead", "one", 0)
+		first, err := api.AcquireFence(t.Context(), "scheduler-planner", "one", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := api.AcquireFence(t.Context(), "lead", "two", first.Epoch)
+		second, err := api.AcquireFence(t.Context(), "scheduler-planner", "two", first.Epoch)
 		if err != nil || second.Holder != "two" {
 			t.Fatalf("got %v, %v", second, err)
 		}
 		fenced := func(s interface{ GetEpoch() uint64 }) apiclient.BulkOptions {
-			return apiclient.BulkOptions{Fence: &message.Fence{Name: "lead", Epoch: s.GetEpoch()}}
+			return apiclient.BulkOptions{Fence: &message.Fence{Name: "scheduler-planner", Epoch: s.GetEpoch()}}
 		}
 		results, err := g.admin.Bulk(t.Context(), fenced(first), []apiclient.Request{item("late", "")})
 		if err != nil || !apierrors.IsConflict(results[0].Err) {
@@ -516,9 +516,15 @@ func TestBulk(t *testing.T) {
 		if err == nil {
 			t.Error("the gateway answered")
 		}
-		_, err = apiclient.New(apiclient.OverBus(g.conn), proto.NodeUser("n")).AcquireFence(t.Context(), "lead", "node", 0)
+		_, err = apiclient.New(apiclient.OverBus(g.conn), proto.NodeUser("n")).AcquireFence(t.Context(), "scheduler-planner", "node", 0)
 		if !apierrors.IsForbidden(err) {
 			t.Errorf("a node took a fence: %v", err)
+		}
+		for fence, taken := range map[string]bool{"status": true, "controllers": false, "scheduler-planner": false} {
+			_, err = apiclient.New(apiclient.OverBus(g.conn), proto.StatusUser).AcquireFence(t.Context(), fence, "status", 0)
+			if taken != (err == nil) {
+				t.Errorf("the status service asked for the fence %s: %v", fence, err)
+			}
 		}
 	})
 }
@@ -545,7 +551,7 @@ func TestDiscoveryAndDocuments(t *testing.T) {
 		"/api": `"versions":["v1"]`, "/apis/": `"name":"apps"`, "/apis/apps": `"preferredVersion"`, "/api/v1": `"pods/binding"`,
 		"/apis/apps/v1/": `"deployments/scale"`, "/version": "v1.37.2+kubus.test", "/openapi/v3": "/openapi/v3/apis/apps/v1?hash=",
 		"/openapi/v3/api/v1": "io.k8s.api.core.v1.ConfigMap", "/openapi/v2": "io.k8s.api.apps.v1.Deployment", "/readyz": "ok", "/readyz?verbose": "[+]bus ok", "/livez": "ok",
-		"/metrics": "kubus_gateway_requests_total{resource=",
+		"/metrics": "apiserver_request_total{code=",
 	} {
 		data, err := g.do(t, "GET", path, nil)
 		if err != nil || !bytes.Contains(data, []byte(part)) {

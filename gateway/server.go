@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,12 +28,19 @@ func (g *Gateway) ServeAs(user string, w http.ResponseWriter, r *http.Request) {
 // all do, since they commit together.
 const bulkWorkers = 128
 
-// BulkAs answers many requests at once. Each passes the whole chain; their writes
-// are committed together, all or none where the bulk is atomic.
+// BulkAs answers many requests at once. The bulk waits for its seats, then each passes
+// the whole chain; their writes are committed together, all or none where the bulk is
+// atomic.
 func (g *Gateway) BulkAs(ctx context.Context, user string, r *message.BulkRequest) (*message.BulkResponse, error) {
 	if len(r.Items) > apiclient.BulkMost {
 		return nil, apierrors.NewRequestEntityTooLargeError("a bulk holds at most 1000 requests")
 	}
+	var resp *message.BulkResponse
+	err := g.fairness.Bulk(ctx, chain.BusUser(user), len(r.Items), func(ctx context.Context) { resp = g.bulk(ctx, user, r) })
+	return resp, err
+}
+
+func (g *Gateway) bulk(ctx context.Context, user string, r *message.BulkRequest) *message.BulkResponse {
 	if f := r.Fence; f != nil {
 		ctx = statelog.WithFence(ctx, statelog.FenceEpoch{Name: f.Name, Epoch: f.Epoch})
 	}
@@ -60,11 +66,10 @@ func (g *Gateway) BulkAs(ctx context.Context, user string, r *message.BulkReques
 	}
 	close(next)
 	wait.Wait()
-	return resp, nil
+	return resp
 }
 
 func (g *Gateway) bulkItem(ctx context.Context, user string, item *message.ApiRequest, group *statelog.Group) *message.ApiResponse {
-	w := apiclient.NewRecorder()
 	failed := true
 	if group != nil {
 		ctx = statelog.WithGroup(ctx, group)
@@ -72,18 +77,18 @@ func (g *Gateway) bulkItem(ctx context.Context, user string, item *message.ApiRe
 	}
 	req, err := apiclient.NewRequest(ctx, item)
 	if err != nil {
+		w := apiclient.NewRecorder()
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return w.Response()
 	}
-	g.ServeAs(user, w, req)
-	resp := w.Response()
+	resp := apiclient.Record(g, user, req)
 	failed = resp.Code >= http.StatusBadRequest
 	return resp
 }
 
-// AcquireFenceAs takes a fence for one of the cluster's own services.
+// AcquireFenceAs takes a fence for the service whose it is.
 func (g *Gateway) AcquireFenceAs(ctx context.Context, user string, r *message.AcquireFence) (*message.FenceState, error) {
-	if user != AdminUser && user != proto.SchedulerUser && !strings.HasPrefix(user, "system:serviceaccount:kube-system:") {
+	if user != AdminUser && !proto.MayHold(user, r.Name) {
 		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "fences"}, r.Name, errNotAService)
 	}
 	fence, err := g.state.AcquireFence(ctx, r.Name, r.Holder, r.Epoch)

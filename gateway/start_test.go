@@ -39,15 +39,19 @@ type running struct {
 }
 
 // start runs a gateway that ends with the test.
-func start(t testing.TB) *running {
+func start(t testing.TB, change ...func(*Config)) *running {
 	t.Helper()
-	return startOver(t, bustest.Server(t))
+	return startOver(t, bustest.Server(t), change...)
 }
 
 // startOver runs a gateway over a store that others may use as well.
-func startOver(t testing.TB, server *store.Server) *running {
+func startOver(t testing.TB, server *store.Server, change ...func(*Config)) *running {
 	t.Helper()
-	return startWith(t, server, func(*Config) {})
+	return startWith(t, server, func(cfg *Config) {
+		for _, c := range change {
+			c(cfg)
+		}
+	})
 }
 
 // startWith is startOver with another configuration.

@@ -23,7 +23,7 @@ func TestContractsPageSaysWhatTheCodeSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := string(page)
-	for name, table := range map[string]string{"streams": streamTable(), "roles": roleTable(), "subjects": subjectTable()} {
+	for name, table := range map[string]string{"streams": streamTable(), "roles": roleTable(), "subjects": subjectTable(), "crossings": crossingTable()} {
 		begin, end := "<!-- "+name+": generated -->\n", "<!-- end -->"
 		head, rest, ok := strings.Cut(want, begin)
 		_, tail, ok2 := strings.Cut(rest, end)
@@ -63,6 +63,12 @@ func streamTable() string {
 		if s.MaxAge > 0 {
 			kept = append(kept, "at most "+s.MaxAge.String())
 		}
+		if s.MaxMessages > 0 {
+			kept = append(kept, fmt.Sprintf("at most %d messages", s.MaxMessages))
+		}
+		if s.MaxMessageBytes > 0 {
+			kept = append(kept, fmt.Sprintf("none above %d KiB", s.MaxMessageBytes>>10))
+		}
 		if s.MaxBytes > 0 {
 			kept = append(kept, fmt.Sprintf("at most %d MiB", s.MaxBytes>>20))
 		}
@@ -79,9 +85,38 @@ func roleTable() string {
 		return "`" + strings.Join(items, "` `") + "`"
 	}
 	var b strings.Builder
-	b.WriteString("| role | speaks as | publishes | subscribes to | reads streams |\n|---|---|---|---|---|\n")
+	b.WriteString("| role | speaks as | publishes | subscribes to | reads of the log | its own stream |\n|---|---|---|---|---|---|\n")
 	for _, r := range Roles("NODE") {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Name, list(r.Identities), list(r.Publish), list(r.Subscribe), list(r.Reads))
+		var reads, streams []string
+		for _, read := range r.Reads {
+			if len(read.Resources) == 0 {
+				reads = append(reads, read.Stream)
+			}
+			for _, gr := range read.Resources {
+				reads = append(reads, gr.String())
+			}
+		}
+		if r.Stream != "" {
+			streams = append(streams, r.Stream)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.Name, list(r.Identities), list(r.Publish), list(r.Subscribe), list(reads), list(streams))
+	}
+	return b.String()
+}
+
+func crossingTable() string {
+	var b strings.Builder
+	b.WriteString("| from the account of | to that of | subject | answers |\n|---|---|---|---|\n")
+	for _, c := range Crossings(Roles("NODE")) {
+		answers := "-"
+		if c.Answered {
+			answers = "to where the request came from"
+		}
+		subject := "`" + c.Subject + "`"
+		if c.At != "" {
+			subject += ", there `" + c.At + "`"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.From, c.To, subject, answers)
 	}
 	return b.String()
 }

@@ -2,11 +2,16 @@ package proto
 
 import "strings"
 
-// Inboxes are where answers go. A client may subscribe below its own prefix only,
-// and publish below another's only where somebody speaks with it.
+// Inboxes are where answers go. A client may subscribe below its own prefixes only.
+// What a gateway and a client send each other beyond one answer has two prefixes a
+// peer, one for each direction, which are all of it that crosses between their
+// accounts. A peer is the Kubernetes user that the client speaks as or, for the reading
+// of the log, the client itself.
 const (
 	inboxes     = "_INBOX."
+	answers     = "_R_." // where the server leads the answer to a request from another account
 	gatewayName = "gateway"
+	peerName    = "peer"
 	agentName   = "agent"
 )
 
@@ -25,17 +30,32 @@ func InboxPrefix(client string) string {
 // AgentName is the name of a node's agent as a client: each has an inbox of its own.
 func AgentName(node string) string { return agentName + "/" + node }
 
-// GatewayInbox is below what the answering side of the API, and the node of a tunnel
-// that a gateway opens, may send to it: nobody reaches what a gateway awaits from
-// another, from the streams least of all.
-func GatewayInbox(identity string) string { return inboxes + gatewayName + "." + Token(identity) }
+// GatewayInbox is below what a gateway receives from a peer: nobody reaches what it
+// awaits from another, from the streams least of all.
+func GatewayInbox(peer string) string { return inboxes + gatewayName + "." + Token(peer) }
 
-// IsInbox tells whether subject is an inbox. Whoever answers checks it: the subject
-// comes from the one who asks, the right to publish there is the answering side's.
-func IsInbox(subject string) bool { return strings.HasPrefix(subject, inboxes) }
+// PeerInbox is below what a peer receives from gateways. A gateway sends to no other
+// inbox of this peer's choice.
+func PeerInbox(peer string) string { return inboxes + peerName + "." + Token(peer) }
 
-// MayBeAnswered tells whether a gateway may send there what a client asks it to: an
-// inbox, but no gateway's.
-func MayBeAnswered(subject string) bool {
-	return IsInbox(subject) && !strings.HasPrefix(subject, inboxes+gatewayName+".")
+// Below tells whether subject is one of those below prefix.
+func Below(prefix, subject string) bool {
+	rest, ok := strings.CutPrefix(subject, prefix+".")
+	return ok && rest != "" && !strings.ContainsAny(rest, "*> \t\r\n")
+}
+
+// IsInbox tells whether subject is an inbox, or stands for one in another account.
+// Whoever answers checks it: the subject comes from the one who asks, the right to
+// publish there is the answering side's.
+func IsInbox(subject string) bool {
+	return strings.HasPrefix(subject, inboxes) || strings.HasPrefix(subject, answers)
+}
+
+// MayBeAnswered tells whether a gateway may answer there what a peer asked it: an inbox,
+// but no gateway's and no other peer's.
+func MayBeAnswered(peer, subject string) bool {
+	if !IsInbox(subject) || strings.HasPrefix(subject, inboxes+gatewayName+".") {
+		return false
+	}
+	return !strings.HasPrefix(subject, inboxes+peerName+".") || Below(PeerInbox(peer), subject)
 }

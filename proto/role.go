@@ -1,16 +1,36 @@
 package proto
 
-// Role is one kind of bus client: the subjects it may publish and subscribe to.
-// Embedded and external servers are configured from this one table.
+import "slices"
+
+// Role is one kind of bus client: the subjects it may publish and subscribe to, in an
+// account of its own. Embedded and external servers are configured from this one table.
 type Role struct {
 	Name       string
 	Node       string   // of an agent; part of its inbox
 	Identities []string // Kubernetes users it may speak as on api.<identity>.>
 	Publish    []string // beyond what all may
 	Subscribe  []string
-	// Reads lists the state streams it may consume.
-	Reads []string
+	// Reads lists what of the log gateways let it read.
+	Reads []Read
+	// Stream is the one that its account keeps, "" for none, and Owns tells that it
+	// makes that stream itself; otherwise it may only consume it.
+	Stream string
+	Owns   bool
 }
+
+// Read is a part of one state stream. No Resources is all of it.
+type Read struct {
+	Stream    string
+	Resources []GroupResource
+}
+
+const (
+	operatorName    = "operator"
+	controllersName = "controllers"
+	statusName      = "status"
+	eventsName      = "events"
+	automationName  = "automation"
+)
 
 const saPrefix = "system:serviceaccount:kube-system:"
 
@@ -51,26 +71,74 @@ func (r Role) Client() string {
 	return r.Name
 }
 
+// Peers are the names under which it has tunnels with gateways: its users, and itself
+// where it reads the log.
+func (r Role) Peers() []string {
+	peers := r.Identities[:len(r.Identities):len(r.Identities)]
+	if len(r.Reads) > 0 {
+		peers = append(peers, r.Client())
+	}
+	return peers
+}
+
+// Reader gives what of the log the client of that name may read; nil is nothing.
+func Reader(client string) []Read {
+	for _, r := range Roles("") {
+		if r.Node == "" && r.Client() == client && r.Name != agentName {
+			return r.Reads
+		}
+	}
+	return nil
+}
+
+// May tells whether the resource of a stream is among what may be read.
+func May(reads []Read, stream string, gr GroupResource) bool {
+	for _, read := range reads {
+		if read.Stream == stream && (len(read.Resources) == 0 || slices.Contains(read.Resources, gr)) {
+			return true
+		}
+	}
+	return false
+}
+
+// What several services read.
+var (
+	pods           = GroupResource{Resource: "pods"}
+	nodes          = GroupResource{Resource: "nodes"}
+	services       = GroupResource{Resource: "services"}
+	namespaces     = GroupResource{Resource: "namespaces"}
+	endpointSlices = GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+)
+
 // Roles of the control plane and of a node named node.
 func Roles(node string) []Role {
+	state := func(resources ...GroupResource) []Read { return []Read{{StateStream.Name, resources}} }
 	return []Role{
-		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
-			Subscribe: []string{APISubjects, HeartbeatSubjects}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
-		{Name: "controllers", Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
-			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES"}},
+		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
+			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>"}},
+		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
+			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
-			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: []string{"STATE"}},
-		{Name: "status", Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
-			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: []string{"STATE", "REPORTS"}},
+			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes)},
+		{Name: statusName, Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
+			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
 		{Name: "cloud", Identities: []string{CloudUser}, Publish: []string{"heartbeat.leader.>"},
-			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE"}},
-		{Name: "events", Identities: []string{EventsUser}, Publish: []string{"events.>", "heartbeat.leader.>", "$JS.API.STREAM.INFO.CHANGES", "$JS.API.STREAM.MSG.GET.CHANGES"},
-			Subscribe: []string{"heartbeat.leader.>"}, Reads: []string{"STATE", "LEASES", "EVENTS"}},
-		{Name: "proxy", Subscribe: []string{}, Reads: []string{"STATE"}},
-		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: []string{"STATE"}},
+			Subscribe: []string{"heartbeat.leader.>"}, Reads: state(nodes, services)},
+		{Name: eventsName, Identities: []string{EventsUser}, Publish: append([]string{"events.>", "heartbeat.leader.>"}, changesRequests()...),
+			Subscribe: []string{"heartbeat.leader.>"}, Reads: append(state(), Read{Stream: LeasesStream.Name}, Read{Stream: EventsStream.Name})},
+		{Name: "proxy", Subscribe: []string{}, Reads: state(services, endpointSlices)},
+		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: state(services, namespaces, endpointSlices)},
 		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
 			Publish:   []string{HeartbeatSubject(node), "report." + Token(node) + ".>"},
 			Subscribe: []string{NodeTunnelSubject(node)}},
-		{Name: "automation", Subscribe: []string{"events.>"}, Reads: []string{"CHANGES"}},
+		{Name: automationName, Subscribe: []string{"events.>"}, Stream: ChangesStream.Name},
 	}
+}
+
+func changesRequests() []string {
+	var out []string
+	for _, request := range changesAPI {
+		out = append(out, StreamAPI(eventsName)+"."+request+ChangesStream.Name)
+	}
+	return out
 }

@@ -19,10 +19,21 @@ type Stream struct {
 	// LastPerSubject keeps only the newest message of a subject.
 	LastPerSubject bool
 	// Async gives up fsync before the acknowledgement (single server only).
-	Async  bool
-	MaxAge time.Duration
-	// MaxBytes drops the oldest beyond it; 0 is no limit. Never on State.
-	MaxBytes int64
+	Async bool
+	// Optional streams are made by their producer, where it is told to write at all.
+	Optional bool
+	MaxAge   time.Duration
+	// MaxBytes and MaxMessages drop the oldest beyond them; 0 is no limit. Never on State.
+	MaxBytes    int64
+	MaxMessages int64
+	// MaxMessageBytes refuses larger messages, headers included; 0 is the server's limit.
+	MaxMessageBytes int32
+}
+
+// AuditSubject is where one stage of a request is written down, by the request's verb
+// and resource; both may be empty.
+func AuditSubject(verb, resource string) string {
+	return "audit." + Token(verb) + "." + Token(resource)
 }
 
 // BarrierSubject: one tiny message there gives a read index (package statelog).
@@ -52,7 +63,7 @@ var (
 		Subjects:    []string{"state_events.>", "state_barrier.EVENTS.*"},
 	}
 	ReportsStream = Stream{
-		Name: "REPORTS", Memory: true, LastPerSubject: true,
+		Name: "REPORTS", Memory: true, LastPerSubject: true, MaxBytes: 256 << 20, MaxMessages: 200_000, MaxMessageBytes: 512 << 10,
 		Description: "what agents last said of their pods and nodes; sent again after a reconnect",
 		Subjects:    []string{"report.>"},
 	}
@@ -61,11 +72,16 @@ var (
 		Description: "the cluster's change events for automation",
 		Subjects:    []string{"events.>"},
 	}
+	AuditStream = Stream{
+		Name: "AUDIT", Async: true, Optional: true, MaxAge: 7 * 24 * time.Hour, MaxBytes: 1 << 30,
+		Description: "audit events (audit.k8s.io/v1 Event, JSON) of requests to the API, where the gateway has a policy",
+		Subjects:    []string{"audit.>"},
+	}
 )
 
 // Streams lists all streams.
 func Streams() []Stream {
-	return []Stream{StateStream, LeasesStream, EventsStream, ReportsStream, ChangesStream}
+	return []Stream{StateStream, LeasesStream, EventsStream, ReportsStream, ChangesStream, AuditStream}
 }
 
 // StateStreams lists the streams that keep objects.

@@ -115,6 +115,23 @@ func ParseAPISubject(subject string) (identity, verb string, err error) {
 	return identity, tokens[2], err
 }
 
+// Subjects on which gateways let a client read the log (package feed).
+func LogStateSubject(client string) string { return "log." + Token(client) + ".state" }
+func LogReadSubject(client string) string  { return "log." + Token(client) + ".read" }
+
+// LogSubjects is what gateways subscribe to, in the queue group APIQueue.
+const LogSubjects = "log.*.*"
+
+// ParseLogSubject splits log.<client>.<verb>.
+func ParseLogSubject(subject string) (client, verb string, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 3 || tokens[0] != "log" {
+		return "", "", fmt.Errorf("subject %q is none of the log", subject)
+	}
+	client, err = Untoken(tokens[1])
+	return client, tokens[2], err
+}
+
 // GatewayHelloSubject: core, never stored; a gateway that begins to answer says so
 // there, so that whoever spoke to the one before notices at once.
 const GatewayHelloSubject = "hello.gateway"

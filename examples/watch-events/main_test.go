@@ -23,6 +23,7 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/proto/store"
 	"kubus.dev/services/events"
 	"kubus.dev/services/kit"
@@ -34,7 +35,7 @@ func TestItPrintsWhatChangesWithTheKeyOfRoleAutomation(t *testing.T) {
 	dir := t.TempDir()
 	s := startBus(t, dir)
 	operator := connect(t, s, dir, store.OperatorRole.Name)
-	for _, stream := range proto.Streams() {
+	for _, stream := range proto.StateStreams() {
 		if err := operator.EnsureStream(t.Context(), stream, 1); err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +46,7 @@ func TestItPrintsWhatChangesWithTheKeyOfRoleAutomation(t *testing.T) {
 	cfg.LeaderElection = false
 	service := connect(t, s, dir, "events")
 	go func() {
-		ended <- events.Run(ctx, cfg, &kit.Process{Logger: zap.NewNop(), Health: kit.NewHealth()}, &cluster.Client{Bus: service})
+		ended <- events.Run(ctx, cfg, &kit.Process{Logger: zap.NewNop(), Health: kit.NewHealth()}, &cluster.Client{Bus: service, Log: statelog.OpenViews(ctx, operator, zap.NewNop()).Source()})
 	}()
 	put(t, operator, "configmaps", "first", 0)
 

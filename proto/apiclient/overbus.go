@@ -75,7 +75,7 @@ func streams(r *http.Request) bool {
 }
 
 func (o overBus) stream(user string, r *http.Request, data []byte) (*http.Response, error) {
-	t, err := tunnel.Dial(r.Context(), o.conn, kubus.APITunnelSubject(user), &message.TunnelOpen{Kind: TunnelKindHTTP, Request: data})
+	t, err := tunnel.PeerAs(user).Dial(r.Context(), o.conn, kubus.APITunnelSubject(user), &message.TunnelOpen{Kind: TunnelKindHTTP, Request: data})
 	if err != nil {
 		if refused := (*tunnel.Error)(nil); errors.As(err, &refused) && refused.Text == errTooMuch().Error() {
 			return nil, errTooMuch()

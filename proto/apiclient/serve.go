@@ -49,7 +49,7 @@ func (v *Serving) Wait() { v.load.wait.Wait() }
 
 func (v *Serving) take(ctx context.Context, m *bus.Msg) {
 	user, verb, err := kubus.ParseAPISubject(m.Subject)
-	if err != nil || m.Reply != "" && !kubus.MayBeAnswered(m.Reply) {
+	if err != nil || m.Reply != "" && !kubus.MayBeAnswered(user, m.Reply) {
 		return // the answer would go where the gateway may publish and the caller may not
 	}
 	own := &bus.Msg{}
@@ -91,7 +91,7 @@ func (v *Serving) run(of who, m *bus.Msg, serve func()) {
 }
 
 func (v *Serving) tunnel(ctx context.Context, user string, m *bus.Msg) {
-	of, side := who{user, true}, tunnel.GatewayWith(user)
+	of, side := who{user, true}, tunnel.GatewayWith(user).SendOnly()
 	if err := v.load.begin(of); err != nil {
 		tunnel.Refuse(m, err.Error())
 		return

@@ -68,7 +68,12 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		case <-time.After(wait):
 		}
 	}
-	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithDefaultTimeout(5*time.Second))
+	js := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncMaxPending(1 << 16), jetstream.WithDefaultTimeout(5 * time.Second)}
+	if prefix := proto.StreamAPI(o.Name); prefix != "" && o.NkeySeedFile != "" { // without keys there are no accounts
+		c.js, err = jetstream.NewWithAPIPrefix(c.nc, prefix, js...)
+	} else {
+		c.js, err = jetstream.New(c.nc, js...)
+	}
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("opening JetStream: %w", err)

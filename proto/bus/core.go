@@ -101,6 +101,16 @@ func (c *Conn) RequestAt(ctx context.Context, subject, reply string, data []byte
 // Subscribe calls h for each message, one after another. With a queue, one
 // subscriber of the queue group gets each message.
 func (c *Conn) Subscribe(subject, queue string, h func(*Msg)) (*Subscription, error) {
+	return c.subscribe(subject, queue, 256<<20, h)
+}
+
+// SubscribeWithin is Subscribe without a queue, where at most that many bytes wait for
+// h; messages beyond are lost.
+func (c *Conn) SubscribeWithin(subject string, bytes int, h func(*Msg)) (*Subscription, error) {
+	return c.subscribe(subject, "", bytes, h)
+}
+
+func (c *Conn) subscribe(subject, queue string, bytes int, h func(*Msg)) (*Subscription, error) {
 	cb := func(m *nats.Msg) {
 		h(&Msg{Subject: m.Subject, Reply: m.Reply, Header: m.Header, Data: m.Data, conn: c})
 	}
@@ -114,7 +124,7 @@ func (c *Conn) Subscribe(subject, queue string, h func(*Msg)) (*Subscription, er
 	if err != nil {
 		return nil, fmt.Errorf("subscribing to %s: %w", subject, err)
 	}
-	if err := sub.SetPendingLimits(-1, 256<<20); err != nil {
+	if err := sub.SetPendingLimits(-1, bytes); err != nil {
 		return nil, fmt.Errorf("subscribing to %s: %w", subject, err)
 	}
 	return &Subscription{sub}, nil

@@ -29,6 +29,13 @@ func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) e
 	if s.MaxBytes > 0 {
 		cfg.MaxBytes = s.MaxBytes
 	}
+	cfg.MaxMsgs, cfg.MaxMsgSize = -1, -1
+	if s.MaxMessages > 0 {
+		cfg.MaxMsgs = s.MaxMessages
+	}
+	if s.MaxMessageBytes > 0 {
+		cfg.MaxMsgSize = s.MaxMessageBytes
+	}
 	if s.MaxAge > 0 && cfg.Duplicates > s.MaxAge {
 		cfg.Duplicates = s.MaxAge
 	}
@@ -56,6 +63,31 @@ func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) e
 		return fmt.Errorf("stream %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// KeepStream is EnsureStream until it succeeds or ctx ends, and again after the bus was
+// away where the stream is in memory: it went with its server.
+func (c *Conn) KeepStream(ctx context.Context, s proto.Stream, replicas int) error {
+	err := c.awaitStream(ctx, s, replicas)
+	if err == nil && s.Memory {
+		c.OnReconnect(func() { _ = c.awaitStream(ctx, s, replicas) })
+	}
+	return err
+}
+
+func (c *Conn) awaitStream(ctx context.Context, s proto.Stream, replicas int) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := c.EnsureStream(ctx, s, replicas)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		c.log.Debug("making a stream", zap.String("stream", s.Name), zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
 }
 
 // StreamState is what the server says of a stream.
@@ -98,6 +130,8 @@ type ConsumeOptions struct {
 	From     uint64   // the first sequence wanted; 0: the last message of each subject
 	// Started is told, each time a consumer is made, how many messages wait for it.
 	Started func(pending uint64)
+	// Prefetch bounds the bytes that were asked for and not handed over; 0: 2,048 messages.
+	Prefetch int
 }
 
 // Consume is ConsumeWith without a Started.
@@ -156,6 +190,10 @@ func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h
 			o.Started(info.NumPending)
 		}
 	}
+	var ahead jetstream.PullConsumeOpt = jetstream.PullMaxMessages(2048)
+	if o.Prefetch > 0 {
+		ahead = jetstream.PullMaxMessagesWithBytesLimit(2048, o.Prefetch)
+	}
 	ended := make(chan error, 1)
 	run, err := cons.Consume(func(m jetstream.Msg) {
 		meta, err := m.Metadata()
@@ -163,7 +201,7 @@ func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h
 			return
 		}
 		h(&StreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Seq: meta.Sequence.Stream, Time: meta.Timestamp, Pending: meta.NumPending})
-	}, jetstream.PullMaxMessages(2048), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+	}, ahead, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrConnectionClosed) {
 			c.log.Debug("consumer", zap.String("stream", stream), zap.Error(err))
 			return

@@ -12,12 +12,16 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bus"
+	"kubus.dev/proto/feed"
 	"kubus.dev/proto/statelog"
 )
 
-// Client reaches the cluster. Views is nil for agents, which may not read the log.
+// Client reaches the cluster. Log and Views are nil for agents, which may not read the
+// log. In the all-in-one process Bus is in the service's own account where it keeps a
+// stream there, and Log and Views are the gateway's.
 type Client struct {
 	Bus   *bus.Conn
+	Log   statelog.Source
 	Views *statelog.Views
 	API   *apiclient.Client
 }
@@ -31,9 +35,11 @@ type Options struct {
 	Identity     string // the Kubernetes user to speak as at first
 	// Resources restricts the views to what the service reads; none is everything.
 	Resources []proto.GroupResource
-	// NoViews is for roles that may not read the log.
-	NoViews bool
-	Logger  *zap.Logger
+	// NoLog is for roles that may not read the log.
+	NoLog bool
+	// Store is for gateways: they read the log where it is, and others by them.
+	Store  bool
+	Logger *zap.Logger
 }
 
 // Connect waits for the bus until ctx ends. The views live until ctx ends.
@@ -43,8 +49,14 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("reaching the cluster: %w", err)
 	}
 	c := &Client{Bus: conn, API: apiclient.New(apiclient.OverBus(conn), o.Identity)}
-	if !o.NoViews {
+	switch {
+	case o.NoLog:
+	case o.Store:
 		c.Views = statelog.OpenViews(ctx, conn, o.Logger, o.Resources...)
+		c.Log = c.Views.Source()
+	default:
+		c.Log = feed.NewLog(conn, o.Name, o.Logger)
+		c.Views = statelog.OpenViewsFrom(ctx, c.Log, o.Logger, o.Resources...)
 	}
 	return c, nil
 }

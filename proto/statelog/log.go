@@ -67,7 +67,7 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 	}
 	l := &Log{conn: conn, views: views, log: logger, writer: hex.EncodeToString(id), replicas: max(replicas, 1),
 		committers: map[string]*committer{}, barriers: map[string]*barrier{}}
-	for _, s := range proto.Streams() {
+	for _, s := range proto.StateStreams() {
 		if err := conn.EnsureStream(ctx, s, replicas); err != nil {
 			return nil, err
 		}
@@ -75,7 +75,6 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	conn.OnReconnect(func() { l.remake(ctx) })
 	for _, s := range proto.StateStreams() {
 		view := views.Stream(s)
 		l.committers[s.Name] = newCommitter(ctx, l, view)
@@ -100,26 +99,6 @@ func (l *Log) begin(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// remake makes the streams in memory again, which are gone when their server was.
-func (l *Log) remake(ctx context.Context) {
-	for _, s := range proto.Streams() {
-		if !s.Memory {
-			continue
-		}
-		for wait := 20 * time.Millisecond; ctx.Err() == nil && l.conn.Connected(); wait = min(2*wait, time.Second) {
-			err := l.conn.EnsureStream(ctx, s, l.replicas)
-			if err == nil {
-				break
-			}
-			l.log.Debug("making a stream again", zap.String("stream", s.Name), zap.Error(err))
-			select {
-			case <-ctx.Done():
-			case <-time.After(wait):
-			}
-		}
-	}
 }
 
 // Views gives the views of this process.

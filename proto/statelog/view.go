@@ -99,6 +99,15 @@ func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
 	return v.collection(gr).snapshot(rev)
 }
 
+// ChangedAt is the revision of the newest change of a resource: while it stays, so
+// does everything that was made of the resource's objects.
+func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
+	c := v.collection(gr)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.revision
+}
+
 // SnapshotAt gives a resource as it was at a revision that the view has reached, at
 // the cost of what has changed since. Any process that reads the log can make it, so
 // one may go on where another began. It has no indexes. ErrExpired: the watch window
@@ -181,25 +190,25 @@ func (v *View) collection(gr proto.GroupResource) *collection {
 }
 
 // run reads the stream until ctx ends. subjects restricts what is kept; nil is all.
-func (v *View) run(ctx context.Context, conn *bus.Conn, subjects []string) error {
-	state, err := v.streamState(ctx, conn)
+func (v *View) run(ctx context.Context, source Source, subjects []string) error {
+	state, err := v.streamState(ctx, source)
 	if err != nil {
 		return err
 	}
 	v.mu.Lock()
 	v.goal, v.durable = state.LastSeq, max(v.durable, state.LastSeq)
 	v.mu.Unlock()
-	sub, err := conn.Subscribe(proto.WatermarkSubject(v.stream.Name), "", func(m *bus.Msg) {
-		if seq, err := strconv.ParseUint(string(m.Data), 10, 64); err == nil {
+	if d, ok := source.(durability); ok {
+		stop, err := d.watermarks(v.stream.Name, func(seq uint64) {
 			v.mu.Lock()
 			v.acknowledge(seq)
 			v.mu.Unlock()
+		})
+		if err != nil {
+			return err
 		}
-	})
-	if err != nil {
-		return err
+		defer stop()
 	}
-	defer sub.Stop()
 	started := func(pending uint64) {
 		if pending == 0 {
 			v.mu.Lock()
@@ -207,12 +216,12 @@ func (v *View) run(ctx context.Context, conn *bus.Conn, subjects []string) error
 			v.becomeReady()
 		}
 	}
-	return conn.ConsumeWith(ctx, bus.ConsumeOptions{Stream: v.stream.Name, Subjects: subjects, From: max(state.FirstSeq, 1), Started: started}, v.receive)
+	return source.ConsumeWith(ctx, bus.ConsumeOptions{Stream: v.stream.Name, Subjects: subjects, From: max(state.FirstSeq, 1), Started: started}, v.receive)
 }
 
-func (v *View) streamState(ctx context.Context, conn *bus.Conn) (bus.StreamState, error) {
+func (v *View) streamState(ctx context.Context, source Source) (bus.StreamState, error) {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		state, err := conn.StreamState(ctx, v.stream.Name)
+		state, err := source.StreamState(ctx, v.stream.Name)
 		if err == nil || ctx.Err() != nil {
 			return state, err
 		}

@@ -14,9 +14,9 @@ import (
 
 // Views are a process's views, one for each state stream that somebody asks for.
 type Views struct {
-	ctx  context.Context
-	conn *bus.Conn
-	log  *zap.Logger
+	ctx    context.Context
+	source Source
+	log    *zap.Logger
 
 	group *errgroup.Group
 
@@ -25,16 +25,35 @@ type Views struct {
 	resources []proto.GroupResource
 }
 
-// OpenViews makes views that live until ctx ends. With resources, only these are
-// kept; a process that shares its views with others names none.
+// OpenViews makes views of the store's streams that live until ctx ends; the connection
+// must be in the account of the log. With resources, only these are kept; a process that
+// shares its views with others names none.
 func OpenViews(ctx context.Context, conn *bus.Conn, logger *zap.Logger, resources ...proto.GroupResource) *Views {
-	group, ctx := errgroup.WithContext(ctx)
-	return &Views{ctx: ctx, conn: conn, log: logger, group: group, views: map[string]*View{}, resources: resources}
+	return OpenViewsFrom(ctx, fromStore{conn}, logger, resources...)
 }
+
+// OpenViewsFrom is OpenViews of another source.
+func OpenViewsFrom(ctx context.Context, source Source, logger *zap.Logger, resources ...proto.GroupResource) *Views {
+	group, ctx := errgroup.WithContext(ctx)
+	return &Views{ctx: ctx, source: source, log: logger, group: group, views: map[string]*View{}, resources: resources}
+}
+
+// Source is from where the views read.
+func (vs *Views) Source() Source { return vs.source }
 
 // For gives the view that holds a resource, opened at the first call. Wait for
 // Ready before trusting its snapshots.
 func (vs *Views) For(gr proto.GroupResource) *View { return vs.Stream(*proto.StreamFor(gr)) }
+
+// Named gives the view of the state stream of that name, nil where there is none.
+func (vs *Views) Named(stream string) *View {
+	for _, s := range proto.StateStreams() {
+		if s.Name == stream {
+			return vs.Stream(s)
+		}
+	}
+	return nil
+}
 
 // Stream gives the view of a stream.
 func (vs *Views) Stream(s proto.Stream) *View {
@@ -51,11 +70,8 @@ func (vs *Views) Stream(s proto.Stream) *View {
 			subjects = append(subjects, proto.ResourceSubjects(gr))
 		}
 	}
-	if subjects != nil {
-		subjects = append(subjects, "state_fence.*")
-	}
 	vs.group.Go(func() error {
-		if err := v.run(vs.ctx, vs.conn, subjects); err != nil && vs.ctx.Err() == nil {
+		if err := v.run(vs.ctx, vs.source, subjects); err != nil && vs.ctx.Err() == nil {
 			vs.log.Error("view ended", zap.String("stream", s.Name), zap.Error(err))
 			return err
 		}

@@ -4,7 +4,7 @@
 //
 // Start with Options. Both forms get the same settings: every acknowledged write
 // is on disk (sync_interval always), messages up to 8 MiB, no monitoring port, and
-// for each User exactly the subjects that its proto.Role names. A server without a
+// for each User an account with exactly the subjects that its proto.Role names. A server without a
 // listening address is reached by InProcessConn alone and asks nobody for a key.
 //
 // Start takes no lock on its directory: whoever starts it owns the directory.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -56,19 +57,17 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// native gives the server's own form of the options.
+// native gives the server's own form of the options: what the configuration of a
+// separate server says, and how it is embedded.
 func (o *Options) native() (*server.Options, error) {
-	n := &server.Options{
-		ServerName:             o.Name,
-		DontListen:             o.Listen == "",
-		NoSigs:                 true,
-		NoLog:                  true,
-		DisableJetStreamBanner: true,
-		MaxPayload:             MaxPayload,
-		JetStream:              true,
-		StoreDir:               o.Dir,
-		SyncAlways:             !o.Unsynced,
+	var text bytes.Buffer
+	o.write(&text)
+	n := &server.Options{}
+	if err := n.ProcessConfigString(text.String()); err != nil {
+		return nil, fmt.Errorf("store: its own configuration: %w", err)
 	}
+	n.DontListen, n.NoSigs, n.NoLog, n.DisableJetStreamBanner = o.Listen == "", true, true, true
+	n.SyncAlways = n.SyncAlways && !o.Unsynced
 	if o.Listen != "" {
 		host, port, err := splitListen(o.Listen)
 		if err != nil {
@@ -85,13 +84,6 @@ func (o *Options) native() (*server.Options, error) {
 			return nil, fmt.Errorf("store: reading the certificate: %w", err)
 		}
 		n.TLS, n.TLSConfig, n.TLSTimeout = true, config, 5
-	}
-	for _, u := range o.Users {
-		publish, subscribe := Permissions(u.Role)
-		n.Nkeys = append(n.Nkeys, &server.NkeyUser{Nkey: u.PublicKey, Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: publish},
-			Subscribe: &server.SubjectPermission{Allow: subscribe},
-		}})
 	}
 	return n, nil
 }

@@ -2,39 +2,52 @@ package store
 
 import "kubus.dev/proto"
 
-// OperatorRole may do everything. The operator's command uses it, and the process
-// that runs all services on one connection.
+// OperatorRole may do everything in the account of the log. The operator's command uses
+// it, and the process that runs all services.
 var OperatorRole = proto.Role{Name: "operator", Publish: []string{">"}, Subscribe: []string{">"}}
 
-// Permissions are the subjects that a role may publish and subscribe to: what the
-// role names, the API as its identities, the consumers of the streams it reads,
-// and the inboxes. A client's own inbox is _INBOX.<role>.>, an agent's
-// _INBOX.agent.<node>.>, so that no client can read the answers to another; of the
-// gateway's, a client reaches the part in which it speaks with this client.
+// Permissions are the subjects that a role may publish and subscribe to in its account:
+// what the role names, the API as its identities, the log where it reads it, the
+// consumers of its account's stream, and the inboxes. They are the second wall: what a
+// client makes the server publish passes them, and no account (Accounts).
 func Permissions(r proto.Role) (publish, subscribe []string) {
 	own := proto.InboxPrefix(r.Client()) + ".>"
 	publish = append(publish, r.Publish...)
 	publish = append(publish, own)
 	if r.Name == "gateway" {
-		publish = append(publish, "_INBOX.>")
+		publish = append(publish, "_INBOX.>", "_R_.>")
 	}
 	for _, identity := range r.Identities {
-		publish = append(publish, "api."+proto.Token(identity)+".>", proto.GatewayInbox(identity)+".>")
+		publish = append(publish, "api."+proto.Token(identity)+".*")
+	}
+	if len(r.Reads) > 0 {
+		publish = append(publish, "log."+proto.Token(r.Client())+".*")
 	}
 	subscribe = append(subscribe, r.Subscribe...)
-	subscribe = append(subscribe, own, proto.GatewayHelloSubject)
-	for _, stream := range r.Reads {
-		publish = append(publish, readSubjects(stream)...)
-		subscribe = append(subscribe, proto.WatermarkSubject(stream))
+	subscribe = append(subscribe, own)
+	for _, peer := range r.Peers() {
+		publish = append(publish, proto.GatewayInbox(peer)+".>")
+		subscribe = append(subscribe, proto.PeerInbox(peer)+".>")
+	}
+	if len(r.Peers()) > 0 {
+		subscribe = append(subscribe, proto.GatewayHelloSubject)
+	}
+	if r.Node != "" {
+		publish = append(publish, "_R_.>") // its answers to gateways; there is nobody else in its account
+	}
+	if r.Stream != "" {
+		publish = append(publish, consumerRequests(r.Stream)...)
+	}
+	if r.Owns {
+		publish = append(publish, "$JS.API.STREAM.CREATE."+r.Stream, "$JS.API.STREAM.UPDATE."+r.Stream)
 	}
 	return publish, subscribe
 }
 
-// readSubjects are the requests of an ordered consumer and of a look at one message.
-func readSubjects(stream string) []string {
+// consumerRequests are those of an ordered consumer.
+func consumerRequests(stream string) []string {
 	return []string{
 		"$JS.API.STREAM.INFO." + stream,
-		"$JS.API.STREAM.MSG.GET." + stream,
 		"$JS.API.CONSUMER.CREATE." + stream + ".>",
 		"$JS.API.CONSUMER.INFO." + stream + ".*",
 		"$JS.API.CONSUMER.DELETE." + stream + ".*",

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// Render gives the configuration file of a separate nats-server that equals the
-// embedded one Start would run with the same options.
+// Render gives the configuration file of a separate nats-server. The embedded one
+// reads the same text.
 func Render(o Options) ([]byte, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -21,35 +21,35 @@ func Render(o Options) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	b.WriteString("# Written by kubus; do not edit. One user a role, with the subjects it needs.\n")
-	if o.Name != "" {
-		fmt.Fprintf(&b, "server_name: %q\n", o.Name)
-	}
+	b.WriteString("# Written by kubus; do not edit. One account a role, with what may cross between them.\n")
 	fmt.Fprintf(&b, "listen: %q\n", net.JoinHostPort(host, strconv.Itoa(port)))
-	fmt.Fprintf(&b, "max_payload: %d\n", MaxPayload)
-	fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n  sync_interval: always\n}\n", o.Dir)
 	if o.CertFile != "" {
 		fmt.Fprintf(&b, "tls {\n  cert_file: %q\n  key_file: %q\n  timeout: 5\n}\n", o.CertFile, o.KeyFile)
 	}
-	b.WriteString("authorization {\n  users: [\n")
-	for _, u := range o.Users {
-		publish, subscribe := Permissions(u.Role)
-		fmt.Fprintf(&b, "    # %s\n    { nkey: %q, permissions: {\n", u.Role.Name, u.PublicKey)
-		fmt.Fprintf(&b, "      publish: { allow: %s }\n      subscribe: { allow: %s }\n    } }\n", list(publish), list(subscribe))
-	}
-	b.WriteString("  ]\n}\n")
+	o.write(&b)
 	return b.Bytes(), nil
 }
 
-func list(subjects []string) string {
+// RenderAccounts gives the part of a configuration that has the accounts and their
+// users, for the file of a nats-server that is not ours to include.
+func RenderAccounts(users []User) []byte {
 	var b bytes.Buffer
-	b.WriteString("[")
-	for i, s := range subjects {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "%q", s)
+	b.WriteString("accounts {\n")
+	for _, a := range accounts(users) {
+		a.write(&b)
 	}
-	b.WriteString("]")
-	return b.String()
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+// write gives what the embedded server and a separate one have in common.
+func (o *Options) write(b *bytes.Buffer) {
+	if o.Name != "" {
+		fmt.Fprintf(b, "server_name: %q\n", o.Name)
+	}
+	fmt.Fprintf(b, "max_payload: %d\n", MaxPayload)
+	fmt.Fprintf(b, "jetstream {\n  store_dir: %q\n  sync_interval: always\n}\n", o.Dir)
+	if len(o.Users) > 0 {
+		b.Write(RenderAccounts(o.Users))
+	}
 }

@@ -22,6 +22,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	if len(o.Users) > 0 {
+		if err := Migrate(o.Dir); err != nil {
+			return nil, err
+		}
+	}
 	native, err := o.native()
 	if err != nil {
 		return nil, err

@@ -50,21 +50,25 @@ func TestTheRenderedConfigurationEqualsTheEmbeddedServer(t *testing.T) {
 		Port            int
 		Payload         int32
 		Sync            bool
-		Users           int
+		Users, Accounts int
 	}
 	brief := func(o *server.Options) settings {
-		return settings{o.ServerName, o.Host, o.StoreDir, o.Port, o.MaxPayload, o.SyncAlways, len(o.Nkeys)}
+		return settings{o.ServerName, o.Host, o.StoreDir, o.Port, o.MaxPayload, o.SyncAlways, len(o.Nkeys), len(o.Accounts)}
 	}
-	if brief(got) != brief(want) {
+	if brief(got) != brief(want) || got.StoreDir != o.Dir || len(got.Nkeys) != len(o.Users) {
 		t.Errorf("got %+v, want %+v from\n%s", brief(got), brief(want), config)
 	}
-	for i := range want.Nkeys {
-		g, w := got.Nkeys[i], want.Nkeys[i]
-		if g.Nkey != w.Nkey || !reflect.DeepEqual(g.Permissions.Publish.Allow, w.Permissions.Publish.Allow) ||
-			!reflect.DeepEqual(g.Permissions.Subscribe.Allow, w.Permissions.Subscribe.Allow) {
-			t.Errorf("user %d: got %+v, want %+v", i, g, w)
+	for i, u := range got.Nkeys {
+		publish, subscribe := Permissions(o.role(u.Nkey))
+		if u.Account.Name != o.role(u.Nkey).Account() || !reflect.DeepEqual(u.Permissions.Publish.Allow, publish) || !reflect.DeepEqual(u.Permissions.Subscribe.Allow, subscribe) {
+			t.Errorf("user %d: got %+v in %s", i, u.Permissions, u.Account.Name)
 		}
 	}
+}
+
+func (o *Options) role(key string) proto.Role {
+	i := slices.IndexFunc(o.Users, func(u User) bool { return u.PublicKey == key })
+	return o.Users[i].Role
 }
 
 func TestOnlyTheGatewayAndTheOperatorMayPublishState(t *testing.T) {
@@ -86,7 +90,7 @@ func TestAnAgentMaySpeakForItsOwnNodeOnly(t *testing.T) {
 		}
 		publish, subscribe := Permissions(r)
 		for _, s := range append(publish, subscribe...) {
-			if !strings.Contains(s, "node-1") && !strings.HasPrefix(s, "_INBOX.") && s != proto.GatewayHelloSubject {
+			if !strings.Contains(s, "node-1") && s != "_R_.>" && s != proto.GatewayHelloSubject {
 				t.Errorf("an agent may use %s", s)
 			}
 		}

@@ -24,6 +24,11 @@ const (
 	// the other is no longer there; silence of three times as long breaks the
 	// tunnel as well.
 	alive = 15 * time.Second
+	// Channels is how many channels a tunnel has: their numbers are below it.
+	Channels = 8
+	// backlog is how many bytes may wait to be looked at before the bus drops frames,
+	// which breaks the tunnel.
+	backlog = 4 * Channels * Window
 	// noChannel marks frames that belong to the tunnel as a whole.
 	noChannel = 1 << 16
 )
@@ -44,6 +49,8 @@ type Tunnel struct {
 	inbox string // where the peer's frames come
 	sub   *bus.Subscription
 
+	takes channels // what the peer may send data on
+
 	done chan struct{} // closed at the end
 
 	mu       sync.Mutex
@@ -56,17 +63,15 @@ type Tunnel struct {
 	ended    bool
 }
 
+// channels is how many of the channels the peer sends on: those of the lowest numbers.
+type channels uint32
+
 // Dial opens a tunnel to whoever serves subject and waits until it answers. A
 // refusal is an *Error, nobody there bus.ErrNoResponders.
-func Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.TunnelOpen) (*Tunnel, error) {
-	return Side{}.Dial(ctx, conn, subject, open)
-}
-
-// Dial is Dial from a given side.
 func (s Side) Dial(ctx context.Context, conn *bus.Conn, subject string, open *message.TunnelOpen) (*Tunnel, error) {
 	inbox := s.inbox(conn)
-	t := newTunnel(conn, "", inbox)
-	sub, err := conn.Subscribe(inbox, "", t.receive)
+	t := newTunnel(conn, "", inbox, s.channels)
+	sub, err := conn.SubscribeWithin(inbox, backlog, t.receive)
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +120,8 @@ type Handler func(ctx context.Context, open *message.TunnelOpen, t *Tunnel) erro
 
 // Serve accepts tunnels on a subject; each runs on a goroutine of its own. The
 // handlers' contexts end with ctx, and when their tunnel breaks.
-func Serve(ctx context.Context, conn *bus.Conn, subject, queue string, h Handler) (*bus.Subscription, error) {
-	return conn.Subscribe(subject, queue, func(m *bus.Msg) {
-		Side{}.Accept(ctx, conn, m, h)
-	})
+func (s Side) Serve(ctx context.Context, conn *bus.Conn, subject, queue string, h Handler) (*bus.Subscription, error) {
+	return conn.Subscribe(subject, queue, func(m *bus.Msg) { s.Accept(ctx, conn, m, h) })
 }
 
 // Accept answers one opening message that arrived on a subscription of the caller's.
@@ -130,17 +133,25 @@ func (s Side) Accept(ctx context.Context, conn *bus.Conn, m *bus.Msg, h Handler)
 		Refuse(m, "unreadable opening of a tunnel")
 		return false
 	}
+	if !s.quota.take(s.peer) {
+		Refuse(m, "too many streams are open already")
+		return false
+	}
 	inbox := s.inbox(conn)
-	t := newTunnel(conn, open.Inbox, inbox)
-	sub, err := conn.Subscribe(inbox, "", t.receive)
+	t := newTunnel(conn, open.Inbox, inbox, s.channels)
+	sub, err := conn.SubscribeWithin(inbox, backlog, t.receive)
 	if err != nil {
+		s.quota.give(s.peer)
 		Refuse(m, "the other side cannot receive: "+err.Error())
 		return false
 	}
+	t.mu.Lock()
 	t.sub = sub
+	t.mu.Unlock()
 	respond(m, &message.TunnelFrame{Inbox: inbox})
 	go t.keepAlive()
 	go func() {
+		defer s.quota.give(s.peer)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		go func() {
@@ -164,12 +175,16 @@ func respond(m *bus.Msg, f *message.TunnelFrame) {
 	}
 }
 
-func newTunnel(conn *bus.Conn, peer, inbox string) *Tunnel {
-	return &Tunnel{conn: conn, peer: peer, inbox: inbox, done: make(chan struct{}), channels: map[uint32]*Channel{}, heard: time.Now()}
+func newTunnel(conn *bus.Conn, peer, inbox string, takes channels) *Tunnel {
+	return &Tunnel{conn: conn, peer: peer, inbox: inbox, takes: takes, done: make(chan struct{}), channels: map[uint32]*Channel{}, heard: time.Now()}
 }
 
-// Channel gives a channel; both sides name the same number. The first call makes it.
+// Channel gives a channel, of a number below Channels; both sides name the same. The
+// first call makes it.
 func (t *Tunnel) Channel(id byte) *Channel {
+	if id >= Channels {
+		panic(fmt.Sprintf("a tunnel has no channel %d", id))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.channel(uint32(id))
@@ -294,6 +309,10 @@ func (t *Tunnel) receive(m *bus.Msg) {
 	if f.Channel == noChannel {
 		return
 	}
+	if err := t.check(f); err != nil {
+		t.end(fmt.Errorf("%w: %w", ErrBroken, err))
+		return
+	}
 	c := t.channel(f.Channel)
 	if f.Credit > c.credit {
 		c.credit = f.Credit
@@ -308,6 +327,31 @@ func (t *Tunnel) receive(m *bus.Msg) {
 	if len(f.Data) > 0 || f.CloseChannel {
 		c.readable.Broadcast()
 	}
+}
+
+// check refuses what no peer sends that keeps to the window: the bounds of our memory
+// are ours to keep. It is called with the lock held.
+func (t *Tunnel) check(f *message.TunnelFrame) error {
+	if f.Channel >= Channels {
+		return fmt.Errorf("a frame is for channel %d", f.Channel)
+	}
+	c := t.channels[f.Channel]
+	var unread int
+	var sent uint64
+	if c != nil {
+		unread, sent = len(c.buffer), c.sent
+	}
+	switch {
+	case f.Credit > sent:
+		return fmt.Errorf("of %d bytes on channel %d, %d were read", sent, f.Channel, f.Credit)
+	case len(f.Data) == 0:
+		return nil
+	case f.Channel >= uint32(t.takes), c != nil && c.peerClosed:
+		return fmt.Errorf("nothing is awaited on channel %d", f.Channel)
+	case unread+len(f.Data) > Window:
+		return fmt.Errorf("more than %d bytes are unread on channel %d", Window, f.Channel)
+	}
+	return nil
 }
 
 func (t *Tunnel) keepAlive() {

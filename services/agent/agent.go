@@ -193,7 +193,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	if err := a.adopt(); err != nil {
 		return err
 	}
-	sub, err := tunnel.Serve(ctx, a.cluster.Bus, proto.NodeTunnelSubject(a.cfg.Node), "", a.streams.Handle)
+	sub, err := tunnel.PeerAs(proto.NodeUser(a.cfg.Node)).Serve(ctx, a.cluster.Bus, proto.NodeTunnelSubject(a.cfg.Node), "", a.streams.Handle)
 	if err != nil {
 		return fmt.Errorf("serving streams: %w", err)
 	}

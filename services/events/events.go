@@ -35,6 +35,8 @@ type Config struct {
 	Cluster string `yaml:"cluster"`
 	// Streams are the state streams that are announced.
 	Streams []string `yaml:"streams"`
+	// Replicas of stream CHANGES: 1, or 3 on a cluster of NATS servers.
+	Replicas int `yaml:"replicas"`
 	// LeaderElection: several processes take turns.
 	LeaderElection bool `yaml:"leaderElection"`
 	// Instance tells this process from others; empty: the host's name.
@@ -43,7 +45,7 @@ type Config struct {
 
 // Default announces everything.
 func Default() Config {
-	c := Config{Common: kit.DefaultCommon(), Cluster: "kubus", LeaderElection: true}
+	c := Config{Common: kit.DefaultCommon(), Cluster: "kubus", Replicas: 1, LeaderElection: true}
 	for _, s := range proto.StateStreams() {
 		c.Streams = append(c.Streams, s.Name)
 	}
@@ -89,7 +91,7 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	})
 	announce := func(ctx context.Context, _ *message.Fence) error {
 		opening.Store(true)
-		return run(ctx, cfg, p.Logger, c.Bus, func() { opening.Store(false) })
+		return run(ctx, cfg, p.Logger, c, func() { opening.Store(false) })
 	}
 	var err error
 	if cfg.LeaderElection {
@@ -106,8 +108,11 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 }
 
 // run reads every stream from where it was announced to.
-func run(ctx context.Context, cfg Config, logger *zap.Logger, conn *bus.Conn, opened func()) error {
-	publisher, fresh, err := open(ctx, conn, logger)
+func run(ctx context.Context, cfg Config, logger *zap.Logger, c *cluster.Client, opened func()) error {
+	if err := c.Bus.KeepStream(ctx, proto.ChangesStream, cfg.Replicas); err != nil {
+		return nil // ctx has ended
+	}
+	publisher, fresh, err := open(ctx, c.Bus, logger)
 	if err != nil {
 		return nil // ctx has ended
 	}
@@ -125,7 +130,7 @@ func run(ctx context.Context, cfg Config, logger *zap.Logger, conn *bus.Conn, op
 		reader := change.NewReader(cfg.Cluster, name)
 		from := cursor[name] + 1
 		group.Go(func() error {
-			return conn.Consume(ctx, name, []string{stream.Class + ".>"}, from, func(m *bus.StreamMsg) {
+			return c.Log.ConsumeWith(ctx, bus.ConsumeOptions{Stream: name, Subjects: []string{stream.Class + ".>"}, From: from}, func(m *bus.StreamMsg) {
 				e, err := reader.Read(m)
 				if err != nil {
 					logger.Error("a change cannot be announced", zap.String("subject", m.Subject), zap.Error(err))

@@ -13,6 +13,8 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
+	"kubus.dev/proto/cluster"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit/kittest"
 )
 
@@ -49,7 +51,9 @@ func (s *state) put(key proto.Key, data string, deleted bool) {
 func start(t *testing.T, conn *bus.Conn) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, Default(), zap.NewNop(), conn, func() {}) }()
+	go func() {
+		done <- run(ctx, Default(), zap.NewNop(), &cluster.Client{Bus: conn, Log: statelog.OpenViews(ctx, conn, zap.NewNop()).Source()}, func() {})
+	}()
 	return func() {
 		cancel()
 		<-done

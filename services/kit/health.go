@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 )
 
 // Health is a set of named checks; /livez and /readyz serve it in the form of
-// Kubernetes' components: ?verbose, ?exclude=NAME, and one check by its path.
+// Kubernetes' components: ?verbose, ?exclude=NAME, and one check by its path, which
+// alone gives the reason of a failure.
 type Health struct {
 	prefix string
 	shared *checks
@@ -74,51 +74,85 @@ func (h *Health) Handler() http.Handler {
 }
 
 func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set map[string]func() error) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache, private")
-	only := r.PathValue("check")
-	if only == "" {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-	}
-	excluded := r.URL.Query()["exclude"]
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	var names []string
-	for name := range set {
-		if only == "" || name == only {
-			names = append(names, name)
-		}
+	if only := r.PathValue("check"); only != "" {
+		one(w, set[only])
+		return
 	}
-	if only != "" && len(names) == 0 {
+	text, failed := c.all(r, set)
+	if failed {
+		// As http.Error writes it, which upstream does.
+		http.Error(w, text+path+" check failed", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if _, verbose := r.URL.Query()["verbose"]; verbose {
+		fmt.Fprintf(w, "%s%s check passed\n", text, path)
+		return
+	}
+	fmt.Fprint(w, "ok")
+}
+
+// one answers for a single check; it gives the reason of a failure, which all of them
+// together, that anybody may ask for, withhold.
+func one(w http.ResponseWriter, check func() error) {
+	if check == nil {
 		http.Error(w, "404 page not found", http.StatusNotFound)
 		return
 	}
-	sort.Strings(names)
-	var text strings.Builder
-	failed := false
-	for _, name := range names {
+	if err := check(); err != nil {
+		http.Error(w, fmt.Sprintf("internal server error: %v", err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprint(w, "ok")
+}
+
+// all runs the checks that the request does not exclude and gives a line for each, and
+// one for the names that there are none of.
+func (c *checks) all(r *http.Request, set map[string]func() error) (text string, failed bool) {
+	excluded := r.URL.Query()["exclude"]
+	var b strings.Builder
+	for _, name := range ordered(set) {
 		if slices.Contains(excluded, name) {
-			fmt.Fprintf(&text, "[+]%s excluded: ok\n", name)
+			fmt.Fprintf(&b, "[+]%s excluded: ok\n", name)
 		} else if err := set[name](); err != nil {
 			failed = true
-			fmt.Fprintf(&text, "[-]%s failed: %v\n", name, err)
+			fmt.Fprintf(&b, "[-]%s failed: reason withheld\n", name)
 		} else {
-			fmt.Fprintf(&text, "[+]%s ok\n", name)
+			fmt.Fprintf(&b, "[+]%s ok\n", name)
 		}
 	}
+	var unknown []string
 	for _, name := range excluded {
-		if !slices.Contains(names, name) {
-			fmt.Fprintf(&text, "warn: some health checks cannot be excluded: no matches for %q\n", name)
+		if quoted := fmt.Sprintf("%q", name); set[name] == nil && !slices.Contains(unknown, quoted) {
+			unknown = append(unknown, quoted)
 		}
 	}
-	_, verbose := r.URL.Query()["verbose"]
-	switch {
-	case failed:
-		w.WriteHeader(http.StatusInternalServerError)
-		fmt.Fprintf(w, "%s%s check failed\n", text.String(), path)
-	case verbose && only == "":
-		fmt.Fprintf(w, "%s%s check passed\n", text.String(), path)
-	default:
-		fmt.Fprint(w, "ok")
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		fmt.Fprintf(&b, "warn: some health checks cannot be excluded: no matches for %s\n", strings.Join(unknown, ","))
 	}
+	return b.String(), failed
+}
+
+// ordered gives the names of checks, ping first as upstream's.
+func ordered(set map[string]func() error) []string {
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if (a == "ping") != (b == "ping") {
+			if a == "ping" {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	return names
 }

@@ -20,9 +20,10 @@ func TestHealthAsClientsAskForIt(t *testing.T) {
 		"ping alone":                {"GET", "/healthz/ping?verbose", 200, "ok"},
 		"by any method":             {"HEAD", "/livez/ping", 200, "ok"},
 		"a check that is not there": {"GET", "/livez/gateway-store", 404, "404 page not found\n"},
-		"not ready":                 {"GET", "/readyz", 500, "[-]gateway-store failed: away\n[+]ping ok\nreadyz check failed\n"},
-		"but for what is excluded":  {"GET", "/readyz?verbose&exclude=gateway-store", 200, "[+]gateway-store excluded: ok\n[+]ping ok\nreadyz check passed\n"},
-		"what cannot be excluded":   {"GET", "/livez?verbose&exclude=x", 200, "[+]ping ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n"},
+		"not ready":                 {"GET", "/readyz", 500, "[+]ping ok\n[-]gateway-store failed: reason withheld\nreadyz check failed\n"},
+		"the reason, alone":         {"GET", "/readyz/gateway-store", 500, "internal server error: away\n"},
+		"but for what is excluded":  {"GET", "/readyz?verbose&exclude=gateway-store", 200, "[+]ping ok\n[+]gateway-store excluded: ok\nreadyz check passed\n"},
+		"what cannot be excluded":   {"GET", "/livez?verbose&exclude=x&exclude=b&exclude=x", 200, "[+]ping ok\nwarn: some health checks cannot be excluded: no matches for \"b\",\"x\"\nlivez check passed\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()

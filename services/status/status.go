@@ -24,15 +24,25 @@ const Fence = "status"
 type Config struct {
 	kit.Common `yaml:",inline"`
 
+	// Replicas of stream REPORTS: 1, or 3 on a cluster of NATS servers.
+	Replicas       int    `yaml:"replicas"`
 	LeaderElection bool   `yaml:"leaderElection"`
 	Instance       string `yaml:"instance"`
+	// NodeAddresses are addresses and ranges that nodes may say are theirs; empty: all
+	// that can be a machine's and are no other node's.
+	NodeAddresses []string `yaml:"nodeAddresses"`
 }
 
 // Default is one of possibly several instances.
-func Default() Config { return Config{Common: kit.DefaultCommon(), LeaderElection: true} }
+func Default() Config {
+	return Config{Common: kit.DefaultCommon(), Replicas: 1, LeaderElection: true, NodeAddresses: []string{}}
+}
 
 // Validate fills in what an empty Instance means.
 func (c *Config) Validate() error {
+	if _, err := intake.ParseRanges(c.NodeAddresses); err != nil {
+		return fmt.Errorf("nodeAddresses: %w", err)
+	}
 	if c.Instance != "" {
 		return nil
 	}
@@ -61,14 +71,22 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		}
 		return nil
 	})
+	ranges, err := intake.ParseRanges(cfg.NodeAddresses)
+	if err != nil {
+		return fmt.Errorf("configuration: nodeAddresses: %w", err)
+	}
+	addresses := intake.NewAddresses(ranges, p.Metrics, p.Logger)
 	api := c.API.As(proto.StatusUser)
 	term := func(ctx context.Context, fence *message.Fence) error {
 		view := c.Views.Stream(proto.StateStream)
 		if err := view.Ready(ctx); err != nil {
 			return nil // ctx has ended
 		}
+		if err := c.Bus.KeepStream(ctx, proto.ReportsStream, cfg.Replicas); err != nil {
+			return nil // ctx has ended
+		}
 		ready.Store(true)
-		return intake.New(c.Bus, view, api, fence, p.Logger).Run(ctx)
+		return intake.New(c.Bus, view, api, fence, addresses, p.Logger).Run(ctx)
 	}
 	if !cfg.LeaderElection {
 		return term(ctx, nil)

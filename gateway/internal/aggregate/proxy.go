@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/util/flowcontrol"
 	proxyutil "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/client-go/transport"
 )
@@ -64,6 +65,7 @@ func (r *remote) serve(w http.ResponseWriter, req *http.Request) {
 	road := transport.NewAuthProxyRoundTripper(user.GetName(), user.GetUID(), user.GetGroups(), user.GetExtra(), r.transport)
 	handler := proxy.NewUpgradeAwareHandler(location, road, true, upgrade, failure{})
 	handler.RejectForwardingRedirects = true
+	flowcontrol.RequestDelegated(req.Context()) // a watch elsewhere keeps no seat here
 	handler.ServeHTTP(w, onward)
 }
 

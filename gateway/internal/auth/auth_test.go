@@ -2,10 +2,21 @@ package auth_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +24,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -20,6 +32,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"kubus.dev/gateway/internal/auth"
+	"kubus.dev/gateway/internal/chain"
 	"kubus.dev/proto"
 	"kubus.dev/proto/bustest"
 	"kubus.dev/proto/statelog"
@@ -199,16 +212,141 @@ func TestADecisionDoesNotSlowDownWithTheNumberOfBindings(t *testing.T) {
 	}
 }
 
-func TestWhoIsLetInWithoutCredentials(t *testing.T) {
-	noTokens := authenticator.TokenFunc(func(context.Context, string) (*authenticator.Response, bool, error) { return nil, false, nil })
-	a := auth.NewAuthenticator(nil, noTokens)
-	for path, want := range map[string]string{"/healthz": user.Anonymous, "/livez/ping": user.Anonymous, "/readyz": user.Anonymous, "/version": "", "/api/v1/pods": "", "/healthzx": ""} {
-		resp, ok, err := a.Requests.AuthenticateRequest(httptest.NewRequest(http.MethodGet, path, nil))
-		switch {
-		case want == "" && ok:
-			t.Errorf("%s: let in as %s", path, resp.User.GetName())
-		case want != "" && (!ok || err != nil || resp.User.GetName() != want):
-			t.Errorf("%s: got %v, %v", path, ok, err)
+func TestWhoSaysNothingIsAnonymousAndWhoLiesIsNobody(t *testing.T) {
+	t.Parallel()
+	tokens := authenticator.TokenFunc(func(_ context.Context, token string) (*authenticator.Response, bool, error) {
+		return &authenticator.Response{User: &user.DefaultInfo{Name: "bearer"}}, token == "good", nil
+	})
+	for name, c := range map[string]struct {
+		anonymous   bool
+		token, want string
+	}{
+		"nothing":                             {true, "", user.Anonymous},
+		"nothing, where nobody is anonymous":  {false, "", ""},
+		"a token":                             {true, "good", "bearer"},
+		"a token that nobody knows":           {true, "bad", ""},
+		"the same, where nobody is anonymous": {false, "bad", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := auth.NewAuthenticator(auth.Options{Tokens: []authenticator.Token{tokens}, Anonymous: c.anonymous})
+			r := httptest.NewRequest(http.MethodGet, "/api/v1/pods", nil)
+			if c.token != "" {
+				r.Header.Set("Authorization", "Bearer "+c.token)
+			}
+			resp, ok, _ := a.Requests.AuthenticateRequest(r)
+			if got := ok && resp.User.GetName() == c.want; got != (c.want != "") || ok != (c.want != "") {
+				t.Errorf("got %v, %+v, want %q", ok, resp, c.want)
+			}
+		})
+	}
+}
+
+// issue makes a certificate; a nil parent makes a CA.
+func issue(t *testing.T, name string, parent *tls.Certificate) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: parent == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	by, signer := template, any(key)
+	if parent != nil {
+		by, signer = parent.Leaf, parent.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, by, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func TestAProxyIsBelievedByItsCertificateOnly(t *testing.T) {
+	t.Parallel()
+	proxyCA, clientCA := issue(t, "proxies", nil), issue(t, "clients", nil)
+	file := filepath.Join(t.TempDir(), "proxy.crt")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proxyCA.Certificate[0]}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	headers := auth.DefaultRequestHeader()
+	headers.ClientCAFile, headers.AllowedNames = file, []string{"front"}
+	proxy, err := headers.Authenticator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(clientCA.Leaf)
+	a := auth.NewAuthenticator(auth.Options{Roots: roots, Proxy: proxy, Certificates: chain.RememberCertificates})
+	for _, c := range []struct {
+		name, cn, says, want string
+		ca                   tls.Certificate
+	}{
+		{"the proxy speaks for its users", "front", "alice", "alice", proxyCA},
+		{"for each of them", "front", "bob", "bob", proxyCA},
+		{"another of its CA does not", "back", "alice", "", proxyCA},
+		{"a client is who its certificate says", "carol", "", "carol", clientCA},
+		{"whatever its headers say", "front", "alice", "front", clientCA},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/api/v1/pods", nil)
+			ca := c.ca
+			leaf := issue(t, c.cn, &ca).Leaf
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+			if c.says != "" {
+				r.Header.Set("X-Remote-User", c.says)
+				r.Header.Set("X-Remote-Group", "team")
+				r.Header.Set("X-Remote-Extra-Why", "because")
+			}
+			resp, ok, _ := a.Requests.AuthenticateRequest(r)
+			if ok != (c.want != "") || ok && resp.User.GetName() != c.want {
+				t.Fatalf("got %v %+v, want %q", ok, resp, c.want)
+			}
+			if c.want == c.says && c.want != "" && (!slices.Contains(resp.User.GetGroups(), "team") || resp.User.GetExtra()["why"][0] != "because") {
+				t.Errorf("got %+v", resp.User)
+			}
+		})
+	}
+	published, err := headers.Published([]byte("clients"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"client-ca-file": "clients", "requestheader-allowed-names": `["front"]`, "requestheader-username-headers": `["X-Remote-User"]`,
+		"requestheader-group-headers": `["X-Remote-Group"]`, "requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`, "requestheader-uid-headers": `["X-Remote-Uid"]`,
+	} {
+		if published[key] != want {
+			t.Errorf("%s: got %q, want %q", key, published[key], want)
+		}
+	}
+	if !strings.Contains(published["requestheader-client-ca-file"], "BEGIN CERTIFICATE") {
+		t.Error("the proxy's CA is not published")
+	}
+}
+
+func TestBootstrapTokensAreUpstreams(t *testing.T) {
+	t.Parallel()
+	stored := &corev1.Secret{ObjectMeta: meta("kube-system", "bootstrap-token-abcdef", nil), Type: "bootstrap.kubernetes.io/token", Data: map[string][]byte{
+		"token-id": []byte("abcdef"), "token-secret": []byte("0123456789abcdef"), "usage-bootstrap-authentication": []byte("true"), "auth-extra-groups": []byte("system:bootstrappers:new"),
+	}}
+	tokens := auth.BootstrapTokens(func(ns, name string) (*corev1.Secret, error) {
+		if ns != stored.Namespace || name != stored.Name {
+			return nil, apierrors.NewNotFound(corev1.Resource("secrets"), name)
+		}
+		return stored, nil
+	})
+	resp, ok, err := tokens.AuthenticateToken(t.Context(), "abcdef.0123456789abcdef")
+	if err != nil || !ok || resp.User.GetName() != "system:bootstrap:abcdef" || !slices.Equal(resp.User.GetGroups(), []string{"system:bootstrappers", "system:bootstrappers:new"}) {
+		t.Errorf("got %v %v %+v", ok, err, resp)
+	}
+	for _, wrong := range []string{"abcdef.0123456789abcdeg", "ghijkl.0123456789abcdef", "nothing"} {
+		if _, ok, err := tokens.AuthenticateToken(t.Context(), wrong); ok || err != nil {
+			t.Errorf("%s: got %v, %v", wrong, ok, err)
 		}
 	}
 }

@@ -7,8 +7,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -37,6 +35,7 @@ type Rules struct {
 	roleBindings        *decoded[*rbacv1.RoleBinding]
 	clusterRoles        *decoded[*rbacv1.ClusterRole]
 	clusterRoleBindings *decoded[*rbacv1.ClusterRoleBinding]
+	sums                aggregates
 }
 
 // NewRules registers the indexes on the views.
@@ -195,15 +194,19 @@ func (r *Rules) GetRoleReferenceRules(_ context.Context, ref rbacv1.RoleRef, nam
 }
 
 func (r *Rules) clusterRoleRules(name string) ([]rbacv1.PolicyRule, error) {
+	role, err := r.clusterRole(name)
+	if err != nil || role.AggregationRule == nil {
+		return rulesOf(role), err
+	}
+	return r.aggregated(name)
+}
+
+func (r *Rules) clusterRole(name string) (*rbacv1.ClusterRole, error) {
 	e := r.view(clusterRoles).Get(clusterRoles, "", name)
 	if e == nil {
 		return nil, apierrors.NewNotFound(rbacv1.Resource("clusterrole"), name)
 	}
-	role, err := r.clusterRoles.of(e)
-	if err != nil || role.AggregationRule == nil {
-		return rulesOf(role), err
-	}
-	return r.aggregated(role)
+	return r.clusterRoles.of(e)
 }
 
 func rulesOf(role *rbacv1.ClusterRole) []rbacv1.PolicyRule {
@@ -211,28 +214,6 @@ func rulesOf(role *rbacv1.ClusterRole) []rbacv1.PolicyRule {
 		return nil
 	}
 	return role.Rules
-}
-
-// aggregated adds to a role the rules of those that its aggregation rule selects.
-// Upstream writes them into the role by a controller; here they are found when
-// they are needed.
-func (r *Rules) aggregated(role *rbacv1.ClusterRole) ([]rbacv1.PolicyRule, error) {
-	rules := append([]rbacv1.PolicyRule(nil), role.Rules...)
-	for i := range role.AggregationRule.ClusterRoleSelectors {
-		selector, err := metav1.LabelSelectorAsSelector(&role.AggregationRule.ClusterRoleSelectors[i])
-		if err != nil {
-			return rules, fmt.Errorf("cluster role %s: %w", role.Name, err)
-		}
-		r.view(clusterRoles).Snapshot(clusterRoles).Ascend("", func(e *statelog.Entry) bool {
-			if e.Key().Name != role.Name && selector.Matches(labels.Set(e.Meta().Labels)) {
-				if part, err := r.clusterRoles.of(e); err == nil {
-					rules = append(rules, part.Rules...)
-				}
-			}
-			return true
-		})
-	}
-	return rules, nil
 }
 
 // source describes why a rule applies, in upstream's words.

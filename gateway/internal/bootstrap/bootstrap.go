@@ -28,10 +28,11 @@ type Options struct {
 	// ServiceCIDRs are the ranges of Services' addresses, one of each family at most,
 	// such as 10.96.0.0/16.
 	ServiceCIDRs []string
-	// ClientCA is the PEM bundle that client certificates are checked against.
-	ClientCA []byte
-	User     user.Info // who the writes are by
-	Logger   *zap.Logger
+	// Authentication is the data of the ConfigMap by which extension API servers learn
+	// whom to believe: client-ca-file and the requestheader keys.
+	Authentication map[string]string
+	User           user.Info // who the writes are by
+	Logger         *zap.Logger
 }
 
 // Run makes what is missing.

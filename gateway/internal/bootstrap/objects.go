@@ -52,13 +52,13 @@ func priorities() []runtime.Object {
 
 // authentication is what extension API servers trust clients by.
 func (b *boot) authentication() []runtime.Object {
-	if len(b.o.ClientCA) == 0 {
+	if len(b.o.Authentication) == 0 {
 		return nil
 	}
 	return []runtime.Object{&corev1.ConfigMap{
 		TypeMeta:   typed("ConfigMap", corev1.SchemeGroupVersion),
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"},
-		Data:       map[string]string{"client-ca-file": string(b.o.ClientCA)},
+		Data:       b.o.Authentication,
 	}}
 }
 

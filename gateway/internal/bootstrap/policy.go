@@ -34,7 +34,8 @@ func policies() ([]runtime.Object, error) {
 		bindings[i].TypeMeta = typed("ClusterRoleBinding", rbacv1.SchemeGroupVersion)
 		out = append(out, &bindings[i])
 	}
-	return append(out, namespaced()...), nil
+	role, binding := dns()
+	return append(append(out, namespaced()...), role, binding), nil
 }
 
 // namespaced gives upstream's roles and bindings inside namespaces, sorted.
@@ -116,19 +117,30 @@ func services() []service {
 			events,
 		}},
 		{"system:kubus:cloud", proto.CloudUser, []rbacv1.PolicyRule{
-			rbac.NewRule("get", "list", "watch", "patch", "update").Groups("").Resources("nodes", "services").RuleOrDie(),
-			rbac.NewRule("patch", "update").Groups("").Resources("nodes/status", "services/status").RuleOrDie(),
+			rbac.NewRule("patch").Groups("").Resources("nodes", "nodes/status", "services/status").RuleOrDie(),
 			events,
 		}},
 		{"system:kubus:events", proto.EventsUser, []rbacv1.PolicyRule{
 			rbac.NewRule("get", "list", "watch").Groups("").Resources("namespaces").RuleOrDie(),
 		}},
-		{"system:kubus:dns", proto.DNSUser, []rbacv1.PolicyRule{
-			rbac.NewRule("get", "list", "watch", "create", "patch", "update", "delete").Groups("").Resources("endpoints", "services").RuleOrDie(),
-			rbac.NewRule("get", "list", "watch", "create", "patch", "update", "delete").Groups("discovery.k8s.io").Resources("endpointslices").RuleOrDie(),
-			events,
-		}},
 	}
+}
+
+// dns may make its Service, and keep its EndpointSlice, in kube-system: what it writes
+// decides where the names of all pods lead, so nowhere else. RBAC restricts no create by
+// name, and the slice is called after the server's instance.
+func dns() (*rbacv1.Role, *rbacv1.RoleBinding) {
+	s := service{name: "system:kubus:dns", user: proto.DNSUser, rules: []rbacv1.PolicyRule{
+		rbac.NewRule("create").Groups("").Resources("services").RuleOrDie(),
+		rbac.NewRule("create", "update").Groups("discovery.k8s.io").Resources("endpointslices").RuleOrDie(),
+	}}
+	meta := s.meta()
+	meta.Namespace = metav1.NamespaceSystem
+	return &rbacv1.Role{TypeMeta: typed("Role", rbacv1.SchemeGroupVersion), ObjectMeta: meta, Rules: s.rules},
+		&rbacv1.RoleBinding{TypeMeta: typed("RoleBinding", rbacv1.SchemeGroupVersion), ObjectMeta: meta,
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: s.name},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: s.user}},
+		}
 }
 
 var defaultLabels = map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}

@@ -3,9 +3,9 @@ package chain
 import (
 	"crypto/sha256"
 	"net/http"
-	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 )
 
@@ -19,11 +19,9 @@ const (
 // certificates remembers which client certificates were good: their chain of
 // signatures costs as much CPU as a third of a create.
 type certificates struct {
-	next authenticator.Request
-	now  func() time.Time
-
-	mu     sync.Mutex
-	proven map[[sha256.Size]byte]proof
+	next   authenticator.Request
+	now    func() time.Time
+	proven *lru.Cache[[sha256.Size]byte, proof]
 }
 
 type proof struct {
@@ -32,9 +30,18 @@ type proof struct {
 }
 
 // RememberCertificates wraps an authenticator that looks at a request's client
-// certificate first. Requests with other credentials pass it untouched.
+// certificate and at nothing else: what a proxy says in headers is not the
+// certificate's. Requests with other credentials pass it untouched.
 func RememberCertificates(next authenticator.Request) authenticator.Request {
-	return &certificates{next: next, now: time.Now, proven: map[[sha256.Size]byte]proof{}}
+	return newCertificates(next, time.Now)
+}
+
+func newCertificates(next authenticator.Request, now func() time.Time) *certificates {
+	proven, err := lru.New[[sha256.Size]byte, proof](provenMost)
+	if err != nil {
+		panic("provenMost is no size: " + err.Error())
+	}
+	return &certificates{next: next, now: now, proven: proven}
 }
 
 func (c *certificates) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
@@ -42,10 +49,7 @@ func (c *certificates) AuthenticateRequest(r *http.Request) (*authenticator.Resp
 		return c.next.AuthenticateRequest(r)
 	}
 	key, until, now := sha256.Sum256(r.TLS.PeerCertificates[0].Raw), time.Time{}, c.now()
-	c.mu.Lock()
-	p := c.proven[key]
-	c.mu.Unlock()
-	if now.Before(p.until) {
+	if p, ok := c.proven.Get(key); ok && now.Before(p.until) {
 		return p.response, true, nil
 	}
 	response, ok, err := c.next.AuthenticateRequest(r)
@@ -56,11 +60,6 @@ func (c *certificates) AuthenticateRequest(r *http.Request) (*authenticator.Resp
 	if end := r.TLS.PeerCertificates[0].NotAfter; end.Before(until) {
 		until = end
 	}
-	c.mu.Lock()
-	if len(c.proven) >= provenMost {
-		clear(c.proven)
-	}
-	c.proven[key] = proof{response, until}
-	c.mu.Unlock()
+	c.proven.Add(key, proof{response, until})
 	return response, true, nil
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
+	epmetrics "k8s.io/apiserver/pkg/endpoints/metrics"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/gateway/internal/resource"
@@ -37,6 +38,12 @@ type Options struct {
 	Authorizer    authorizer.UnconditionalAuthorizer
 	// Impersonate changes the user where headers ask for it; nil does not.
 	Impersonate func(http.Handler) http.Handler
+	// Audit writes requests down once it is known whose they are; nil does not.
+	Audit func(http.Handler) http.Handler
+	// AuditFailed writes down requests that were not authenticated; nil does not.
+	AuditFailed func(http.Handler) http.Handler
+	// Fair has requests wait for their turn, once it is known whose they are; nil does not.
+	Fair func(http.Handler) http.Handler
 	// Next serves what was let through.
 	Next http.Handler
 	// Serves tells whether a resource exists; metrics have no names of others.
@@ -51,7 +58,8 @@ type Chain struct {
 	o        Options
 	resolver *request.RequestInfoFactory
 	metrics  *metrics
-	known    http.Handler // from impersonation on: the user is in the context
+	known    http.Handler // from the audit on: the user is in the context
+	unknown  http.Handler // answers who did not say who it is
 	strange  *zap.Logger  // of what strangers cause, which must not fill the disk
 }
 
@@ -61,8 +69,20 @@ func New(o Options) *Chain {
 		APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api"),
 	}}
 	c.known = c.authorize(o.Next)
+	if o.Fair != nil {
+		c.known = o.Fair(c.known)
+	}
 	if o.Impersonate != nil {
 		c.known = o.Impersonate(c.known)
+	}
+	if o.Audit != nil {
+		c.known = o.Audit(c.known)
+	}
+	c.unknown = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.refuse(w, r, apierrors.NewUnauthorized("Unauthorized"))
+	})
+	if o.AuditFailed != nil {
+		c.unknown = o.AuditFailed(c.unknown)
 	}
 	return c
 }
@@ -99,16 +119,28 @@ func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerF
 	ctx := request.WithRequestInfo(r.Context(), info)
 	began, streams := time.Now(), LongRunning(r, info)
 	ctx = request.WithReceivedTimestamp(ctx, began)
-	c.metrics.running.Inc()
+	a := &answer{ResponseWriter: w}
+	known := info.IsResourceRequest && c.o.Serves != nil && c.o.Serves(schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource})
+	served := false
 	defer func() {
-		c.metrics.running.Dec()
-		known := c.o.Serves != nil && c.o.Serves(schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource})
-		c.metrics.observe(info, known, began, streams)
+		if !served && a.code == 0 {
+			a.code = http.StatusInternalServerError // a panic, which recovered answers
+		}
+		c.metrics.observe(r.WithContext(ctx), info, known, a, began)
 	}()
+	w = a
+	if streams && known && longRunning(info.Subresource) {
+		serve := next
+		next = func(w http.ResponseWriter, r *http.Request) {
+			epmetrics.RecordLongRunning(r, info, epmetrics.APIServerComponent, func() { serve(w, r) })
+		}
+	}
 	if !streams {
+		defer c.metrics.begin(info)()
 		timeout, err := timeoutOf(r)
 		if err != nil {
 			c.refuse(w, r.WithContext(ctx), apierrors.NewBadRequest(err.Error()))
+			served = true
 			return
 		}
 		var cancel context.CancelFunc
@@ -121,6 +153,7 @@ func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerF
 		}
 	}
 	filters.WithAuditInit(filters.WithWarningRecorder(next)).ServeHTTP(w, r.WithContext(ctx))
+	served = true
 }
 
 // LongRunning tells requests that last as long as their client likes.
@@ -129,11 +162,19 @@ func LongRunning(_ *http.Request, info *request.RequestInfo) bool {
 	case "watch", "proxy":
 		return true
 	}
-	switch info.Subresource {
-	case "exec", "attach", "portforward", "proxy", "log":
+	if info.Subresource != "" && longRunning(info.Subresource) {
 		return true
 	}
 	return !info.IsResourceRequest && strings.HasPrefix(info.Path, "/debug/pprof/")
+}
+
+// longRunning tells subresources that stream; "" is the resource itself, whose watch does.
+func longRunning(subresource string) bool {
+	switch subresource {
+	case "", "exec", "attach", "portforward", "proxy", "log":
+		return true
+	}
+	return false
 }
 
 // timeoutOf is the time that the request asks for, at most requestTimeout.
@@ -172,7 +213,7 @@ func (c *Chain) unauthorized(w http.ResponseWriter, r *http.Request, err error) 
 	if err != nil {
 		c.strange.Warn("request not authenticated", zap.String("path", r.URL.Path), zap.Error(err))
 	}
-	c.refuse(w, r, apierrors.NewUnauthorized("Unauthorized"))
+	c.unknown.ServeHTTP(w, r)
 }
 
 // seldom is a logger that says the same at most ten times a minute.

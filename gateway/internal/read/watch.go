@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apiserver/pkg/util/flowcontrol"
 
 	"go.uber.org/zap"
 
@@ -68,6 +69,7 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 			}
 			begin = initial.Revision()
 		}
+		flowcontrol.WatchInitialized(ctx)
 		c.watchers.Add(1)
 		defer c.watchers.Add(-1)
 		wr.follow(ctx, begin)

@@ -78,7 +78,7 @@ func start(t *testing.T) *rest.Config {
 			{Addresses: []string{"10.0.0.2"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "p"}},
 		},
 	})
-	if _, err := tunnel.Serve(ctx, conn, kubus.NodeTunnelSubject("n"), "", agent); err != nil {
+	if _, err := tunnel.PeerAs(kubus.NodeUser("n")).Serve(ctx, conn, kubus.NodeTunnelSubject("n"), "", agent); err != nil {
 		t.Fatal(err)
 	}
 	everybody := authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {

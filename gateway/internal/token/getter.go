@@ -18,10 +18,12 @@ import (
 // ViewFunc gives the view that holds a resource.
 type ViewFunc func(proto.GroupResource) *statelog.View
 
-// getter shows the validator what tokens are bound to. Only names, UIDs and
-// deletion times are filled in: the validator asks for no more, and the content of
-// Secrets stays sealed.
-type getter struct{ view ViewFunc }
+// getter shows validators what tokens are bound to: of pods and nodes only names, UIDs
+// and deletion times, since nobody asks for more. Secrets are opened.
+type getter struct {
+	view ViewFunc
+	open func(key proto.Key, sealed []byte) ([]byte, error)
+}
 
 func (g getter) meta(resource, ns, name string) (metav1.ObjectMeta, error) {
 	gr := proto.GroupResource{Resource: resource}
@@ -42,8 +44,12 @@ func (g getter) meta(resource, ns, name string) (metav1.ObjectMeta, error) {
 }
 
 func (g getter) GetServiceAccount(_ context.Context, ns, name string) (*corev1.ServiceAccount, error) {
-	m, err := g.meta("serviceaccounts", ns, name)
-	return &corev1.ServiceAccount{ObjectMeta: m}, err
+	gr := proto.GroupResource{Resource: "serviceaccounts"}
+	e := g.view(gr).Get(gr, ns, name)
+	if e == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccounts"}, name)
+	}
+	return statelog.Decode[corev1.ServiceAccount](e)
 }
 
 func (g getter) GetPod(_ context.Context, ns, name string) (*corev1.Pod, error) {
@@ -52,8 +58,23 @@ func (g getter) GetPod(_ context.Context, ns, name string) (*corev1.Pod, error) 
 }
 
 func (g getter) GetSecret(_ context.Context, ns, name string) (*corev1.Secret, error) {
-	m, err := g.meta("secrets", ns, name)
-	return &corev1.Secret{ObjectMeta: m}, err
+	return g.secret(ns, name)
+}
+
+func (g getter) secret(ns, name string) (*corev1.Secret, error) {
+	gr := proto.GroupResource{Resource: "secrets"}
+	e := g.view(gr).Get(gr, ns, name)
+	if e == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, name)
+	}
+	if g.open != nil {
+		data, err := g.open(e.Key(), e.Data())
+		if err != nil {
+			return nil, err
+		}
+		e = statelog.NewEntry(e.Key(), e.Revision(), data, e.Deleted())
+	}
+	return statelog.Decode[corev1.Secret](e)
 }
 
 func (g getter) GetNode(_ context.Context, name string) (*corev1.Node, error) {

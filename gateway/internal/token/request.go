@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,8 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/audit"
+	apiserverserviceaccount "k8s.io/apiserver/pkg/authentication/serviceaccount"
+	tokenjwt "k8s.io/apiserver/pkg/authentication/token/jwt"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/kubernetes/pkg/apis/authentication"
 	"k8s.io/kubernetes/pkg/apis/authentication/validation"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -79,7 +84,8 @@ func (r *Request) Create(ctx context.Context, name string, obj runtime.Object, v
 	if err != nil {
 		return nil, err
 	}
-	claims, private, err := serviceaccount.Claims(*account, bound.pod, bound.secret, bound.node, nil, nil, req.Spec.ExpirationSeconds, 0, req.Spec.Audiences, nil)
+	lives, warnAfter := r.expiration(ctx, req, bound)
+	claims, private, err := serviceaccount.Claims(*account, bound.pod, bound.secret, bound.node, nil, nil, lives, warnAfter, req.Spec.Audiences, nil)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
@@ -87,12 +93,46 @@ func (r *Request) Create(ctx context.Context, name string, obj runtime.Object, v
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("failed to generate token: %w", err))
 	}
+	if claims.ID != "" {
+		audit.AddAuditAnnotation(ctx, apiserverserviceaccount.IssuedCredentialIDAuditAnnotationKey, tokenjwt.CredentialIDForJTI(claims.ID))
+	}
 	out := req.DeepCopy()
 	out.Status = authentication.TokenRequestStatus{
 		Token:               text,
 		ExpirationTimestamp: metav1.Time{Time: now.Add(time.Duration(out.Spec.ExpirationSeconds) * time.Second)},
 	}
 	return out, nil
+}
+
+// expiration is how many seconds the token lives, and after how many its use warns; 0:
+// never. The request is told what it asked for at most. Pods' tokens of an hour live on
+// where they are extended: old clients do not load them again.
+func (r *Request) expiration(ctx context.Context, req *authentication.TokenRequest, b bound) (lives, warnAfter int64) {
+	most := int64(r.issuer.maximum / time.Second)
+	if most > 0 && req.Spec.ExpirationSeconds > most {
+		warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", req.Spec.ExpirationSeconds, most))
+		req.Spec.ExpirationSeconds = most
+	}
+	asked := req.Spec.ExpirationSeconds
+	if !r.issuer.extend || b.pod == nil || asked != serviceaccount.WarnOnlyBoundTokenExpirationSeconds || !r.forAPI(req.Spec.Audiences) {
+		return asked, 0
+	}
+	lives = int64(ExtendedFor / time.Second)
+	if most > 0 {
+		lives = min(lives, most)
+	}
+	return lives, asked
+}
+
+// forAPI tells a token for the API alone.
+func (r *Request) forAPI(audiences []string) bool {
+	own := r.issuer.Audiences()
+	for _, a := range audiences {
+		if !slices.Contains(own, a) {
+			return false
+		}
+	}
+	return true
 }
 
 // account finds the ServiceAccount and checks that the request is about it.

@@ -30,7 +30,7 @@ import (
 
 const issuerURL = "https://kubernetes.default.svc.cluster.local"
 
-func start(t *testing.T) (*statelog.Log, *token.Issuer) {
+func start(t *testing.T, change ...func(*token.Options)) (*statelog.Log, *token.Issuer) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -55,7 +55,11 @@ func start(t *testing.T) (*statelog.Log, *token.Issuer) {
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.Options{KeyFile: path, Issuer: issuerURL, Address: "10.0.0.1:6443", View: log.View})
+	options := token.Options{KeyFile: path, Issuer: issuerURL, Address: "10.0.0.1:6443", View: log.View}
+	for _, c := range change {
+		c(&options)
+	}
+	issuer, err := token.NewIssuer(options)
 	if err != nil {
 		t.Fatal(err)
 	}

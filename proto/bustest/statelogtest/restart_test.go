@@ -11,7 +11,6 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/bus"
-	"kubus.dev/proto/statelog"
 	"kubus.dev/proto/store"
 )
 
@@ -36,7 +35,7 @@ func TestStreamsInMemoryAreMadeAgainAfterTheServerStartedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Drain() })
-	if _, err := statelog.OpenLog(t.Context(), conn, statelog.OpenViews(t.Context(), conn, log), 1, log); err != nil {
+	if err := conn.KeepStream(t.Context(), proto.ReportsStream, 1); err != nil {
 		t.Fatal(err)
 	}
 	server.Shutdown()

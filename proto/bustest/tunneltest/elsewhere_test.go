@@ -20,7 +20,7 @@ import (
 var forbidden = []string{
 	kubus.Key{GroupResource: kubus.GroupResource{Resource: "secrets"}, Namespace: "a", Name: "n"}.Subject(),
 	kubus.NodeTunnelSubject("other"), kubus.WatermarkSubject("STATE"), "$JS.API.STREAM.DELETE.STATE",
-	kubus.GatewayInbox(kubus.NodeUser("other")) + ".x",
+	kubus.GatewayInbox(kubus.NodeUser("other")) + ".x", kubus.PeerInbox(kubus.NodeUser("other")) + ".x", "_INBOX.gateway.x", "_R_.x.>",
 }
 
 // marshal encodes a message of the bus.
@@ -106,7 +106,7 @@ func TestAGatewayReceivesFromANodeInThatNodesInbox(t *testing.T) {
 	srv := bustest.Server(t)
 	inbox := make(chan string, 1)
 	node := bustest.Connect(t, srv)
-	_, err := tunnel.Serve(t.Context(), node, "node.a.tunnel", "", func(_ context.Context, open *message.TunnelOpen, _ *tunnel.Tunnel) error {
+	_, err := tunnel.PeerAs(kubus.NodeUser("a")).Serve(t.Context(), node, "node.a.tunnel", "", func(_ context.Context, open *message.TunnelOpen, _ *tunnel.Tunnel) error {
 		inbox <- open.Inbox
 		return nil
 	})

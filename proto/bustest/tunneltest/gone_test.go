@@ -15,7 +15,7 @@ import (
 func TestTheHelloOfAGatewayEndsTheTunnelsToOneThatDied(t *testing.T) {
 	server := bustest.Server(t)
 	dies, user, next := bustest.Connect(t, server), bustest.Connect(t, server), bustest.Connect(t, server)
-	sub, err := tunnel.Serve(t.Context(), dies, "api.x.tunnel", "", func(ctx context.Context, _ *message.TunnelOpen, _ *tunnel.Tunnel) error {
+	sub, err := tunnel.GatewayWith("x").Serve(t.Context(), dies, "api.x.tunnel", "", func(ctx context.Context, _ *message.TunnelOpen, _ *tunnel.Tunnel) error {
 		<-ctx.Done()
 		return nil
 	})
@@ -26,7 +26,7 @@ func TestTheHelloOfAGatewayEndsTheTunnelsToOneThatDied(t *testing.T) {
 	if err := dies.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	tun, err := tunnel.Dial(t.Context(), user, "api.x.tunnel", &message.TunnelOpen{})
+	tun, err := tunnel.PeerAs("x").Dial(t.Context(), user, "api.x.tunnel", &message.TunnelOpen{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	kubus "kubus.dev/proto"
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/tunnel"
 )
@@ -21,7 +22,7 @@ func TestTunnelsLeaveNothingBehindHoweverSoonTheyEnd(t *testing.T) {
 			dial(t, c).Close(nil)
 			before := runtime.NumGoroutine()
 			for range 100 {
-				tun, err := tunnel.Dial(t.Context(), c, "node.a.tunnel", &message.TunnelOpen{Kind: "exec"})
+				tun, err := tunnel.GatewayWith(kubus.NodeUser("a")).Dial(t.Context(), c, "node.a.tunnel", &message.TunnelOpen{Kind: "exec"})
 				if err != nil {
 					t.Fatal(err)
 				}

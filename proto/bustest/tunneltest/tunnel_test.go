@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	kubus "kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/bustest"
 	"kubus.dev/proto/message"
@@ -21,7 +22,7 @@ import (
 func serve(t *testing.T, h tunnel.Handler) *bus.Conn {
 	t.Helper()
 	srv := bustest.Server(t)
-	if _, err := tunnel.Serve(t.Context(), bustest.Connect(t, srv), "node.a.tunnel", "", h); err != nil {
+	if _, err := tunnel.PeerAs(kubus.NodeUser("a")).Serve(t.Context(), bustest.Connect(t, srv), "node.a.tunnel", "", h); err != nil {
 		t.Fatal(err)
 	}
 	return bustest.Connect(t, srv)
@@ -32,7 +33,7 @@ func dial(t *testing.T, c *bus.Conn) *tunnel.Tunnel {
 	var tun *tunnel.Tunnel
 	var err error
 	for range 100 {
-		tun, err = tunnel.Dial(t.Context(), c, "node.a.tunnel", &message.TunnelOpen{Kind: "exec", Request: []byte("hello")})
+		tun, err = tunnel.GatewayWith(kubus.NodeUser("a")).Dial(t.Context(), c, "node.a.tunnel", &message.TunnelOpen{Kind: "exec", Request: []byte("hello")})
 		if !errors.Is(err, bus.ErrNoResponders) {
 			break
 		}
@@ -124,7 +125,7 @@ func TestHandlersContextEndsWithTheTunnel(t *testing.T) {
 
 func TestNobodyThereIsSaidAtOnce(t *testing.T) {
 	c := bustest.Start(t)
-	_, err := tunnel.Dial(t.Context(), c, "node.gone.tunnel", &message.TunnelOpen{})
+	_, err := tunnel.GatewayWith(kubus.NodeUser("a")).Dial(t.Context(), c, "node.gone.tunnel", &message.TunnelOpen{})
 	if !errors.Is(err, bus.ErrNoResponders) {
 		t.Errorf("got %v", err)
 	}

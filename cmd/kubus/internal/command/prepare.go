@@ -105,7 +105,13 @@ func keys(i *instance.Instance) error {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		names = append(names, host)
 	}
-	return pki.Ensure(pki.Options{Dir: i.Path("pki"), Names: names, Roles: roleNames(i), Now: time.Now()})
+	if err := pki.Ensure(pki.Options{Dir: i.Path("pki"), Names: names, Roles: roleNames(i), Now: time.Now()}); err != nil {
+		return err
+	}
+	if i.Store != "" && i.StoreNkey != "" {
+		return roster.WriteAccounts(i)
+	}
+	return nil
 }
 
 func roleNames(i *instance.Instance) []string {

@@ -55,6 +55,9 @@ func natsServer(i *instance.Instance) (spec.Process, error) {
 	if err != nil {
 		return spec.Process{}, err
 	}
+	if err := store.Migrate(o.Dir); err != nil {
+		return spec.Process{}, err
+	}
 	config, err := store.Render(o)
 	if err != nil {
 		return spec.Process{}, err

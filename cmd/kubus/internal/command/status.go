@@ -186,10 +186,28 @@ func (st *Status) ask(ctx context.Context, s ServiceStatus, address string) {
 	_, err := get(ctx, "http://"+address+"/readyz?verbose")
 	s.Healthy = err == nil
 	if err != nil {
-		s.Message = err.Error()
-		st.problem("%s: %v", s.Name, err)
+		s.Message = explain(ctx, address, err)
+		st.problem("%s: %s", s.Name, s.Message)
 	}
 	st.Services = append(st.Services, s)
+}
+
+// withheld is what all checks together say of one that failed; alone it gives its reason.
+const withheld = " failed: reason withheld"
+
+// explain asks the failed checks one by one why they fail.
+func explain(ctx context.Context, address string, failed error) string {
+	parts := strings.Split(failed.Error(), "; ")
+	for i, part := range parts {
+		name, ok := strings.CutSuffix(part, withheld)
+		if !ok {
+			continue
+		}
+		if _, err := get(ctx, "http://"+address+"/readyz/"+name); err != nil {
+			parts[i] = name + " failed: " + strings.TrimPrefix(err.Error(), "internal server error: ")
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {
@@ -279,10 +297,7 @@ func (st *Status) store(ctx context.Context, i *instance.Instance) {
 
 func askStore(ctx context.Context, i *instance.Instance) ([]serve.Stream, error) {
 	o := bus.Options{URL: roster.BusURL(i), Name: store.OperatorRole.Name, NoWait: true,
-		NkeySeedFile: roster.BusKey(i, store.OperatorRole.Name), CAFile: i.PKI("bus-ca.crt")}
-	if i.Store != "" {
-		o.NkeySeedFile, o.CAFile = i.StoreNkey, i.StoreCA
-	}
+		NkeySeedFile: roster.BusKey(i, store.OperatorRole.Name), CAFile: roster.BusCA(i)}
 	conn, err := bus.Connect(ctx, o)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"kubus.dev/cmd/kubus/internal/admin"
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/cmd/kubus/internal/roster"
 )
 
 // detachLimit is how long `up --detach` waits for the node.
@@ -44,7 +45,7 @@ at the first start is kept in the data directory and need not be said again.`,
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.96.0.0/16", "addresses of Services; another free range when this is in use, unless given")
 	flags.BoolVar(&f.detach, "detach", false, "return when the node is Ready")
 	flags.StringVar(&f.store, "store", "", "nats://… of a NATS with JetStream to use instead of an own one")
-	flags.StringVar(&f.storeNkey, "store-nkey", "", "file with the nkey seed for --store")
+	flags.StringVar(&f.storeNkey, "store-nkey", "", "directory with the nkey seed of each role for --store (gateway.nk, …); own: the cluster's own keys, for whose accounts the server includes DATA/config/nats-accounts.conf")
 	flags.StringVar(&f.storeCA, "store-ca", "", "file with the authority of --store's certificate")
 	flags.StringVar(&f.form, "form", instance.AllInOne, "allinone: everything in one process; services: each service in its own, against a separate nats-server")
 	return cmd
@@ -60,7 +61,7 @@ func up(ctx context.Context, s streams, f upFlags) error {
 	}
 	f.dataDir = dir
 	for _, file := range []*string{&f.storeNkey, &f.storeCA} {
-		if *file != "" {
+		if *file != "" && *file != roster.OwnKeys {
 			if *file, err = absolutePath(*file); err != nil {
 				return err
 			}

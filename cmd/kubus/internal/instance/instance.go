@@ -39,7 +39,9 @@ type Instance struct {
 	ServiceCIDR string `json:"serviceCIDR"`
 
 	// Store is the URL of a NATS that is not ours; empty for our own.
-	Store     string `json:"store,omitempty"`
+	Store string `json:"store,omitempty"`
+	// StoreNkey is the directory with each role's key, or roster.OwnKeys; empty for a
+	// NATS that asks for none.
 	StoreNkey string `json:"storeNkey,omitempty"`
 	StoreCA   string `json:"storeCA,omitempty"`
 

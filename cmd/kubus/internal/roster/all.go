@@ -29,11 +29,16 @@ func All() []Service {
 	return []Service{
 		row(GatewayName, false, gateway.Default, configureGateway, gateway.Run,
 			func(c *gateway.Config) cluster.Options {
-				return options(c.Bus, "gateway", gateway.AdminUser)
+				o := options(c.Bus, "gateway", gateway.AdminUser)
+				o.Store = true
+				return o
 			}),
 		row("status", false, status.Default,
 			func(c *status.Config, i *instance.Instance) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "status"), i.ID, false
+				if i.Nodes > 0 {
+					c.NodeAddresses = []string{i.NodeIP}
+				}
 			}, status.Run,
 			func(c *status.Config) cluster.Options {
 				return options(c.Bus, "status", proto.StatusUser, status.Reads()...)
@@ -65,9 +70,7 @@ func All() []Service {
 				c.Common, c.Instance, c.LeaderElection = common(i, "events"), i.ID, false
 			}, events.Run,
 			func(c *events.Config) cluster.Options {
-				o := options(c.Bus, "events", proto.EventsUser)
-				o.NoViews = true
-				return o
+				return options(c.Bus, "events", proto.EventsUser)
 			}),
 		row("dns", true, dns.Default,
 			func(c *dns.Config, i *instance.Instance) {
@@ -88,8 +91,8 @@ func All() []Service {
 			}),
 		row("agent", true, agent.Default, ConfigureAgent, agent.Run,
 			func(c *agent.Config) cluster.Options {
-				o := options(c.Bus, "agent", proto.NodeUser(c.Node))
-				o.NoViews = true
+				o := options(c.Bus, proto.AgentName(c.Node), proto.NodeUser(c.Node))
+				o.NoLog = true
 				return o
 			}),
 	}

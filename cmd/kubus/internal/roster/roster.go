@@ -88,10 +88,7 @@ func Names(services []Service) []string {
 func common(i *instance.Instance, name string) kit.Common {
 	c := kit.DefaultCommon()
 	c.Bus.URL = BusURL(i)
-	c.Bus.NkeySeedFile, c.Bus.CAFile = BusKey(i, name), i.PKI("bus-ca.crt")
-	if i.Store != "" {
-		c.Bus.NkeySeedFile, c.Bus.CAFile = i.StoreNkey, i.StoreCA
-	}
+	c.Bus.NkeySeedFile, c.Bus.CAFile = BusKey(i, name), BusCA(i)
 	c.Listen = i.Address(HealthPort(name))
 	return c
 }

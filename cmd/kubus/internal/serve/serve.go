@@ -33,11 +33,20 @@ const HealthPort = "health"
 
 // Run serves an instance until ctx ends. The data directory must be locked.
 func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
-	conn, stop, err := connect(ctx, i, logger)
+	b, err := openBus(ctx, i, logger)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer b.close()
+	conn, err := b.connect(ctx, store.OperatorRole.Name, store.OperatorRole.Name)
+	if err != nil {
+		return err
+	}
+
+	conns, err := b.own(ctx)
+	if err != nil {
+		return err
+	}
 
 	registry := kit.NewRegistry()
 	p := &kit.Process{Logger: logger, Metrics: registry, Health: kit.NewHealth(), Version: kit.Version}
@@ -55,15 +64,19 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 	group.Go(func() error { return api.Serve(ctx) })
-	c := &cluster.Client{Bus: conn, Views: views, API: apiclient.New(apiclient.Local(api), gateway.AdminUser)}
+	c := cluster.Client{Bus: conn, Log: views.Source(), Views: views, API: apiclient.New(apiclient.Local(api), gateway.AdminUser)}
 	for _, s := range roster.For(i) {
 		if s.Name == roster.GatewayName {
 			continue
 		}
 		cfg := s.Defaults()
 		s.Configure(cfg, i)
+		own := c
+		if conn := conns[s.Name]; conn != nil {
+			own.Bus = conn
+		}
 		group.Go(func() error {
-			err := s.Run(ctx, cfg, p.Named(s.Name), c)
+			err := s.Run(ctx, cfg, p.Named(s.Name), &own)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -90,35 +103,73 @@ func startGateway(ctx context.Context, i *instance.Instance, p *kit.Process, con
 	return gateway.New(ctx, *cfg.(*gateway.Config), p.Named(s.Name), conn, views)
 }
 
-// connect reaches the store, which it starts when it is ours.
-func connect(ctx context.Context, i *instance.Instance, logger *zap.Logger) (*bus.Conn, func(), error) {
-	o := bus.Options{Name: store.OperatorRole.Name, Logger: logger}
-	stop := func() {}
+// ownConnection are the services that keep a stream in an account of their own, or write
+// to such a one. The others share the gateway's.
+var ownConnection = map[string]bool{"status": true, "events": true, "agent": true}
+
+// busOf is the way to the store, which is started here when it is ours.
+type busOf struct {
+	instance *instance.Instance
+	log      *zap.Logger
+	store    *store.Server // nil: not ours
+	conns    []*bus.Conn
+}
+
+func openBus(ctx context.Context, i *instance.Instance, logger *zap.Logger) (*busOf, error) {
+	b := &busOf{instance: i, log: logger}
 	if i.Store != "" {
-		o.URL, o.NkeySeedFile, o.CAFile = i.Store, i.StoreNkey, i.StoreCA
-	} else {
-		so, err := roster.Store(i)
-		if err != nil {
-			return nil, nil, err
-		}
-		so.Logger = logger
-		s, err := store.Start(ctx, so)
-		if err != nil {
-			return nil, nil, err
-		}
-		o.InProcess, o.NkeySeedFile, stop = s, roster.BusKey(i, store.OperatorRole.Name), s.Shutdown
+		return b, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	conn, err := bus.Connect(limited, o)
+	o, err := roster.Store(i)
 	if err != nil {
-		stop()
-		return nil, nil, err
+		return nil, err
 	}
-	return conn, func() {
+	o.Logger = logger
+	b.store, err = store.Start(ctx, o)
+	return b, err
+}
+
+// connect opens a connection as the client of that name with the key of its role.
+func (b *busOf) connect(ctx context.Context, client, role string) (*bus.Conn, error) {
+	o := bus.Options{Name: client, NkeySeedFile: roster.BusKey(b.instance, role), Logger: b.log}
+	if b.store != nil {
+		o.InProcess = b.store
+	} else {
+		o.URL, o.CAFile = b.instance.Store, b.instance.StoreCA
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	conn, err := bus.Connect(ctx, o)
+	if err == nil {
+		b.conns = append(b.conns, conn)
+	}
+	return conn, err
+}
+
+// own opens the connections of the services that have one, by service.
+func (b *busOf) own(ctx context.Context) (map[string]*bus.Conn, error) {
+	conns := map[string]*bus.Conn{}
+	for _, s := range roster.For(b.instance) {
+		if !ownConnection[s.Name] {
+			continue
+		}
+		cfg := s.Defaults()
+		s.Configure(cfg, b.instance)
+		var err error
+		if conns[s.Name], err = b.connect(ctx, s.Options(cfg).Name, s.Name); err != nil {
+			return nil, err
+		}
+	}
+	return conns, nil
+}
+
+func (b *busOf) close() {
+	for _, conn := range b.conns {
 		_ = conn.Drain()
-		stop()
-	}, nil
+	}
+	if b.store != nil {
+		b.store.Shutdown()
+	}
 }
 
 // viewsOf opens the shared views; the returned function waits for their end.
@@ -170,10 +221,10 @@ type Stream struct {
 	Replicas int    `json:"replicas"`
 }
 
-// Streams asks the store for its streams.
+// Streams asks the store for the streams of the log.
 func Streams(ctx context.Context, conn *bus.Conn) ([]Stream, error) {
 	var out []Stream
-	for _, s := range proto.Streams() {
+	for _, s := range proto.StateStreams() {
 		state, err := conn.StreamState(ctx, s.Name)
 		if err != nil {
 			return nil, err

@@ -15,7 +15,7 @@ func main() {
 	kit.Main("kubus-agent", &cfg, func(ctx context.Context, p *kit.Process) error {
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
-			Name: proto.AgentName(cfg.Node), Identity: proto.NodeUser(cfg.Node), NoViews: true, Logger: p.Logger,
+			Name: proto.AgentName(cfg.Node), Identity: proto.NodeUser(cfg.Node), NoLog: true, Logger: p.Logger,
 		})
 		if err != nil {
 			return err

@@ -115,7 +115,7 @@ func serve(t *testing.T, n *node) *bus.Conn {
 	conn := bustest.Start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	sub, err := tunnel.Serve(ctx, conn, proto.NodeTunnelSubject("n"), "", New(n, n, zap.NewNop()).Handle)
+	sub, err := tunnel.PeerAs(proto.NodeUser("n")).Serve(ctx, conn, proto.NodeTunnelSubject("n"), "", New(n, n, zap.NewNop()).Handle)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func ask(t *testing.T, conn *bus.Conn, kind string, r *message.NodeRequest, inpu
 	if err != nil {
 		t.Fatal(err)
 	}
-	tn, err := tunnel.Dial(ctx, conn, proto.NodeTunnelSubject("n"), &message.TunnelOpen{Kind: kind, Request: body})
+	tn, err := tunnel.GatewayWith(proto.NodeUser("n")).Dial(ctx, conn, proto.NodeTunnelSubject("n"), &message.TunnelOpen{Kind: kind, Request: body})
 	if err != nil {
 		t.Fatal(err)
 	}

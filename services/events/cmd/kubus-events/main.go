@@ -15,7 +15,7 @@ func main() {
 	kit.Main("kubus-events", &cfg, func(ctx context.Context, p *kit.Process) error {
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
-			Name: "events", Identity: proto.EventsUser, NoViews: true, Logger: p.Logger,
+			Name: "events", Identity: proto.EventsUser, Logger: p.Logger,
 		})
 		if err != nil {
 			return err

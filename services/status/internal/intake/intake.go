@@ -49,16 +49,21 @@ type Intake struct {
 	queue  *queue
 	replay chan struct{}
 
+	addresses *Addresses
+	places    *places // work's alone
+
 	mu       sync.Mutex
 	replayed map[string]time.Time
 }
 
 // New returns an intake on the view of the STATE stream.
-func New(conn *bus.Conn, view *statelog.View, api *apiclient.Client, fence *message.Fence, logger *zap.Logger) *Intake {
-	return &Intake{
-		bus: conn, view: view, api: api, fence: fence, logger: logger,
+func New(conn *bus.Conn, view *statelog.View, api *apiclient.Client, fence *message.Fence, addresses *Addresses, logger *zap.Logger) *Intake {
+	in := &Intake{
+		bus: conn, view: view, api: api, fence: fence, addresses: addresses, places: newPlaces(view), logger: logger,
 		queue: newQueue(), replay: make(chan struct{}, 1), replayed: map[string]time.Time{},
 	}
+	in.queue.caughtUp = in.caughtUp
+	return in
 }
 
 // Run takes reports until ctx ends.
@@ -128,15 +133,29 @@ func (in *Intake) beat(m *bus.Msg) {
 	if err != nil || !givenUp(node) {
 		return
 	}
-	in.mu.Lock()
-	last := in.replayed[name]
-	due := time.Since(last) >= replayGap
-	if due {
-		in.replayed[name] = time.Now()
-	}
-	in.mu.Unlock()
-	if due {
+	if in.due(name) {
 		in.logger.Info("node lives again", zap.String("node", name))
+		in.again()
+	}
+}
+
+// due tells whether reports may be read anew for a node, which it may not have done all
+// the time.
+func (in *Intake) due(node string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if time.Since(in.replayed[node]) < replayGap {
+		return false
+	}
+	in.replayed[node] = time.Now()
+	return true
+}
+
+// caughtUp reads again what of a node was refused while too much of it waited.
+func (in *Intake) caughtUp(node string) {
+	due := in.due(node)
+	in.logger.Warn("a node reported more than it may at a time", zap.String("node", node), zap.Bool("read_again", due))
+	if due {
 		in.again()
 	}
 }

@@ -68,6 +68,7 @@ func (in *Intake) planPod(ctx context.Context, node string, said *message.PodRep
 	if err := json.Unmarshal(said.Status, &status); err != nil {
 		return nil, errors.Join(errDrop, fmt.Errorf("decoding the status: %w", err))
 	}
+	in.addresses.ofPod(node, in.places.of(node), pod, &status, func() others { return in.places.others(node) })
 	next, changed := mergePod(pod.Status, status)
 	if !changed {
 		return nil, nil
@@ -119,6 +120,7 @@ func (in *Intake) planNode(ctx context.Context, name string, said *message.NodeR
 	if reported.Name != name || said.Name != name {
 		return nil, errors.Join(errDrop, fmt.Errorf("it tells of node %s", reported.Name))
 	}
+	reported.Status.Addresses = in.addresses.ofNode(name, reported.Status.Addresses, in.places.others(name))
 	present, err := in.node(ctx, name)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,15 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"kubus.dev/proto"
+)
+
+// What of one node may wait at a time: reports of 10,000 pods and more, far from what
+// hurts.
+const (
+	mostWaiting      = 20_000
+	mostWaitingBytes = 64 << 20
 )
 
 // report is what an agent last said on a subject.
@@ -15,23 +24,62 @@ type report struct {
 
 // queue keeps the newest report of each subject until it is written. A subject that
 // reports again while it waits keeps its place and costs one write; one that
-// reports while it is being written goes to the end: it cannot starve others.
+// reports while it is being written goes to the end: it cannot starve others. What a
+// node reports beyond its share is refused.
 type queue struct {
+	// caughtUp is called when nothing of a node waits any more of which something was
+	// refused; nil: nobody asks.
+	caughtUp func(node string)
+
 	mu      sync.Mutex
 	waiting map[string]*report
+	shares  map[string]*share // by node
 	order   []string
 	wake    chan struct{}
 }
 
-func newQueue() *queue { return &queue{waiting: map[string]*report{}, wake: make(chan struct{}, 1)} }
+// share is what waits of one node.
+type share struct {
+	reports, bytes int
+	refused        bool
+}
+
+func newQueue() *queue {
+	return &queue{waiting: map[string]*report{}, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
+}
+
+// nodeOf is whose share a subject counts to.
+func nodeOf(subject string) string {
+	node, err := proto.ReportNode(subject)
+	if err != nil {
+		return ""
+	}
+	return node
+}
 
 func (q *queue) put(r *report) {
 	q.mu.Lock()
-	if q.waiting[r.subject] == nil {
+	defer q.mu.Unlock()
+	node := nodeOf(r.subject)
+	s := q.shares[node]
+	if s == nil {
+		s = &share{}
+		q.shares[node] = s
+	}
+	old := q.waiting[r.subject]
+	reports, bytes := s.reports+1, s.bytes+len(r.data)
+	if old != nil {
+		reports, bytes = s.reports, bytes-len(old.data)
+	}
+	if reports > mostWaiting || bytes > mostWaitingBytes {
+		s.refused = true
+		return
+	}
+	s.reports, s.bytes = reports, bytes
+	if old == nil {
 		q.order = append(q.order, r.subject)
 	}
 	q.waiting[r.subject] = r
-	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -53,16 +101,7 @@ func (q *queue) again(ctx context.Context, r *report, wait time.Duration) {
 // take waits for reports and returns at most limit of them, oldest first.
 func (q *queue) take(ctx context.Context, limit int) ([]*report, error) {
 	for {
-		q.mu.Lock()
-		n := min(limit, len(q.order))
-		taken := make([]*report, n)
-		for i, subject := range q.order[:n] {
-			taken[i] = q.waiting[subject]
-			delete(q.waiting, subject)
-		}
-		q.order = q.order[n:]
-		q.mu.Unlock()
-		if n > 0 {
+		if taken := q.next(limit); len(taken) > 0 {
 			return taken, nil
 		}
 		select {
@@ -71,4 +110,33 @@ func (q *queue) take(ctx context.Context, limit int) ([]*report, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+func (q *queue) next(limit int) []*report {
+	q.mu.Lock()
+	n := min(limit, len(q.order))
+	taken := make([]*report, n)
+	var caughtUp []string
+	for i, subject := range q.order[:n] {
+		r := q.waiting[subject]
+		taken[i] = r
+		delete(q.waiting, subject)
+		node := nodeOf(subject)
+		s := q.shares[node]
+		s.reports, s.bytes = s.reports-1, s.bytes-len(r.data)
+		if s.reports == 0 {
+			delete(q.shares, node)
+			if s.refused {
+				caughtUp = append(caughtUp, node)
+			}
+		}
+	}
+	q.order = q.order[n:]
+	q.mu.Unlock()
+	for _, node := range caughtUp {
+		if q.caughtUp != nil {
+			q.caughtUp(node)
+		}
+	}
+	return taken
 }

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,4 +63,39 @@ func TestARetryGivesWayToANewerReport(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
+}
+
+func TestANodeThatReportsWithoutEndTakesNothingFromOthers(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	var caughtUp []string
+	q.caughtUp = func(node string) { caughtUp = append(caughtUp, node) }
+	for i := range mostWaiting + 10 {
+		q.put(&report{subject: "report.flood.pod.a." + strconv.Itoa(i)})
+	}
+	half := make([]byte, mostWaitingBytes/2)
+	for i := range 4 {
+		q.put(&report{subject: "report.large.pod.a." + strconv.Itoa(i), data: half})
+	}
+	q.put(&report{subject: "report.large.pod.a.0", data: half}) // in place of the one that waits
+	q.put(&report{subject: "report.good.node", data: []byte("x")})
+	got := map[string]int{}
+	for range 3 {
+		reports, err := q.take(t.Context(), mostWaiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range reports {
+			got[nodeOf(r.subject)]++
+		}
+		if got["good"] == 1 {
+			break
+		}
+	}
+	if got["flood"] != mostWaiting || got["large"] != 2 || got["good"] != 1 {
+		t.Errorf("got %v", got)
+	}
+	if len(caughtUp) != 2 {
+		t.Errorf("what was refused is read again for %v, want both nodes", caughtUp)
+	}
 }

@@ -1,0 +1,58 @@
+package bustest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/store"
+)
+
+// Accounts is a server on which each role has its account, as in a cluster.
+type Accounts struct {
+	t      testing.TB
+	server *store.Server
+	roles  map[string]proto.Role // by client
+	seeds  map[string]string     // files, by client
+}
+
+// WithAccounts starts a server with the roles of a control plane and of a node.
+func WithAccounts(t testing.TB, node string) *Accounts {
+	t.Helper()
+	a := &Accounts{t: t, roles: map[string]proto.Role{}, seeds: map[string]string{}}
+	o := store.Options{Dir: t.TempDir(), Name: "test", Logger: zap.NewNop()}
+	dir := t.TempDir()
+	for _, role := range append(proto.Roles(node), store.OperatorRole) {
+		seed, public, err := store.NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, role.Name+".nk")
+		if err := os.WriteFile(file, seed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.roles[role.Client()], a.seeds[role.Client()] = role, file
+		o.Users = append(o.Users, store.User{PublicKey: public, Role: role})
+	}
+	var err error
+	if a.server, err = store.Start(t.Context(), o); err != nil {
+		t.Fatalf("bustest: %v", err)
+	}
+	t.Cleanup(a.server.Shutdown)
+	return a
+}
+
+// Connect opens a connection as a client (proto.Role.Client).
+func (a *Accounts) Connect(client string) *bus.Conn {
+	a.t.Helper()
+	c, err := bus.Connect(a.t.Context(), bus.Options{InProcess: a.server, Name: client, NkeySeedFile: a.seeds[client], Logger: zap.NewNop()})
+	if err != nil {
+		a.t.Fatalf("bustest: %s: %v", client, err)
+	}
+	a.t.Cleanup(func() { _ = c.Drain() })
+	return c
+}

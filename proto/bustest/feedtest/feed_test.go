@@ -1,0 +1,200 @@
+// Package feedtest holds the specification of proto/feed, and of what passes between
+// the accounts of the bus, as tests against a real server.
+package feedtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
+	"kubus.dev/proto/bustest"
+	"kubus.dev/proto/feed"
+	"kubus.dev/proto/statelog"
+)
+
+var (
+	services = proto.GroupResource{Resource: "services"}
+	secrets  = proto.GroupResource{Resource: "secrets"}
+)
+
+// gateway is as much of one as readers need, until stop.
+type gateway struct {
+	t    *testing.T
+	conn *bus.Conn
+	log  *statelog.Log
+	stop func()
+}
+
+func startGateway(t *testing.T, a *bustest.Accounts) *gateway {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	conn := a.Connect("gateway")
+	views := statelog.OpenViews(ctx, conn, zap.NewNop())
+	log, err := statelog.OpenLog(ctx, conn, views, 1, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := views.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	sub, err := feed.Serve(ctx, conn, views)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Publish(proto.GatewayHelloSubject, nil); err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{t: t, conn: conn, log: log}
+	g.stop = sync.OnceFunc(func() {
+		sub.Stop()
+		cancel()
+		_ = conn.Drain()
+	})
+	t.Cleanup(g.stop)
+	return g
+}
+
+func (g *gateway) put(gr proto.GroupResource, name string, expect uint64) uint64 {
+	g.t.Helper()
+	rev, err := g.log.Commit(g.t.Context(), statelog.Write{
+		Key: proto.Key{GroupResource: gr, Namespace: "a", Name: name}, Expect: expect,
+		Data: fmt.Appendf(nil, `{"metadata":{"name":%q,"uid":"%d"}}`, name, expect),
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return rev
+}
+
+func names(s statelog.Snapshot) (out []string) {
+	s.Ascend("", func(e *statelog.Entry) bool {
+		out = append(out, e.Key().Name)
+		return true
+	})
+	return out
+}
+
+func TestAReaderSeesWhatItMayReadAndNothingElse(t *testing.T) {
+	a := bustest.WithAccounts(t, "n")
+	g := startGateway(t, a)
+	g.put(services, "before", 0)
+	g.put(secrets, "hidden", 0)
+	proxy := feed.NewLog(a.Connect("proxy"), "proxy", zap.NewNop())
+	// Asked for everything, it gets what the role may read.
+	view := statelog.OpenViewsFrom(t.Context(), proxy, zap.NewNop()).Stream(proto.StateStream)
+	if err := view.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last := g.put(services, "after", 0)
+	g.put(secrets, "hidden-too", 0)
+	if err := view.WaitFor(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	last = g.put(services, "last", 0) // the Secret was before it
+	if err := view.WaitFor(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(view.Snapshot(services)); !slices.Equal(got, []string{"after", "before", "last"}) {
+		t.Errorf("Services: %q", got)
+	}
+	if got := names(view.Snapshot(secrets)); len(got) > 0 {
+		t.Errorf("Secrets: %q", got)
+	}
+	if _, err := proxy.StreamState(t.Context(), "LEASES"); err == nil {
+		t.Error("the proxy was told of LEASES")
+	}
+}
+
+// The members of a bulk are one batch, which others see only when it is on disk.
+func TestAReaderSeesBatchesWholeAndWithTheirHeaders(t *testing.T) {
+	a := bustest.WithAccounts(t, "n")
+	g := startGateway(t, a)
+	reader := feed.NewLog(a.Connect("events"), "events", zap.NewNop())
+	got := make(chan *bus.StreamMsg, 1000)
+	go func() {
+		_ = reader.ConsumeWith(t.Context(), bus.ConsumeOptions{Stream: "STATE", Subjects: []string{"state.>"}, From: 1}, func(m *bus.StreamMsg) { got <- m })
+	}()
+	var wait sync.WaitGroup
+	for i := range 200 {
+		wait.Go(func() { g.put(services, fmt.Sprint("s", i), 0) })
+	}
+	wait.Wait()
+	last := uint64(0)
+	for range 200 {
+		m := <-got
+		if m.Seq <= last || m.Header.Get(proto.HeaderOperation) != proto.OperationCreate || m.Header.Get(proto.HeaderRequestID) == "" || m.Header.Get(bus.HeaderBatchID) != "" || m.Time.IsZero() {
+			t.Fatalf("after %d: %+v", last, m)
+		}
+		last = m.Seq
+	}
+}
+
+func TestAReaderGoesOnWhereItWasWhenAnotherGatewayComes(t *testing.T) {
+	a := bustest.WithAccounts(t, "n")
+	first := startGateway(t, a)
+	reader := feed.NewLog(a.Connect("controllers"), "controllers", zap.NewNop())
+	view := statelog.OpenViewsFrom(t.Context(), reader, zap.NewNop()).Stream(proto.StateStream)
+	seen := make(chan uint64, 100)
+	rev := first.put(services, "s", 0)
+	if err := view.WaitFor(t.Context(), rev); err != nil {
+		t.Fatal(err)
+	}
+	w, err := view.Watch(services, rev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	go func() {
+		for {
+			events, err := w.Next(t.Context())
+			if err != nil {
+				return
+			}
+			for _, e := range events {
+				seen <- e.Entry.Revision()
+			}
+		}
+	}()
+	first.stop()
+	second := startGateway(t, a)
+	for range 20 {
+		rev = second.put(services, "s", rev)
+		select {
+		case got := <-seen:
+			if got != rev {
+				t.Fatalf("saw %d, want %d", got, rev)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("did not see %d", rev)
+		}
+	}
+}
+
+func TestALargeLogPassesAWindowAtATime(t *testing.T) {
+	a := bustest.WithAccounts(t, "n")
+	g := startGateway(t, a)
+	var wait sync.WaitGroup
+	data := fmt.Appendf(nil, `{"metadata":{"name":"x"},"data":%q}`, make([]byte, 100<<10))
+	for i := range 40 {
+		wait.Go(func() {
+			if _, err := g.log.Commit(t.Context(), statelog.Write{Key: proto.Key{GroupResource: services, Namespace: "a", Name: fmt.Sprint("s", i)}, Data: data}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	views := statelog.OpenViewsFrom(t.Context(), feed.NewLog(a.Connect("dns"), "dns", zap.NewNop()), zap.NewNop(), services)
+	if err := views.Ready(t.Context(), services); err != nil {
+		t.Fatal(err)
+	}
+	if got := views.For(services).Snapshot(services).Len(); got != 40 {
+		t.Errorf("%d objects, want 40", got)
+	}
+}

@@ -1,0 +1,422 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/zap/zaptest"
+
+	"kubus.dev/proto"
+)
+
+// forms are the embedded server, and a separate one that reads what Render writes.
+var forms = map[string]func(t *testing.T, o Options) (address string){
+	"embedded": func(t *testing.T, o Options) string {
+		o.Listen, o.Logger = "127.0.0.1:0", zaptest.NewLogger(t)
+		s, err := Start(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Shutdown)
+		return strings.TrimPrefix(s.ClientURL(), "nats://")
+	},
+	"separate": func(t *testing.T, o Options) string {
+		o.Listen = "127.0.0.1:4222"
+		config, err := Render(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "nats-server.conf")
+		if err := os.WriteFile(file, config, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		native, err := server.ProcessConfigFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return serve(t, native)
+	},
+}
+
+// oneAccount is as it was before there were accounts: the same permissions, and everybody
+// in the server's global account.
+func oneAccount(t *testing.T, o Options) string {
+	native := &server.Options{Host: "127.0.0.1", JetStream: true, StoreDir: o.Dir}
+	for _, u := range o.Users {
+		publish, subscribe := Permissions(u.Role)
+		native.Nkeys = append(native.Nkeys, &server.NkeyUser{Nkey: u.PublicKey, Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe},
+		}})
+	}
+	return serve(t, native)
+}
+
+func serve(t *testing.T, native *server.Options) (address string) {
+	t.Helper()
+	native.Port, native.NoSigs, native.NoLog = server.RANDOM_PORT, true, true
+	s, err := server.NewServer(native)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Start() // ends with Shutdown
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the server takes no connections")
+	}
+	return strings.TrimPrefix(s.ClientURL(), "nats://")
+}
+
+func inEachForm(t *testing.T, test func(t *testing.T, b *testBus)) { inForms(t, forms, test) }
+
+func inForms(t *testing.T, forms map[string]func(t *testing.T, o Options) string, test func(t *testing.T, b *testBus)) {
+	for name, start := range forms {
+		t.Run(name, func(t *testing.T) {
+			creds, users := credentials(t)
+			b := &testBus{t: t, creds: creds, watchers: map[string]*client{}}
+			seeds := map[string][]byte{}
+			for _, c := range creds { // somebody in each account who hears everything
+				watcher := proto.Role{Name: c.role.Name, Node: c.role.Node, Stream: c.role.Stream, Publish: []string{">"}, Subscribe: []string{">"}}
+				seed, public, err := NewKey()
+				if err != nil {
+					t.Fatal(err)
+				}
+				seeds[c.role.Account()] = seed
+				users = append(users, User{PublicKey: public, Role: watcher})
+			}
+			address := start(t, Options{Dir: t.TempDir(), Name: "kubus-1", Users: users})
+			for _, c := range creds {
+				c.c = dial(t, address, c.seed)
+			}
+			for account, seed := range seeds {
+				b.watchers[account] = dial(t, address, seed)
+			}
+			test(t, b)
+		})
+	}
+}
+
+type testBus struct {
+	t        *testing.T
+	creds    []*credential
+	watchers map[string]*client // by account
+}
+
+func (b *testBus) cred(name string) *credential {
+	b.t.Helper()
+	i := slices.IndexFunc(b.creds, func(c *credential) bool { return c.name == name })
+	if i < 0 {
+		b.t.Fatalf("no credential %s", name)
+	}
+	return b.creds[i]
+}
+
+func (c *credential) inbox() string { return proto.InboxPrefix(c.role.Client()) }
+
+func (c *credential) ask(subject, data string) string {
+	c.c.t.Helper()
+	return c.c.request(c.inbox(), subject, data)
+}
+
+// streams makes each stream by whoever may: its owner, or else the operator.
+func (b *testBus) streams() {
+	b.t.Helper()
+	for _, s := range proto.Streams() {
+		config := fmt.Sprintf(`{"name":%q,"subjects":["%s"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":1,"allow_msg_ttl":true}`, s.Name, strings.Join(s.Subjects, `","`))
+		made := false
+		for _, by := range []struct{ name, api string }{{"status", "$JS.API"}, {"events", proto.StreamAPI("events")}, {"operator", "$JS.API"}} {
+			answer := b.cred(by.name).ask(by.api+".STREAM.CREATE."+s.Name, config)
+			if made = strings.Contains(answer, `"did_create":true`); made {
+				break
+			}
+		}
+		if !made {
+			b.t.Fatalf("nobody could make %s", s.Name)
+		}
+	}
+}
+
+// object stores an object as a gateway does and gives its subject.
+func (b *testBus) object(subject, data string) {
+	b.t.Helper()
+	if answer := b.cred("gateway").ask(subject, data); !strings.Contains(answer, `"seq"`) {
+		b.t.Fatalf("storing %s: %s", subject, answer)
+	}
+}
+
+func (b *testBus) stored(subject string) string {
+	b.t.Helper()
+	return b.cred("operator").ask("$JS.API.STREAM.MSG.GET.STATE", `{"last_by_subj":"`+subject+`"}`)
+}
+
+// Finding 1(a): the acknowledgement of a report, led by its reply subject to an
+// object's, became the object's newest version.
+func TestANodesReplySubjectReplacesNoObject(t *testing.T) {
+	inEachForm(t, func(t *testing.T, b *testBus) {
+		b.streams()
+		for _, victim := range []string{
+			proto.Key{GroupResource: proto.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, Name: "x"}.Subject(),
+			proto.FenceSubject("controllers"),
+		} {
+			if before, after := b.reportedOnto(victim); after != before {
+				t.Errorf("%s was %s and is %s", victim, before, after)
+			}
+		}
+	})
+}
+
+// reportedOnto has a node report with a victim's subject as the reply, and gives what was
+// stored there before and after.
+func (b *testBus) reportedOnto(victim string) (before, after string) {
+	b.t.Helper()
+	b.object(victim, "first")
+	before = b.stored(victim)
+	node := b.cred("agent@node-1")
+	if refused := node.c.publish("report.node-1.pod.a.b", victim, "status"); refused != "" {
+		b.t.Fatal(refused)
+	}
+	// The stream answers one after the other.
+	if answer := node.ask("report.node-1.pod.a.b", "status"); !strings.Contains(answer, `"seq":`) {
+		b.t.Errorf("a report was not stored: %q", answer)
+	}
+	return before, b.stored(victim)
+}
+
+// Finding 1(b): the empty answer to a pull request, led to the request that deletes a
+// stream, was a valid one.
+func TestAReadersPullRequestDeletesNoStream(t *testing.T) {
+	inEachForm(t, func(t *testing.T, b *testBus) {
+		b.streams()
+		b.object("state.core.pods.a.b", "{}")
+		for _, reader := range b.creds {
+			if reader.role.Account() == proto.LogAccount {
+				continue
+			}
+			if got := b.pulledOnto(reader); !strings.Contains(got, `"data":"e30="`) {
+				t.Fatalf("after %s the pod is %s", reader.name, got)
+			}
+		}
+	})
+}
+
+// pulledOnto has a client ask for messages of whatever it can consume, with the requests
+// and objects it must not reach as the reply, and gives the pod a/b after that.
+func (b *testBus) pulledOnto(reader *credential) string {
+	b.t.Helper()
+	for _, stream := range proto.Streams() {
+		made := reader.ask("$JS.API.CONSUMER.CREATE."+stream.Name+".c", `{"stream_name":"`+stream.Name+`","config":{"name":"c","ack_policy":"none","deliver_policy":"new","inactive_threshold":60000000000}}`)
+		if !strings.Contains(made, `"created"`) {
+			continue
+		}
+		for _, reply := range []string{"$JS.API.STREAM.DELETE.STATE", "state.core.pods.a.b"} {
+			reader.c.publish("$JS.API.CONSUMER.MSG.NEXT."+stream.Name+".c", reply, `{"batch":1,"no_wait":true}`)
+		}
+		reader.ask("$JS.API.CONSUMER.MSG.NEXT."+stream.Name+".c", `{"batch":1,"no_wait":true}`)
+	}
+	return b.stored("state.core.pods.a.b")
+}
+
+// What the two tests above look for is there to be seen where all are in one account.
+func TestInOneAccountBothExploitsWork(t *testing.T) {
+	one := map[string]func(*testing.T, Options) string{"one account": oneAccount}
+	inForms(t, one, func(t *testing.T, b *testBus) {
+		b.streams()
+		if before, after := b.reportedOnto("state.core.pods.a.b"); after == before {
+			t.Error("a node's report with a reply did not replace the object")
+		}
+	})
+	inForms(t, one, func(t *testing.T, b *testBus) {
+		b.streams()
+		b.object("state.core.pods.a.b", "{}")
+		if got := b.pulledOnto(b.cred("automation")); strings.Contains(got, `"data":"e30="`) {
+			t.Errorf("a pull request with a reply neither deleted the stream nor replaced the object: %s", got)
+		}
+	})
+}
+
+// foreign are subjects on which no client but a few may speak.
+func foreign() []string {
+	return []string{
+		"state.core.pods.default.web", "state_leases.coordination=2Ek8s=2Eio.leases.a.b", "state_events.core.events.a.b", proto.FenceSubject("controllers"), proto.FenceUseSubject("controllers"),
+		proto.BarrierSubject("STATE", "w"), proto.WatermarkSubject("STATE"), proto.GatewayHelloSubject,
+		proto.APIRequestSubject(proto.SchedulerUser), proto.APIBulkSubject(proto.ControllerUser("generic-garbage-collector")), proto.APIFenceSubject(proto.StatusUser), proto.APITunnelSubject(proto.NodeUser("node-1")),
+		proto.APIRequestSubject(proto.NodeUser("node-2")), proto.LogReadSubject("controllers"), proto.LogStateSubject("events"),
+		proto.NodeTunnelSubject("node-1"), proto.NodeTunnelSubject("node-2"), proto.HeartbeatSubject("node-1"), proto.HeartbeatSubject("node-2"), proto.LeaderSubject("controllers"),
+		proto.PodReportSubject("node-1", "a", "b"), proto.PodReportSubject("node-2", "a", "b"), proto.NodeReportSubject("node-2"),
+		proto.SchedulerTakeSubject(), proto.SchedulerPlanSubject(), "events.kubus.core.pods.a.b.added",
+		proto.GatewayInbox(proto.NodeUser("node-1")) + ".x", proto.GatewayInbox("controllers") + ".x", proto.PeerInbox(proto.NodeUser("node-2")) + ".x", proto.PeerInbox("events") + ".x", "_INBOX.gateway.x", "_INBOX.controllers.x", "_R_.x",
+		"$JS.API.STREAM.DELETE.STATE", "$JS.API.STREAM.DELETE.REPORTS", "$JS.API.STREAM.DELETE.CHANGES", "$JS.API.STREAM.PURGE.STATE", "$JS.API.STREAM.CREATE.X", "$JS.API.CONSUMER.CREATE.STATE.x", "$JS.API.CONSUMER.MSG.NEXT.STATE.x",
+		"$JS.ACK.STATE.x.1.1.1.1.1", "$JS.FC.STATE.x.y", "$SYS.REQ.SERVER.PING",
+	}
+}
+
+// Whatever a client may publish, with whatever reply subject, is heard where it may
+// speak and in its own account, and nowhere else: not even when a gateway answers where
+// it is told to.
+func TestNoReplySubjectReachesAnotherAccount(t *testing.T) {
+	inEachForm(t, func(t *testing.T, b *testBus) {
+		b.streams()
+		for _, w := range b.watchers {
+			w.subscribe(">")
+		}
+		answerer := b.cred("gateway")
+		for _, subject := range []string{proto.APISubjects, proto.LogSubjects} {
+			answerer.c.subscribe(subject)
+		}
+		for _, c := range b.creds {
+			if c.role.Account() == proto.LogAccount {
+				continue
+			}
+			said := 0
+			for _, subject := range subjects(b.creds) {
+				if strings.ContainsAny(subject, "*>") || c.c.publish(subject, "", "x") != "" {
+					continue
+				}
+				for _, reply := range foreign() {
+					c.c.post(subject, reply, "x")
+					said++
+				}
+			}
+			if said == 0 {
+				t.Errorf("%s may publish nothing: the test proves nothing", c.name)
+			}
+			b.settle(c, answerer)
+			for account, w := range b.watchers {
+				for _, m := range w.take() {
+					if account != c.role.Account() && !b.mayArrive(c, account, m.subject) {
+						t.Errorf("%s made %q arrive at %s in account %s", c.name, m.data, m.subject, account)
+					}
+				}
+			}
+		}
+		if got := b.cred("operator").ask("$JS.API.STREAM.INFO.STATE", ""); !strings.Contains(got, `"messages":0`) {
+			t.Errorf("stream STATE: %s", got)
+		}
+	})
+}
+
+// settle waits until everything said is answered, and everything answered has arrived.
+func (b *testBus) settle(c, answerer *credential) {
+	b.t.Helper()
+	c.c.settle()
+	for _, m := range answerer.c.take() {
+		if m.reply != "" {
+			answerer.c.post(m.subject[:0]+m.reply, "", "answer") // as one that checks nothing
+		}
+	}
+	answerer.c.settle()
+	// Streams and their API answer in order: when a last request of each kind has its
+	// answer, those before it have theirs.
+	for _, stream := range proto.Streams() {
+		for _, owner := range []string{"operator", "status", "automation"} {
+			b.cred(owner).ask("$JS.API.STREAM.INFO."+stream.Name, "")
+		}
+	}
+	if c.role.Node != "" {
+		c.ask(proto.NodeReportSubject(c.role.Node), "x")
+	}
+	if c.role.Name == "events" {
+		c.ask("events.x", "x")
+	}
+}
+
+// mayArrive tells whether the subject is one that crosses from c's account to the other,
+// or an answer's way that the server made itself.
+func (b *testBus) mayArrive(c *credential, account, subject string) bool {
+	if strings.HasPrefix(subject, "_R_.") && subject != "_R_.x" {
+		return true
+	}
+	for _, crossing := range proto.Crossings(b.roles()) {
+		if crossing.From == c.role.Account() && crossing.To == account && server.SubjectsCollide(crossing.Arrives(), subject) {
+			return true
+		}
+	}
+	return account == proto.LogAccount && strings.HasPrefix(subject, "_INBOX.operator.ask") || strings.HasPrefix(subject, "_INBOX."+account+".ask") ||
+		strings.HasPrefix(subject, "$JS.API.STREAM.INFO.") || strings.HasPrefix(subject, "$JS.EVENT.ADVISORY.") // the test's own questions, and what the server tells of the streams there
+}
+
+func (b *testBus) roles() []proto.Role {
+	var roles []proto.Role
+	for _, c := range b.creds {
+		roles = append(roles, c.role)
+	}
+	return roles
+}
+
+// Who keeps a stream may have a consumer push where it likes, with heartbeats and flow
+// control, and a stream say again what it takes: it all stays in the account.
+func TestWhatAStreamPushesStaysInItsAccount(t *testing.T) {
+	inEachForm(t, func(t *testing.T, b *testBus) {
+		b.streams()
+		b.object("state.core.pods.a.b", "{}")
+		before := b.stored("state.core.pods.a.b")
+		for _, w := range b.watchers {
+			w.subscribe("state.core.pods.a.b") // a consumer is active when there is such a literal interest
+			w.subscribe("$JS.API.STREAM.DELETE.STATE")
+			w.subscribe(proto.GatewayHelloSubject)
+		}
+		for name, stream := range map[string]string{"status": "REPORTS", "automation": "CHANGES"} {
+			c := b.cred(name)
+			for i, subject := range []string{"state.core.pods.a.b", "$JS.API.STREAM.DELETE.STATE", proto.GatewayHelloSubject} {
+				consumer := fmt.Sprintf("p%d", i)
+				made := c.ask("$JS.API.CONSUMER.CREATE."+stream+"."+consumer, `{"stream_name":"`+stream+`","config":{"name":"`+consumer+
+					`","deliver_subject":"`+subject+`","ack_policy":"none","flow_control":true,"idle_heartbeat":100000000,"deliver_policy":"all","inactive_threshold":60000000000}}`)
+				if !strings.Contains(made, `"created"`) {
+					t.Fatalf("%s: no push consumer: %s", name, made)
+				}
+			}
+			// Its own account hears the heartbeats; when it does, others would have.
+			heard := map[string]bool{}
+			for deadline := time.Now().Add(20 * time.Second); len(heard) < 3; {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: heard only %v", name, heard)
+				}
+				for _, m := range b.watchers[c.role.Account()].take() {
+					heard[m.subject] = true
+				}
+			}
+		}
+		b.cred("status").ask("$JS.API.STREAM.UPDATE.REPORTS", `{"name":"REPORTS","subjects":["report.>"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":1,"allow_msg_ttl":true,"republish":{"src":"report.>","dest":"state.core.pods.a.b"}}`)
+		b.cred("agent@node-1").ask(proto.NodeReportSubject("node-1"), "x")
+		for account, w := range b.watchers {
+			for _, m := range w.take() {
+				if account != "status" && account != "automation" {
+					t.Errorf("%s arrived in account %s", m.subject, account)
+				}
+			}
+		}
+		if after := b.stored("state.core.pods.a.b"); after != before {
+			t.Errorf("the pod was %s and is %s", before, after)
+		}
+	})
+}
+
+// A stream that mirrors or takes from one of another account finds none: the state is
+// not readable but through gateways.
+func TestNoStreamMirrorsTheState(t *testing.T) {
+	inEachForm(t, func(t *testing.T, b *testBus) {
+		b.streams()
+		b.object("state.core.secrets.a.b", "secret")
+		status := b.cred("status")
+		for _, config := range []string{
+			`"sources":[{"name":"STATE"}]`,
+			`"sources":[{"name":"STATE","external":{"api":"$JS.API","deliver":"state"}}]`,
+		} {
+			status.ask("$JS.API.STREAM.UPDATE.REPORTS", `{"name":"REPORTS","subjects":["report.>"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":1,"allow_msg_ttl":true,`+config+`}`)
+		}
+		b.object("state.core.secrets.a.b", "changed")
+		b.cred("agent@node-1").ask(proto.NodeReportSubject("node-1"), "x")
+		got := status.ask("$JS.API.STREAM.INFO.REPORTS", "")
+		if !strings.Contains(got, `"messages":1,`) {
+			t.Errorf("REPORTS holds more than the report: %s", got)
+		}
+	})
+}
