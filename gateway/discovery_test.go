@@ -14,10 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// notServed are the resources of upstream's stable versions that we do not serve;
-// docs/divergences.md says why.
-var notServed []string
-
 // storedAsBeta are those whose storage version is v1 here and still a beta upstream,
 // so that the hash of it differs.
 var storedAsBeta = []string{"clustertrustbundles", "podcertificaterequests", "devicetaintrules", "storageversionmigrations", "customresourcedefinitions"}

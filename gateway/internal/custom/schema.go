@@ -46,19 +46,6 @@ func (d *Definition) compile() (map[string]*compiled, error) {
 	return out, nil
 }
 
-// structurals gives the schemas by version, in upstream's form.
-func (d *Definition) structurals() (map[string]*structuralschema.Structural, error) {
-	schemas, err := d.schemas()
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]*structuralschema.Structural, len(schemas))
-	for name, c := range schemas {
-		out[name] = c.structural
-	}
-	return out, nil
-}
-
 // structural gives one version's schema; nil where it has none.
 func (d *Definition) structural(version string) (*structuralschema.Structural, error) {
 	schemas, err := d.schemas()

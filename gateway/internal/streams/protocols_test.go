@@ -2,7 +2,6 @@ package streams_test
 
 import (
 	"encoding/base64"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -155,6 +154,6 @@ func TestNodesAreAskedThroughTheirAgents(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Error(fmt.Sprintf("a write got %d", resp.StatusCode))
+		t.Errorf("a write got %d", resp.StatusCode)
 	}
 }

@@ -42,9 +42,6 @@ func file(name, data string) item {
 func symlink(name, target string) item {
 	return item{Header: tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target}}
 }
-func hardlink(name, target string) item {
-	return item{Header: tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: target}}
-}
 
 func archive(t testing.TB, items ...item) []byte {
 	t.Helper()
