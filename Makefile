@@ -14,8 +14,8 @@ UPFLAGS ?=
 GO      ?= go
 JOBS    ?= 2
 
-# One setting of cgo for builds, tests and vet, so that they share the build cache.
-export GOFLAGS     := -buildvcs=false
+# One setting for builds, tests, vet and staticcheck, so that they share the build cache.
+export GOFLAGS     := -buildvcs=false -trimpath
 export CGO_ENABLED := 0
 BIN     := $(CURDIR)/bin
 TAGS    := -tags grpcnotrace
