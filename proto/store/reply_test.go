@@ -257,7 +257,7 @@ func TestInOneAccountBothExploitsWork(t *testing.T) {
 func foreign() []string {
 	return []string{
 		"state.core.pods.default.web", "state_leases.coordination=2Ek8s=2Eio.leases.a.b", "state_events.core.events.a.b", proto.FenceSubject("controllers"), proto.FenceUseSubject("controllers"),
-		proto.BarrierSubject("STATE", "w"), proto.WatermarkSubject("STATE"), proto.GatewayHelloSubject,
+		proto.BarrierSubject("STATE", "w"), proto.WatermarkSubject("STATE"), proto.GatewayHelloSubject, proto.AuditSubject("delete", "pods"),
 		proto.APIRequestSubject(proto.SchedulerUser), proto.APIBulkSubject(proto.ControllerUser("generic-garbage-collector")), proto.APIFenceSubject(proto.StatusUser), proto.APITunnelSubject(proto.NodeUser("node-1")),
 		proto.APIRequestSubject(proto.NodeUser("node-2")), proto.LogReadSubject("controllers"), proto.LogStateSubject("events"),
 		proto.NodeTunnelSubject("node-1"), proto.NodeTunnelSubject("node-2"), proto.HeartbeatSubject("node-1"), proto.HeartbeatSubject("node-2"), proto.LeaderSubject("controllers"),
