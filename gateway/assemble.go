@@ -149,7 +149,7 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 		r.Handle(path, health)
 	}
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
-		r.Get("/metrics", metricsHandler(gatherer, func() { g.chain.Gauges() }).ServeHTTP)
+		r.Handle("/metrics", metricsHandler(gatherer, func() { g.chain.Gauges() }))
 	}
 	index := documents.Paths("/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
 		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/version")
