@@ -186,7 +186,7 @@ func (d *decision) start(c *batchv1.CronJob, at, now time.Time) {
 			return
 		}
 	case batchv1.ReplaceConcurrent:
-		d.Replace = d.Status.Active
+		d.Replace = slices.Clone(d.Status.Active)
 	}
 	d.Start = &at
 }

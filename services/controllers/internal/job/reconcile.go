@@ -10,17 +10,21 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/controllers/internal/mirror"
 )
 
 // stepsAtOnce bounds how long one job keeps a worker; others have their turn then.
 const stepsAtOnce = 16
 
 // cluster is what the reconciler does things to. Each method returns when what it
-// wrote would be observed.
+// wrote would be observed, or with a *mirror.Behind.
 type cluster interface {
-	// observe gives a job and the pods it controls, after adopting and releasing, as
-	// of one point of the log. A nil job is one that is not there.
-	observe(ctx context.Context, key types.NamespacedName) (*batchv1.Job, []*corev1.Pod, error)
+	// find gives a job; nil when it is not there.
+	find(key types.NamespacedName) *batchv1.Job
+	// pods are those that a job controls, after adopting and releasing, as of the
+	// point of the log at which the job was found, or a later one.
+	pods(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error)
 	create(ctx context.Context, job *batchv1.Job, births []birth) error
 	remove(ctx context.Context, job *batchv1.Job, pods []*corev1.Pod) error
 	// release takes the finalizer from pods; from one that had not ended only if it is
@@ -55,16 +59,17 @@ func newReconciler(c cluster, now func() time.Time) *reconciler {
 func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	var refused error
 	for range stepsAtOnce {
-		job, pods, err := r.cluster.observe(ctx, key)
-		if err != nil {
-			return 0, errors.Join(refused, err)
-		}
+		job := r.cluster.find(key)
 		if job == nil || Finished(job) || foreign(job) {
 			r.forget(key)
 			return 0, refused
 		}
 		if known := r.understands(job); !known {
 			return 0, nil
+		}
+		pods, err := r.cluster.pods(ctx, job)
+		if err != nil {
+			return 0, errors.Join(refused, err)
 		}
 		next, backoff := plan(observed{job, pods, r.recall(key, job.UID)}, refused == nil, r.now())
 		r.remember(key, memory{job.UID, backoff})
@@ -73,7 +78,7 @@ func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 		}
 		switch err := r.do(ctx, job, next); {
 		case err == nil:
-		case next.manages():
+		case next.manages() && !errors.As(err, new(*mirror.Behind)):
 			refused = err
 		default:
 			return 0, errors.Join(refused, err)

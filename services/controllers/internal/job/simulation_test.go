@@ -79,12 +79,13 @@ type moment struct {
 // simulation is the log, the world that changes it, and what is known for certain of
 // each pod.
 type simulation struct {
-	random *rand.Rand
-	now    time.Time
-	log    []moment // by revision; the last one is the truth
-	seen   int      // the revision up to which the reconciler must have seen everything
-	r      *reconciler
-	calm   bool // nothing goes wrong any more, and pods succeed
+	random  *rand.Rand
+	now     time.Time
+	log     []moment // by revision; the last one is the truth
+	foundAt int
+	seen    int // the revision up to which the reconciler must have seen everything
+	r       *reconciler
+	calm    bool // nothing goes wrong any more, and pods succeed
 
 	made      int
 	discarded map[types.UID]bool // released uncounted as surplus
@@ -235,20 +236,28 @@ func (s *simulation) mayCrash() {
 	}
 }
 
-// observe gives the job of some revision that must be seen by now, and the pods of that
-// one or a later one.
-func (s *simulation) observe(context.Context, types.NamespacedName) (*batchv1.Job, []*corev1.Pod, error) {
-	if !s.calm && s.chance(3) {
+// find gives the job of some revision that must be seen by now.
+func (s *simulation) find(types.NamespacedName) *batchv1.Job {
+	s.foundAt = s.revisionFrom(s.seen)
+	return s.log[s.foundAt].job
+}
+
+// pods are those of when the job was found, or of later.
+func (s *simulation) pods(context.Context, *batchv1.Job) ([]*corev1.Pod, error) {
+	at := s.revisionFrom(s.foundAt)
+	s.tale("observes the job of %d and the pods of %d", s.foundAt, at)
+	return slices.Collect(maps.Values(s.log[at].pods)), nil
+}
+
+// revisionFrom is some revision from the given one on, while things go on.
+func (s *simulation) revisionFrom(first int) int {
+	if s.calm {
+		return len(s.log) - 1
+	}
+	if s.chance(4) {
 		s.happen()
 	}
-	last := len(s.log) - 1
-	at := s.seen + s.random.IntN(last-s.seen+1)
-	podsAt := at + s.random.IntN(last-at+1)
-	if s.calm {
-		at, podsAt = last, last
-	}
-	s.tale("observes the job of %d and the pods of %d", at, podsAt)
-	return s.log[at].job, slices.Collect(maps.Values(s.log[podsAt].pods)), nil
+	return first + s.random.IntN(len(s.log)-first)
 }
 
 // write adds a revision of the reconciler's; what was written is seen from then on.
