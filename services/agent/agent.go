@@ -25,6 +25,7 @@ import (
 	"kubus.dev/proto/tunnel"
 	"kubus.dev/services/agent/internal/imagegc"
 	"kubus.dev/services/agent/internal/launch"
+	"kubus.dev/services/agent/internal/memory"
 	"kubus.dev/services/agent/internal/node"
 	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/agent/internal/probe"
@@ -47,6 +48,9 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the agent's folders: %w", err)
 		}
+	}
+	if err := runtime.Protect(); err != nil {
+		return err
 	}
 	rt, err := runtime.New(ctx, cfg.runtime(log))
 	if err != nil {
@@ -118,6 +122,14 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	if a.store, err = source.OpenStore(filepath.Join(cfg.DataDir, "agent")); err != nil {
 		return nil, err
 	}
+	if !cfg.KeepSecrets {
+		if err := a.store.WithoutSecrets(); err != nil {
+			return nil, err
+		}
+	}
+	if err := memory.Mount(cfg.memoryDir()); err != nil {
+		return nil, err
+	}
 	machine, err := node.ReadMachine(cfg.DataDir)
 	if err != nil {
 		return nil, err
@@ -129,15 +141,19 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.reports = report.NewPods(cfg.Node, c.Bus, log)
 	a.events = report.NewEvents(cfg.Node, a.api, log)
 	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
+	allocatable := a.node.Allocatable()
+	if err := rt.LimitPods(allocatable.Memory().Value(), machine.PIDs/10*9); err != nil {
+		log.Warn("pods may take what the node itself needs", zap.Error(err)) // they hold more than the limit already
+	}
 	a.images = imagegc.New(cfg.imageGC())
 	a.images.Images, a.images.Removed, a.images.Events, a.images.Log = rt, a.node.Refresh, a.events, log
 	a.images.Named = func() []string { return a.pods.Images() }
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
-	tokens := source.NewTokens(a.api)
+	tokens := source.NewTokens(a.api, a.store, log)
 	runner := probe.NewRunner(rt)
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
-	volumes := &volume.Manager{PodDir: a.store.PodDir, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable}
+	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable}
 	a.pods = pod.NewManager(ctx, pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
@@ -167,6 +183,11 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 		Version: version, Runtime: "kubus+" + name + "://" + v,
 	}, nil
 }
+
+// memoryDir holds what is secret of the pods' volumes; it is never on the disk.
+func (c *Config) memoryDir() string { return filepath.Join(c.DataDir, "agent", "memory") }
+
+func (c *Config) podMemory(uid types.UID) string { return filepath.Join(c.memoryDir(), string(uid)) }
 
 func (c *Config) imageGC() imagegc.Policy {
 	return imagegc.Policy{
