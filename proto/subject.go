@@ -172,6 +172,10 @@ func ReportNode(subject string) (string, error) {
 // NodeTunnelSubject is where the agent of a node accepts tunnels.
 func NodeTunnelSubject(node string) string { return "node." + Token(node) + ".tunnel" }
 
+// NodeVolumeSubject is where the agent of a node makes and removes the folders of
+// persistent volumes. See message.VolumeRequest.
+func NodeVolumeSubject(node string) string { return "node." + Token(node) + ".volume" }
+
 // WatermarkSubject: core; gateways announce there the newest revision of a
 // stream that is known to be on disk.
 func WatermarkSubject(stream string) string { return "watermark." + stream }
