@@ -53,7 +53,7 @@ const (
 // Controllers lists the users of services/controllers.
 func Controllers() []string {
 	names := []string{
-		"deployment-controller", "replicaset-controller", "endpointslice-controller", "endpoint-controller", "endpointslicemirroring-controller",
+		"deployment-controller", "replicaset-controller", "replication-controller", "endpointslice-controller", "endpoint-controller", "endpointslicemirroring-controller",
 		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
 		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
 		"persistent-volume-binder", "pvc-protection-controller", "pv-protection-controller", "volumeattributesclass-protection-controller",
