@@ -166,7 +166,7 @@ func TestAPodComesAgainWhenItsClaimsChange(t *testing.T) {
 	t.Parallel()
 	c := local()
 	pod := newPod("p", "data")
-	first := c.Pod(pod, false).Shape
+	last := c.Pod(pod, false).Shape
 	c.Changed()
 	step := func(name string, change func(), waits bool, node string, obstacle bool) {
 		t.Helper()
@@ -175,9 +175,11 @@ func TestAPodComesAgainWhenItsClaimsChange(t *testing.T) {
 		if len(changed) != 1 || changed[0].UID != pod.UID {
 			t.Fatalf("%s: %d pods come again", name, len(changed))
 		}
-		if s := changed[0].Shape; s.Waits() != waits || s.HoldsAt() != node || (s.Obstacle() != "") != obstacle || s == first {
+		s := changed[0].Shape
+		if s.Waits() != waits || s.HoldsAt() != node || (s.Obstacle() != "") != obstacle || s == last {
 			t.Errorf("%s: waits %v at %q, %q", name, s.Waits(), s.HoldsAt(), s.Obstacle())
 		}
+		last = s
 	}
 	step("the claim is made", func() { c.with(newClaim("data", "local")) }, false, "", false)
 	step("its node is chosen", func() { c.with(newClaim("data", "local", at("n1"))) }, true, "n1", false)
