@@ -60,6 +60,7 @@ func Controllers() []string {
 		"horizontal-pod-autoscaler",
 		"persistent-volume-binder", "pvc-protection-controller", "pv-protection-controller", "volumeattributesclass-protection-controller",
 		"expand-controller", "ephemeral-volume-controller", "attachdetach-controller",
+		"job-controller", "cronjob-controller", "ttl-after-finished-controller",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)

@@ -2,14 +2,17 @@ package controllers
 
 import (
 	"kubus.dev/services/controllers/internal/account"
+	"kubus.dev/services/controllers/internal/cronjob"
 	"kubus.dev/services/controllers/internal/deployment"
 	"kubus.dev/services/controllers/internal/endpoint"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/garbage"
+	"kubus.dev/services/controllers/internal/job"
 	"kubus.dev/services/controllers/internal/namespace"
 	"kubus.dev/services/controllers/internal/node"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
+	"kubus.dev/services/controllers/internal/ttlafterfinished"
 	"kubus.dev/services/controllers/internal/volume/attachdetach"
 	"kubus.dev/services/controllers/internal/volume/binder"
 	"kubus.dev/services/controllers/internal/volume/ephemeral"
@@ -24,6 +27,8 @@ func Groups() []frame.Group {
 			deployment.Controller(),
 			replicaset.Controller(),
 			replicaset.ReplicationController(),
+			job.Controller(),
+			cronjob.Controller(),
 		}},
 		{Name: "network", Controllers: []frame.Definition{
 			endpoint.Slices(),
@@ -34,6 +39,7 @@ func Groups() []frame.Group {
 			namespace.Controller(),
 			garbage.Controller(),
 			podgc.Controller(),
+			ttlafterfinished.Controller(),
 			account.Default(),
 			account.RootCA(),
 		}},
