@@ -58,6 +58,9 @@ func Controllers() []string {
 		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
 		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
 		"horizontal-pod-autoscaler",
+		"resourcequota-controller", "disruption-controller", "storage-version-migrator-controller", "resource-claim-controller", "device-taint-eviction-controller",
+		"clusterrole-aggregation-controller", "certificate-controller", "podcertificaterequestcleaner", "kube-apiserver-serving-clustertrustbundle-publisher",
+		"bootstrap-signer", "token-cleaner", "tokens-controller", "service-cidrs-controller",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)

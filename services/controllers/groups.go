@@ -2,7 +2,13 @@ package controllers
 
 import (
 	"kubus.dev/services/controllers/internal/account"
+	"kubus.dev/services/controllers/internal/accounttoken"
+	"kubus.dev/services/controllers/internal/bootstrap"
+	"kubus.dev/services/controllers/internal/certificate"
+	"kubus.dev/services/controllers/internal/clusterrole"
 	"kubus.dev/services/controllers/internal/deployment"
+	"kubus.dev/services/controllers/internal/devicetaint"
+	"kubus.dev/services/controllers/internal/disruption"
 	"kubus.dev/services/controllers/internal/endpoint"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/garbage"
@@ -10,6 +16,11 @@ import (
 	"kubus.dev/services/controllers/internal/node"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
+	"kubus.dev/services/controllers/internal/resourceclaim"
+	"kubus.dev/services/controllers/internal/resourcequota"
+	"kubus.dev/services/controllers/internal/servicecidr"
+	"kubus.dev/services/controllers/internal/storagemigration"
+	"kubus.dev/services/controllers/internal/trustbundle"
 )
 
 // Groups are all controllers, by what is led as one.
@@ -24,6 +35,7 @@ func Groups() []frame.Group {
 			endpoint.Slices(),
 			endpoint.Legacy(),
 			endpoint.Mirrored(),
+			servicecidr.Controller(),
 		}},
 		{Name: "lifecycle", Controllers: []frame.Definition{
 			namespace.Controller(),
@@ -31,6 +43,20 @@ func Groups() []frame.Group {
 			podgc.Controller(),
 			account.Default(),
 			account.RootCA(),
+			accounttoken.Tokens(),
+			resourcequota.Controller(),
+			disruption.Controller(),
+			storagemigration.Controller(),
+			resourceclaim.Controller(),
+			devicetaint.Controller(),
+			clusterrole.Controller(),
+			certificate.Approver(),
+			certificate.Signer(),
+			certificate.Cleaner(),
+			certificate.PodCleaner(),
+			trustbundle.Controller(),
+			bootstrap.Signer(),
+			bootstrap.Cleaner(),
 		}},
 		{Name: "nodes", Controllers: []frame.Definition{
 			node.Lifecycle(),
