@@ -21,6 +21,11 @@ import (
 	"kubus.dev/services/controllers/internal/servicecidr"
 	"kubus.dev/services/controllers/internal/storagemigration"
 	"kubus.dev/services/controllers/internal/trustbundle"
+	"kubus.dev/services/controllers/internal/volume/attachdetach"
+	"kubus.dev/services/controllers/internal/volume/binder"
+	"kubus.dev/services/controllers/internal/volume/ephemeral"
+	"kubus.dev/services/controllers/internal/volume/expand"
+	"kubus.dev/services/controllers/internal/volume/protection"
 )
 
 // Groups are all controllers, by what is led as one.
@@ -57,6 +62,15 @@ func Groups() []frame.Group {
 			trustbundle.Controller(),
 			bootstrap.Signer(),
 			bootstrap.Cleaner(),
+		}},
+		{Name: "storage", Controllers: []frame.Definition{
+			binder.Controller(),
+			protection.Claims(),
+			protection.Volumes(),
+			protection.Attributes(),
+			expand.Controller(),
+			ephemeral.Controller(),
+			attachdetach.Controller(),
 		}},
 		{Name: "nodes", Controllers: []frame.Definition{
 			node.Lifecycle(),
