@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ type Conn struct {
 	log *zap.Logger
 
 	mu          sync.Mutex
-	onReconnect []func()
+	onReconnect []*func()
 }
 
 // Connect dials the bus and retries until ctx ends (or once, with NoWait).
@@ -111,10 +112,10 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 		nats.ReconnectHandler(func(*nats.Conn) {
 			c.log.Info("the bus is back")
 			c.mu.Lock()
-			handlers := append([]func(){}, c.onReconnect...)
+			handlers := slices.Clone(c.onReconnect)
 			c.mu.Unlock()
 			for _, h := range handlers {
-				h()
+				(*h)()
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -141,11 +142,19 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 	return opts, nil
 }
 
-// OnReconnect registers a function that runs after each reconnect.
-func (c *Conn) OnReconnect(f func()) {
+// OnReconnect registers a function that runs after each reconnect, until stop is called.
+func (c *Conn) OnReconnect(f func()) (stop func()) {
 	c.mu.Lock()
-	c.onReconnect = append(c.onReconnect, f)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	registered := &f
+	c.onReconnect = append(c.onReconnect, registered)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if i := slices.Index(c.onReconnect, registered); i >= 0 {
+			c.onReconnect = slices.Delete(slices.Clone(c.onReconnect), i, i+1)
+		}
+	}
 }
 
 // Connected tells whether the server is there right now.

@@ -21,6 +21,7 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
 	"kubus.dev/services/agent/internal/imagegc"
@@ -33,6 +34,7 @@ import (
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/source"
 	"kubus.dev/services/agent/internal/streams"
+	"kubus.dev/services/agent/internal/usage"
 	"kubus.dev/services/agent/internal/volume"
 	"kubus.dev/services/kit"
 )
@@ -113,6 +115,7 @@ type agent struct {
 	node     *node.Reporter
 	images   *imagegc.Collector
 	streams  *streams.Server
+	usage    *usage.Sampler
 	synced   atomic.Bool
 }
 
@@ -167,7 +170,8 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			UnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		},
 	})
-	a.streams = streams.New(a.pods, rt, log)
+	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
+	a.streams = streams.New(a.pods, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
 	p.Health.Ready("node", a.ready)
 	return a, nil
 }
@@ -228,12 +232,18 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 		return err
 	}
 	defer hello.Stop()
+	asked, err := a.cluster.Bus.Subscribe(proto.UsageSampleSubject, "", func(*bus.Msg) { a.usage.Ask() })
+	if err != nil {
+		return fmt.Errorf("listening for the metrics service: %w", err)
+	}
+	defer asked.Stop()
 	g.Go(func() error { return a.reports.Run(ctx) })
 	g.Go(func() error { return a.events.Run(ctx) })
 	g.Go(func() error { return a.probes.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.node.Run(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
+	g.Go(func() error { return a.usage.Run(ctx) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })
 	g.Go(func() error {

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/kit"
 )
 
@@ -22,6 +25,12 @@ type Config struct {
 	NodeGracePeriod      kit.Duration `yaml:"nodeGracePeriod"`
 	NodeStartGracePeriod kit.Duration `yaml:"nodeStartGracePeriod"`
 	Workers              int          `yaml:"workers"`
+	// Controllers are the names of those that run, or of groups; "*" is all, and a
+	// name with a minus before it runs not.
+	Controllers []string `yaml:"controllers"`
+	// Signing is the CA for certificates that are asked for by CertificateSigningRequests.
+	SigningCertFile string `yaml:"signingCertFile"`
+	SigningKeyFile  string `yaml:"signingKeyFile"`
 
 	TerminatedPodThreshold int `yaml:"terminatedPodThreshold"`
 }
@@ -36,6 +45,7 @@ func Default() Config {
 		NodeGracePeriod:      kit.Duration(40 * time.Second),
 		NodeStartGracePeriod: kit.Duration(60 * time.Second),
 		Workers:              4,
+		Controllers:          []string{"*"},
 
 		TerminatedPodThreshold: 12500,
 	}
@@ -65,5 +75,67 @@ func (c *Config) Validate() error {
 	if c.Workers < 1 {
 		problems = append(problems, fmt.Errorf("workers: %d, at least 1 is needed", c.Workers))
 	}
+	if (c.SigningCertFile == "") != (c.SigningKeyFile == "") {
+		problems = append(problems, errors.New("signingCertFile and signingKeyFile: one needs the other"))
+	}
+	problems = append(problems, c.unknown()...)
 	return errors.Join(problems...)
+}
+
+// unknown are the problems with the names of controllers.
+func (c *Config) unknown() (problems []error) {
+	known := map[string]bool{"*": true}
+	for _, g := range Groups() {
+		known[g.Name] = true
+		for _, d := range g.Controllers {
+			known[d.Name] = true
+		}
+	}
+	for _, name := range c.Controllers {
+		if !known[strings.TrimPrefix(name, "-")] {
+			problems = append(problems, fmt.Errorf("controllers: %q is no controller and no group", name))
+		}
+	}
+	if len(problems) == 0 && len(c.chosen()) == 0 {
+		problems = append(problems, errors.New("controllers: none is left to run"))
+	}
+	return problems
+}
+
+// chosen are the controllers that run. A controller's own name counts more than that
+// of its group, and a group's more than "*".
+func (c *Config) chosen() []frame.Group {
+	var chosen []frame.Group
+	for _, g := range Groups() {
+		kept := frame.Group{Name: g.Name}
+		for _, d := range g.Controllers {
+			for _, name := range []string{d.Name, g.Name, "*"} {
+				if slices.Contains(c.Controllers, "-"+name) {
+					break
+				}
+				if slices.Contains(c.Controllers, name) {
+					kept.Controllers = append(kept.Controllers, d)
+					break
+				}
+			}
+		}
+		if len(kept.Controllers) > 0 {
+			chosen = append(chosen, kept)
+		}
+	}
+	return chosen
+}
+
+// settings are what of it controllers read.
+func (c *Config) settings() (*frame.Settings, error) {
+	ca, err := read(c.RootCAFile, "rootCAFile")
+	if err != nil {
+		return nil, err
+	}
+	return &frame.Settings{
+		PodCIDR: c.PodCIDR, NodeMaskSize: c.NodeMaskSize, RootCA: ca,
+		SigningCertFile: c.SigningCertFile, SigningKeyFile: c.SigningKeyFile,
+		NodeGracePeriod: c.NodeGracePeriod.Std(), NodeStartGracePeriod: c.NodeStartGracePeriod.Std(),
+		TerminatedPodThreshold: c.TerminatedPodThreshold,
+	}, nil
 }

@@ -1,9 +1,11 @@
 package controllers
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"kubus.dev/proto"
 	"kubus.dev/services/kit/kittest"
 )
 
@@ -19,6 +21,57 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	for _, part := range []string{"podCIDR", "workers", "nodeGracePeriod"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s is not reported: %v", part, err)
+		}
+	}
+}
+
+func TestWhichControllersRun(t *testing.T) {
+	t.Parallel()
+	all := 0
+	for _, g := range Groups() {
+		all += len(g.Controllers)
+	}
+	for _, tt := range []struct {
+		names  []string
+		groups int
+		count  int
+	}{
+		{[]string{"*"}, len(Groups()), all},
+		{[]string{"nodes"}, 1, 3},
+		{[]string{"*", "-nodes"}, len(Groups()) - 1, all - 3},
+		{[]string{"nodes", "-node-ipam"}, 1, 2},
+		{[]string{"-nodes", "node-ipam"}, 1, 1},
+		{[]string{"deployment", "replicaset"}, 1, 2},
+	} {
+		cfg := Default()
+		cfg.Controllers = tt.names
+		count := 0
+		for _, g := range cfg.chosen() {
+			count += len(g.Controllers)
+		}
+		if len(cfg.chosen()) != tt.groups || count != tt.count || cfg.Validate() != nil {
+			t.Errorf("%v: %d controllers in %d groups, want %d in %d; %v", tt.names, count, len(cfg.chosen()), tt.count, tt.groups, cfg.Validate())
+		}
+	}
+	for _, names := range [][]string{{"*", "-everything"}, {}, {"nobs"}} {
+		cfg := Default()
+		cfg.Controllers = names
+		if cfg.Validate() == nil {
+			t.Errorf("%v was taken", names)
+		}
+	}
+}
+
+func TestEveryGroupHasAFenceAndEveryControllerAUserOfTheRole(t *testing.T) {
+	t.Parallel()
+	for _, g := range Groups() {
+		if !proto.MayHold(Identity, proto.ControllersFence(g.Name)) {
+			t.Errorf("the fence of %s may not be taken", g.Name)
+		}
+		for _, d := range g.Controllers {
+			if !slices.Contains(proto.Controllers(), proto.ControllerUser(d.User)) {
+				t.Errorf("%s: the role does not speak as %s", d.Name, d.User)
+			}
 		}
 	}
 }

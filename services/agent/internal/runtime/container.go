@@ -499,7 +499,7 @@ func (c *container) view() ContainerStatus {
 	v := ContainerStatus{ID: c.record.ID, SandboxID: c.record.SandboxID, Name: c.record.Spec.Name, Attempt: c.record.Spec.Attempt,
 		Image: c.record.Spec.Image, ImageID: c.record.ImageID, ImageRef: c.record.ImageRef, Labels: c.record.Spec.Labels,
 		State: c.state, CreatedAt: c.record.CreatedAt, StartedAt: st.StartedAt, FinishedAt: st.FinishedAt, ExitCode: st.ExitCode,
-		Signal: st.Signal, Message: st.Error, LogPath: c.record.LogPath, User: c.record.User}
+		Signal: st.Signal, Message: st.Error, LogPath: c.record.LogPath, Cgroup: c.record.Cgroup, User: c.record.User}
 	if c.state == ContainerRunning {
 		v.PID = st.PID
 	}

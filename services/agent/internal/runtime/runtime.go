@@ -286,6 +286,7 @@ type ContainerStatus struct {
 	Reason        string
 	Message       string
 	LogPath       string
+	Cgroup        string        // path of its group below each hierarchy
 	User          ContainerUser // whom the process ran as at first
 }
 

@@ -11,15 +11,14 @@ import (
 	"fmt"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
-	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
 )
 
@@ -30,51 +29,53 @@ const (
 	rootCAText        = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."
 )
 
-// Keeper keeps one object in every namespace.
-type Keeper struct {
-	world    *mirror.World
-	view     *statelog.View
-	gr       proto.GroupResource
-	name     string
-	build    func(namespace string, present *statelog.Entry) (any, error) // nil: right as it is
-	resource string
-	writer   *write.Client
-	logger   *zap.Logger
-	queue    *queue.Queue[string]
+// Default keeps the ServiceAccount "default" in every namespace.
+func Default() frame.Definition {
+	return frame.Definition{Name: "serviceaccount", User: "service-account-controller", Workers: 1, Make: func(e *frame.Env) (frame.Loop, error) {
+		return newKeeper(e, proto.GroupResource{Resource: "serviceaccounts"}, "default", buildDefault), nil
+	}}
 }
 
-// NewDefault keeps the ServiceAccount "default".
-func NewDefault(world *mirror.World, view *statelog.View, writer *write.Client, logger *zap.Logger) *Keeper {
-	return newKeeper(world, view, mirror.ServiceAccountResource, "default", buildDefault, writer, logger)
-}
-
-// NewRootCA keeps the ConfigMap "kube-root-ca.crt" with the given PEM bundle.
-func NewRootCA(world *mirror.World, view *statelog.View, bundle string, writer *write.Client, logger *zap.Logger) *Keeper {
-	return newKeeper(world, view, mirror.ConfigMapResource, rootCA, func(namespace string, present *statelog.Entry) (any, error) {
-		return buildRootCA(namespace, present, bundle)
-	}, writer, logger)
-}
-
-func newKeeper(world *mirror.World, view *statelog.View, gr proto.GroupResource, name string, build func(string, *statelog.Entry) (any, error), writer *write.Client, logger *zap.Logger) *Keeper {
-	k := &Keeper{world, view, gr, name, build, gr.Resource, writer, logger, queue.New[string]()}
-	world.Namespaces.Handle(func(old, new *corev1.Namespace) {
-		if new != nil && (old == nil || old.UID != new.UID) {
-			k.queue.Add(new.Name)
+// RootCA keeps the ConfigMap "kube-root-ca.crt" in every namespace, where the CA is known.
+func RootCA() frame.Definition {
+	return frame.Definition{Name: "root-ca-certificate-publisher", User: "root-ca-cert-publisher", Workers: 1, Make: func(e *frame.Env) (frame.Loop, error) {
+		if e.Config.RootCA == "" {
+			return nil, nil
 		}
-	})
+		return newKeeper(e, proto.GroupResource{Resource: "configmaps"}, rootCA, func(namespace string, present *statelog.Entry) (any, error) {
+			return buildRootCA(namespace, present, e.Config.RootCA)
+		}), nil
+	}}
+}
+
+// keeper keeps one object in every namespace. It reads the view: a mirror of all
+// ConfigMaps for the sake of one name would be dear.
+type keeper struct {
+	world  *mirror.World
+	view   *statelog.View
+	gr     proto.GroupResource
+	name   string
+	build  func(namespace string, present *statelog.Entry) (any, error) // nil: right as it is
+	writer *write.Client
+	queue  *frame.Queue[string]
+}
+
+func newKeeper(e *frame.Env, gr proto.GroupResource, name string, build func(string, *statelog.Entry) (any, error)) *keeper {
+	k := &keeper{world: e.World, view: e.Views.Stream(proto.StateStream), gr: gr, name: name, build: build, writer: e.Writer}
+	k.queue = frame.Keyed(e, k.reconcile, frame.On(e.World.Namespaces, func(old, new *corev1.Namespace, add func(string)) {
+		if new != nil && (old == nil || old.UID != new.UID) {
+			add(new.Name)
+		}
+	}))
+	e.Go(k.watch)
 	return k
 }
 
-// Run reconciles until ctx ends.
-func (k *Keeper) Run(ctx context.Context, workers int) error {
-	done := make(chan error, 1)
-	go func() { done <- k.watch(ctx) }()
-	k.queue.Run(ctx, workers, k.logger, k.reconcile)
-	return <-done
-}
+// Run implements frame.Loop.
+func (k *keeper) Run(ctx context.Context, workers int) error { return k.queue.Run(ctx, workers) }
 
 // watch wakes the namespaces whose object changes.
-func (k *Keeper) watch(ctx context.Context) error {
+func (k *keeper) watch(ctx context.Context) error {
 	for {
 		watch, err := k.view.Watch(k.gr, k.view.Snapshot(k.gr).Revision())
 		if err != nil {
@@ -103,7 +104,7 @@ func (k *Keeper) watch(ctx context.Context) error {
 	}
 }
 
-func (k *Keeper) reconcile(ctx context.Context, namespace string) (time.Duration, error) {
+func (k *keeper) reconcile(ctx context.Context, namespace string) (time.Duration, error) {
 	ns := k.world.Namespaces.Get("", namespace)
 	if ns == nil || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
 		return 0, nil
@@ -113,9 +114,9 @@ func (k *Keeper) reconcile(ctx context.Context, namespace string) (time.Duration
 	if err != nil || object == nil {
 		return 0, err
 	}
-	build, path := write.Create, write.Path("", "v1", namespace, k.resource)
+	build, path := write.Create, write.Path("", "v1", namespace, k.gr.Resource)
 	if present != nil {
-		build, path = write.Update, write.Path("", "v1", namespace, k.resource, k.name)
+		build, path = write.Update, write.Path("", "v1", namespace, k.gr.Resource, k.name)
 	}
 	request, err := build(path, object)
 	if err != nil {

@@ -28,13 +28,6 @@ type Owner struct {
 	Selector labels.Selector
 }
 
-// Children are what is claimed.
-type Children[T any] struct {
-	Name   string // in errors
-	Mirror *mirror.Kind[T]
-	Path   func(namespace, name string) string // in the API
-}
-
 // Selector is that of a spec. The empty one, which would match everything, matches nothing.
 func Selector(spec *metav1.LabelSelector) (labels.Selector, error) {
 	selector, err := metav1.LabelSelectorAsSelector(spec)
@@ -83,7 +76,7 @@ func Of[T any, P object[T]](o Owner, objects []*T) Claims[T] {
 
 // Settle adopts and releases, and returns the owner's objects as the mirror then
 // shows them.
-func Settle[T any, P object[T]](ctx context.Context, w *write.Client, o Owner, children Children[T], found Claims[T]) ([]*T, error) {
+func Settle[T any, P object[T]](ctx context.Context, w *write.Client, o Owner, children *mirror.Kind[T], found Claims[T]) ([]*T, error) {
 	if len(found.Adopt)+len(found.Release) == 0 {
 		return found.Owned, nil
 	}
@@ -112,19 +105,19 @@ func Settle[T any, P object[T]](ctx context.Context, w *write.Client, o Owner, c
 	}
 	results, err := w.Do(ctx, requests...)
 	if err != nil {
-		return nil, fmt.Errorf("adopting and releasing %ss: %w", children.Name, err)
+		return nil, fmt.Errorf("adopting and releasing %s: %w", children.Resource(), err)
 	}
-	newest, err := outcome(children.Name, len(found.Adopt), results)
+	newest, err := outcome(children.Resource().String(), len(found.Adopt), results)
 	if err != nil {
 		return nil, err
 	}
-	if err := children.Mirror.WaitRevision(ctx, newest); err != nil {
+	if err := children.WaitRevision(ctx, newest); err != nil {
 		return nil, err
 	}
 	owned := make([]*T, 0, len(found.Owned)+len(found.Adopt))
 	for _, list := range [][]*T{found.Owned, found.Adopt} {
 		for _, each := range list {
-			present := children.Mirror.Get(P(each).GetNamespace(), P(each).GetName())
+			present := children.Get(P(each).GetNamespace(), P(each).GetName())
 			if present != nil && metav1.IsControlledBy(P(present), o) {
 				owned = append(owned, present)
 			}

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/write"
@@ -123,14 +122,13 @@ func TestSettle(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &api{pods: mirror.New[corev1.Pod](proto.GroupResource{Resource: "pods"}), refuses: tt.refuses, last: 10}
+			a := &api{pods: mirror.NewWorld().Pods, refuses: tt.refuses, last: 10}
 			a.owner.UID = tt.fresh
 			for _, p := range []*corev1.Pod{by("o", "mine", "web"), by("o", "relabelled", "other"), by("", "orphan", "web")} {
 				a.pods.Put(10, p)
 			}
-			children := Children[corev1.Pod]{Name: "pod", Mirror: a.pods, Path: func(_, name string) string { return "/pods/" + name }}
 			found := Of(owner(), a.pods.List("ns"))
-			got, err := Settle(t.Context(), write.New(a, nil), owner(), children, found)
+			got, err := Settle(t.Context(), write.New(a, nil), owner(), a.pods, found)
 			if (tt.wrong == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.wrong) {
 				t.Fatalf("error %v, want %q", err, tt.wrong)
 			}

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,9 +23,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
-	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/controllers/internal/claim"
 	"kubus.dev/services/controllers/internal/event"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
@@ -34,57 +33,27 @@ import (
 
 var kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
 
-// Controller reconciles Deployments.
-type Controller struct {
-	world  *mirror.World
-	writer *write.Client
-	events *event.Recorder
-	logger *zap.Logger
-	queue  *queue.Queue[types.NamespacedName]
+// Controller rolls Deployments out.
+func Controller() frame.Definition {
+	return frame.Definition{Name: "deployment", User: "deployment-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		c := &controller{e.World, e.Writer, e.Events, frame.Of(e, e.World.Deployments), frame.Of(e, e.World.ReplicaSets)}
+		return frame.Keyed(e, c.reconcile,
+			frame.On(e.World.Deployments, frame.Self),
+			frame.Owned(e.World.ReplicaSets, e.World.Deployments, func(d *appsv1.Deployment) (labels.Selector, error) { return claim.Selector(d.Spec.Selector) }),
+			frame.On(e.World.Pods, c.podChanged)), nil
+	}}
 }
 
-// New returns a controller that hears of changes in world.
-func New(world *mirror.World, writer *write.Client, events *event.Recorder, logger *zap.Logger) *Controller {
-	c := &Controller{world, writer, events, logger, queue.New[types.NamespacedName]()}
-	world.Deployments.Handle(func(old, new *appsv1.Deployment) {
-		if new == nil {
-			new = old
-		}
-		c.queue.Add(types.NamespacedName{Namespace: new.Namespace, Name: new.Name})
-	})
-	world.ReplicaSets.Handle(c.setChanged)
-	world.Pods.Handle(c.podChanged)
-	return c
-}
-
-// Run reconciles until ctx ends.
-func (c *Controller) Run(ctx context.Context, workers int) error {
-	c.queue.Run(ctx, workers, c.logger, c.reconcile)
-	return nil
-}
-
-// setChanged wakes the owner, before and after, or all who may want an orphan.
-func (c *Controller) setChanged(old, new *appsv1.ReplicaSet) {
-	for _, set := range []*appsv1.ReplicaSet{old, new} {
-		if set == nil {
-			continue
-		}
-		if owner := metav1.GetControllerOfNoCopy(set); owner != nil && owner.Kind == kind.Kind {
-			c.queue.Add(types.NamespacedName{Namespace: set.Namespace, Name: owner.Name})
-		}
-	}
-	if new == nil || metav1.GetControllerOfNoCopy(new) != nil || len(new.Labels) == 0 {
-		return
-	}
-	for _, d := range c.world.Deployments.List(new.Namespace) {
-		if selector, err := claim.Selector(d.Spec.Selector); err == nil && selector.Matches(labels.Set(new.Labels)) {
-			c.queue.Add(types.NamespacedName{Namespace: d.Namespace, Name: d.Name})
-		}
-	}
+type controller struct {
+	world       *mirror.World
+	writer      *write.Client
+	events      *event.Recorder
+	deployments frame.Objects[appsv1.Deployment]
+	sets        frame.Objects[appsv1.ReplicaSet]
 }
 
 // podChanged wakes a deployment that waits for its last old pod to end.
-func (c *Controller) podChanged(old, new *corev1.Pod) {
+func (c *controller) podChanged(old, new *corev1.Pod, add func(types.NamespacedName)) {
 	if new != nil || old == nil {
 		return
 	}
@@ -102,11 +71,11 @@ func (c *Controller) podChanged(old, new *corev1.Pod) {
 	}
 	d := c.world.Deployments.Get(set.Namespace, owner.Name)
 	if d != nil && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-		c.queue.Add(types.NamespacedName{Namespace: d.Namespace, Name: d.Name})
+		add(frame.KeyOf(d))
 	}
 }
 
-func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+func (c *controller) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	d := c.world.Deployments.Get(key.Namespace, key.Name)
 	if d == nil {
 		return 0, nil
@@ -115,8 +84,8 @@ func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (t
 	if err != nil {
 		return 0, errors.Join(queue.ErrDrop, fmt.Errorf("deployment %s: %w", key, err))
 	}
-	owner := claim.Owner{Object: d, Kind: kind, Path: path(d.Namespace, "deployments", d.Name), Selector: selector}
-	sets, err := claim.Settle(ctx, c.writer, owner, c.sets(), claim.Of(owner, c.world.ReplicaSets.List(d.Namespace)))
+	owner := claim.Owner{Object: d, Kind: kind, Path: c.world.Deployments.Path(d.Namespace, d.Name), Selector: selector}
+	sets, err := claim.Settle(ctx, c.writer, owner, c.world.ReplicaSets, claim.Of(owner, c.world.ReplicaSets.List(d.Namespace)))
 	if err != nil {
 		return 0, err
 	}
@@ -137,51 +106,19 @@ func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (t
 	return next.Again, nil
 }
 
-// sets are what a deployment claims.
-func (c *Controller) sets() claim.Children[appsv1.ReplicaSet] {
-	return claim.Children[appsv1.ReplicaSet]{Name: "replica set", Mirror: c.world.ReplicaSets, Path: func(namespace, name string) string {
-		return path(namespace, "replicasets", name)
-	}}
-}
-
 // apply writes the plan: sets first, then the deployment, so that the status never
 // promises what failed. It returns once the mirror shows it all.
-func (c *Controller) apply(ctx context.Context, d *appsv1.Deployment, next plan) error {
-	var requests []apiclient.Request
-	add := func(request apiclient.Request, err error) error {
-		if err == nil {
-			requests = append(requests, request)
-		}
+func (c *controller) apply(ctx context.Context, d *appsv1.Deployment, next plan) error {
+	if err := c.writeSets(ctx, d, next); err != nil {
 		return err
 	}
-	if next.Create != nil {
-		if err := add(write.Create(path(d.Namespace, "replicasets"), next.Create)); err != nil {
-			return err
-		}
-	}
-	for _, set := range next.Update {
-		set.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"}
-		if err := add(write.Update(path(d.Namespace, "replicasets", set.Name), set)); err != nil {
-			return err
-		}
-	}
-	for _, set := range next.Delete {
-		if err := add(write.Delete(path(d.Namespace, "replicasets", set.Name), &metav1.DeleteOptions{Preconditions: write.OnlyUID(set.UID)})); err != nil {
-			return err
-		}
-	}
-	if len(requests) > 0 {
-		if err := c.writeSets(ctx, d, next, requests); err != nil {
-			return err
-		}
-	}
 	if next.Spec != nil {
-		if err := c.writeDeployment(ctx, next.Spec, path(d.Namespace, "deployments", d.Name)); err != nil {
-			return err
+		if _, err := c.deployments.Update(ctx, next.Spec); err != nil {
+			return fmt.Errorf("updating deployment: %w", err)
 		}
 	}
 	if next.Status != nil {
-		if err := c.writeDeployment(ctx, next.Status, path(d.Namespace, "deployments", d.Name, "status")); err != nil {
+		if err := c.report(ctx, next.Status); err != nil {
 			return err
 		}
 	}
@@ -195,33 +132,27 @@ func (c *Controller) apply(ctx context.Context, d *appsv1.Deployment, next plan)
 	return nil
 }
 
-func (c *Controller) writeSets(ctx context.Context, d *appsv1.Deployment, next plan, requests []apiclient.Request) error {
-	results, err := c.writer.Do(ctx, requests...)
+func (c *controller) writeSets(ctx context.Context, d *appsv1.Deployment, next plan) error {
+	var changes []frame.Change[appsv1.ReplicaSet]
+	if next.Create != nil {
+		changes = append(changes, frame.Creating(next.Create))
+	}
+	for _, set := range next.Update {
+		changes = append(changes, frame.Updating(set))
+	}
+	for _, set := range next.Delete {
+		changes = append(changes, frame.Deleting(set, nil))
+	}
+	errs, err := c.sets.Do(ctx, changes...)
 	if err != nil {
 		return err
 	}
-	var newest uint64
-	var errs []error
-	for i, result := range results {
+	for i := range errs {
 		switch {
-		case result.Err == nil && requests[i].Method != "DELETE":
-			newest = max(newest, write.Revision(result.Body))
-		case result.Err == nil || requests[i].Method == "DELETE" && apierrors.IsNotFound(result.Err):
-		case i == 0 && next.Create != nil:
-			errs = append(errs, c.createFailed(ctx, d, next.Create, result.Err))
-		default:
-			errs = append(errs, result.Err)
-		}
-	}
-	if err := c.world.ReplicaSets.WaitRevision(ctx, newest); err != nil {
-		return err
-	}
-	for _, set := range next.Delete {
-		err := c.world.ReplicaSets.WaitFor(ctx, set.Namespace, set.Name, func(present *appsv1.ReplicaSet) bool {
-			return present == nil || present.UID != set.UID || present.DeletionTimestamp != nil || errs != nil
-		})
-		if err != nil {
-			return err
+		case errs[i] != nil && i == 0 && next.Create != nil:
+			errs[i] = c.createFailed(ctx, d, next.Create, errs[i])
+		case i >= len(changes)-len(next.Delete) && apierrors.IsNotFound(errs[i]):
+			errs[i] = nil
 		}
 	}
 	return errors.Join(errs...)
@@ -229,12 +160,12 @@ func (c *Controller) writeSets(ctx context.Context, d *appsv1.Deployment, next p
 
 // createFailed tells a collision of hashes, which the next try avoids, from a set
 // that is ours after all and from a refusal, which the deployment's condition shows.
-func (c *Controller) createFailed(ctx context.Context, d *appsv1.Deployment, set *appsv1.ReplicaSet, refusal error) error {
+func (c *controller) createFailed(ctx context.Context, d *appsv1.Deployment, set *appsv1.ReplicaSet, refusal error) error {
 	switch {
 	case apierrors.HasStatusCause(refusal, corev1.NamespaceTerminatingCause):
 		return refusal
 	case apierrors.IsAlreadyExists(refusal):
-		body, err := c.writer.Read(ctx, path(d.Namespace, "replicasets", set.Name))
+		body, err := c.writer.Read(ctx, c.world.ReplicaSets.Path(d.Namespace, set.Name))
 		if err != nil {
 			return fmt.Errorf("reading replica set that exists already: %w", err)
 		}
@@ -254,7 +185,7 @@ func (c *Controller) createFailed(ctx context.Context, d *appsv1.Deployment, set
 			collisions += *d.Status.CollisionCount
 		}
 		update.Status.CollisionCount = &collisions
-		return errors.Join(refusal, c.writeDeployment(ctx, update, path(d.Namespace, "deployments", d.Name, "status")))
+		return errors.Join(refusal, c.report(ctx, update))
 	}
 	message := fmt.Sprintf("Failed to create new replica set %q: %v", set.Name, refusal)
 	c.events.Warning(object(d), reasonSetCreateError, "%s", message)
@@ -266,24 +197,14 @@ func (c *Controller) createFailed(ctx context.Context, d *appsv1.Deployment, set
 	if present := condition(&d.Status, appsv1.DeploymentProgressing); present != nil && present.Reason == reasonSetCreateError {
 		return refusal
 	}
-	return errors.Join(refusal, c.writeDeployment(ctx, update, path(d.Namespace, "deployments", d.Name, "status")))
+	return errors.Join(refusal, c.report(ctx, update))
 }
 
-func (c *Controller) writeDeployment(ctx context.Context, d *appsv1.Deployment, path string) error {
-	d.TypeMeta = metav1.TypeMeta{APIVersion: "apps/v1", Kind: kind.Kind}
-	request, err := write.Update(path, d)
-	if err != nil {
-		return err
-	}
-	body, err := c.writer.One(ctx, request)
-	if err != nil {
+func (c *controller) report(ctx context.Context, d *appsv1.Deployment) error {
+	if _, err := c.deployments.UpdateStatus(ctx, d); err != nil {
 		return fmt.Errorf("updating deployment: %w", err)
 	}
-	return c.world.Deployments.WaitRevision(ctx, write.Revision(body))
-}
-
-func path(namespace, resource string, name ...string) string {
-	return write.Path("apps", "v1", namespace, resource, name...)
+	return nil
 }
 
 func object(d *appsv1.Deployment) event.Object {

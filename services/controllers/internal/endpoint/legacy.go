@@ -7,51 +7,41 @@ import (
 	"fmt"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/controllers/internal/event"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
-	"kubus.dev/services/controllers/internal/queue"
-	"kubus.dev/services/controllers/internal/write"
 )
 
 // Legacy keeps the Endpoints of services with a selector, and removes those whose
 // service is gone.
-type Legacy struct {
-	world    *mirror.World
-	writer   *write.Client
-	events   *event.Recorder
-	logger   *zap.Logger
-	queue    *queue.Queue[types.NamespacedName]
-	triggers *triggers
+func Legacy() frame.Definition {
+	return frame.Definition{Name: "endpoints", User: "endpoint-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		c := &legacyController{e.World, frame.Of(e, e.World.Endpoints), e.Events, newTriggers()}
+		return frame.Keyed(e, c.reconcile, members(e.World),
+			frame.On(e.World.Endpoints, func(old, new *corev1.Endpoints, add func(types.NamespacedName)) {
+				if new == nil {
+					new = old
+				}
+				if new.Labels[legacyManagedBy] == legacyManager { // left over of services deleted while nobody looked, or ours and edited
+					add(frame.KeyOf(new))
+				}
+			})), nil
+	}}
 }
 
-// NewLegacy returns a controller that hears of changes in world.
-func NewLegacy(world *mirror.World, writer *write.Client, events *event.Recorder, logger *zap.Logger) *Legacy {
-	c := &Legacy{world, writer, events, logger, queue.New[types.NamespacedName](), newTriggers()}
-	watch(world, c.queue.Add)
-	world.Endpoints.Handle(func(old, new *corev1.Endpoints) {
-		if new == nil {
-			new = old
-		}
-		if new.Labels[legacyManagedBy] == legacyManager { // left over of services deleted while nobody looked, or ours and edited
-			c.queue.Add(types.NamespacedName{Namespace: new.Namespace, Name: new.Name})
-		}
-	})
-	return c
+type legacyController struct {
+	world     *mirror.World
+	endpoints frame.Objects[corev1.Endpoints]
+	events    *event.Recorder
+	triggers  *triggers
 }
 
-// Run reconciles until ctx ends.
-func (c *Legacy) Run(ctx context.Context, workers int) error {
-	c.queue.Run(ctx, workers, c.logger, c.reconcile)
-	return nil
-}
-
-func (c *Legacy) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+func (c *legacyController) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	service := c.world.Services.Get(key.Namespace, key.Name)
 	present := c.world.Endpoints.Get(key.Namespace, key.Name)
 	if service == nil {
@@ -61,7 +51,7 @@ func (c *Legacy) reconcile(ctx context.Context, key types.NamespacedName) (time.
 	if !selects(service) || service.DeletionTimestamp != nil {
 		return 0, nil
 	}
-	pods := members(c.world, service)
+	pods := selected(c.world, service)
 	changed := c.triggers.latest(service, pods)
 	wanted := subsets(service, pods)
 	if present != nil && upToDate(present, wanted, service) {
@@ -87,19 +77,12 @@ func (c *Legacy) reconcile(ctx context.Context, key types.NamespacedName) (time.
 	return 0, c.write(ctx, service, next, present == nil)
 }
 
-func (c *Legacy) write(ctx context.Context, service *corev1.Service, next *corev1.Endpoints, create bool) error {
-	next.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}
-	path := write.Path("", "v1", next.Namespace, "endpoints")
-	build, reason, failed := write.Create, "FailedToCreateEndpoint", "Failed to create endpoint for service"
+func (c *legacyController) write(ctx context.Context, service *corev1.Service, next *corev1.Endpoints, create bool) error {
+	send, reason, failed := c.endpoints.Create, "FailedToCreateEndpoint", "Failed to create endpoint for service"
 	if !create {
-		path = write.Path("", "v1", next.Namespace, "endpoints", next.Name)
-		build, reason, failed = write.Update, "FailedToUpdateEndpoint", "Failed to update endpoint"
+		send, reason, failed = c.endpoints.Update, "FailedToUpdateEndpoint", "Failed to update endpoint"
 	}
-	request, err := build(path, next)
-	if err != nil {
-		return err
-	}
-	body, err := c.writer.One(ctx, request)
+	_, err := send(ctx, next)
 	if err != nil {
 		if create && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return nil
@@ -110,21 +93,17 @@ func (c *Legacy) write(ctx context.Context, service *corev1.Service, next *corev
 		}
 		return fmt.Errorf("writing endpoints: %w", err)
 	}
-	return c.world.Endpoints.WaitRevision(ctx, write.Revision(body))
+	return nil
 }
 
-func (c *Legacy) remove(ctx context.Context, present *corev1.Endpoints) error {
+func (c *legacyController) remove(ctx context.Context, present *corev1.Endpoints) error {
 	if present == nil || present.DeletionTimestamp != nil {
 		return nil
 	}
 	if _, lock := present.Annotations[leaderRecord]; lock {
 		return nil
 	}
-	request, err := write.Delete(write.Path("", "v1", present.Namespace, "endpoints", present.Name), &metav1.DeleteOptions{Preconditions: write.OnlyUID(present.UID)})
-	if err != nil {
-		return err
-	}
-	if _, err := c.writer.One(ctx, request); err != nil && !apierrors.IsNotFound(err) {
+	if err := c.endpoints.Delete(ctx, present, nil); err != nil {
 		return fmt.Errorf("deleting endpoints of no service: %w", err)
 	}
 	return nil

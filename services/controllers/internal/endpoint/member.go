@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	netutils "k8s.io/utils/net"
 
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/pod"
 )
@@ -29,9 +30,9 @@ func matches(service *corev1.Service, p *corev1.Pod) bool {
 	return selects(service) && labels.Set(service.Spec.Selector).AsSelectorPreValidated().Matches(labels.Set(p.Labels))
 }
 
-// members are the pods a service selects, ordered by name so that equal worlds give
+// selected are the pods a service selects, ordered by name so that equal worlds give
 // equal plans.
-func members(world *mirror.World, service *corev1.Service) []*corev1.Pod {
+func selected(world *mirror.World, service *corev1.Service) []*corev1.Pod {
 	selector := labels.Set(service.Spec.Selector).AsSelectorPreValidated()
 	var found []*corev1.Pod
 	for _, p := range world.Pods.List(service.Namespace) {
@@ -112,28 +113,24 @@ func headless(service *corev1.Service) bool {
 	return service.Spec.ClusterIP == corev1.ClusterIPNone || service.Spec.ClusterIP == ""
 }
 
-// watch calls wake for each service that a change may concern.
-func watch(world *mirror.World, wake func(types.NamespacedName)) {
-	world.Services.Handle(func(old, new *corev1.Service) {
-		if new == nil {
-			new = old
-		}
-		wake(types.NamespacedName{Namespace: new.Namespace, Name: new.Name})
-	})
-	world.Pods.Handle(func(old, new *corev1.Pod) {
-		if old != nil && new != nil && !concerns(old, new) {
-			return
-		}
-		wakeOf(world, wake, old, new)
-	})
-	world.Nodes.Handle(func(old, new *corev1.Node) {
-		if new == nil || old != nil && old.Labels[corev1.LabelTopologyZone] == new.Labels[corev1.LabelTopologyZone] {
-			return
-		}
-		for _, p := range world.Pods.ByIndex(mirror.ByNode, new.Name) {
-			wakeOf(world, wake, p, nil)
-		}
-	})
+// members wakes each service that a change of itself, of pods or of nodes may concern.
+func members(world *mirror.World) frame.Trigger[types.NamespacedName] {
+	return frame.All(
+		frame.On(world.Services, frame.Self),
+		frame.On(world.Pods, func(old, new *corev1.Pod, add func(types.NamespacedName)) {
+			if old == nil || new == nil || concerns(old, new) {
+				wakeOf(world, add, old, new)
+			}
+		}),
+		frame.On(world.Nodes, func(old, new *corev1.Node, add func(types.NamespacedName)) {
+			if new == nil || old != nil && old.Labels[corev1.LabelTopologyZone] == new.Labels[corev1.LabelTopologyZone] {
+				return
+			}
+			for _, p := range world.Pods.ByIndex(mirror.ByNode, new.Name) {
+				wakeOf(world, add, p, nil)
+			}
+		}),
+	)
 }
 
 func wakeOf(world *mirror.World, wake func(types.NamespacedName), old, new *corev1.Pod) {

@@ -59,6 +59,9 @@ func New(view *statelog.View, read func(ctx context.Context, path string) ([]byt
 // Subscribe is called before Run.
 func (f *Feed) Subscribe(s Subscriber) { f.subscribers = append(f.subscribers, s) }
 
+// Subscribed tells whether anybody listens.
+func (f *Feed) Subscribed() bool { return len(f.subscribers) > 0 }
+
 // Synced is closed when every collection has been told of.
 func (f *Feed) Synced() <-chan struct{} { return f.synced }
 

@@ -19,7 +19,6 @@ import (
 	"strconv"
 	"time"
 
-	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,18 +28,26 @@ import (
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/controllers/internal/event"
 	"kubus.dev/services/controllers/internal/feed"
-	"kubus.dev/services/controllers/internal/queue"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/write"
 )
 
-// Collector is the garbage collector.
-type Collector struct {
+// Controller is the garbage collector.
+func Controller() frame.Definition {
+	return frame.Definition{Name: "garbagecollector", User: "generic-garbage-collector", Component: "garbage-collector-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		c := &collector{feed: e.Feed, graph: newGraph(), writer: e.Writer, events: e.Events}
+		c.queue = frame.Keyed(e, c.reconcile)
+		e.Feed.Subscribe(c)
+		return c, nil
+	}}
+}
+
+type collector struct {
 	feed   *feed.Feed
 	graph  *graph
 	writer *write.Client
 	events *event.Recorder
-	logger *zap.Logger
-	queue  *queue.Queue[key]
+	queue  *frame.Queue[key]
 }
 
 // key asks for one object, or for all dependents of one, to be looked at.
@@ -49,26 +56,18 @@ type key struct {
 	children bool
 }
 
-// New returns a collector that hears of changes from f.
-func New(f *feed.Feed, writer *write.Client, events *event.Recorder, logger *zap.Logger) *Collector {
-	c := &Collector{f, newGraph(), writer, events, logger, queue.New[key]()}
-	f.Subscribe(c)
-	return c
-}
-
-// Run collects until ctx ends, once all kinds are known.
-func (c *Collector) Run(ctx context.Context, workers int) error {
+// Run implements frame.Loop, once all kinds are known.
+func (c *collector) Run(ctx context.Context, workers int) error {
 	select {
 	case <-c.feed.Synced():
 	case <-ctx.Done():
 		return nil
 	}
-	c.queue.Run(ctx, workers, c.logger, c.reconcile)
-	return nil
+	return c.queue.Run(ctx, workers)
 }
 
 // Replace implements feed.Subscriber.
-func (c *Collector) Replace(resource *feed.Resource, content statelog.Snapshot) {
+func (c *collector) Replace(resource *feed.Resource, content statelog.Snapshot) {
 	for _, n := range c.graph.of(resource.GroupResource) {
 		if entry := content.Get(n.key.Namespace, n.key.Name); entry == nil || entry.Meta().UID != n.uid {
 			c.enqueue(c.graph.remove(n.uid))
@@ -81,7 +80,7 @@ func (c *Collector) Replace(resource *feed.Resource, content statelog.Snapshot) 
 }
 
 // Change implements feed.Subscriber.
-func (c *Collector) Change(resource *feed.Resource, e statelog.Event) {
+func (c *collector) Change(resource *feed.Resource, e statelog.Event) {
 	if e.Type == statelog.Deleted {
 		c.enqueue(c.graph.remove(e.Entry.Meta().UID))
 		return
@@ -90,13 +89,13 @@ func (c *Collector) Change(resource *feed.Resource, e statelog.Event) {
 }
 
 // Catalog implements feed.Subscriber: owners of kinds unknown before may be known now.
-func (c *Collector) Catalog(*feed.Catalog) {
+func (c *collector) Catalog(*feed.Catalog) {
 	for _, uid := range c.graph.all() {
 		c.queue.Add(key{uid: uid})
 	}
 }
 
-func (c *Collector) enqueue(w work) {
+func (c *collector) enqueue(w work) {
 	for _, uid := range w.items {
 		c.queue.Add(key{uid: uid})
 	}
@@ -105,7 +104,7 @@ func (c *Collector) enqueue(w work) {
 	}
 }
 
-func (c *Collector) reconcile(ctx context.Context, k key) (time.Duration, error) {
+func (c *collector) reconcile(ctx context.Context, k key) (time.Duration, error) {
 	if k.children {
 		return 0, c.collect(ctx, c.graph.children(k.uid))
 	}
@@ -118,7 +117,7 @@ func (c *Collector) reconcile(ctx context.Context, k key) (time.Duration, error)
 
 // collect decides on each object and sends what can go together as one. An object
 // whose write fails comes back by itself.
-func (c *Collector) collect(ctx context.Context, nodes []*node) error {
+func (c *collector) collect(ctx context.Context, nodes []*node) error {
 	var requests []apiclient.Request
 	var about []*node
 	var errs []error
@@ -156,7 +155,7 @@ func (c *Collector) collect(ctx context.Context, nodes []*node) error {
 }
 
 // carryOut does what must come first and returns the one write that ends the step.
-func (c *Collector) carryOut(ctx context.Context, n *node, s step) (*apiclient.Request, error) {
+func (c *collector) carryOut(ctx context.Context, n *node, s step) (*apiclient.Request, error) {
 	switch {
 	case s.Misplaced != nil:
 		c.reportMisplaced(n, s.Misplaced)
@@ -180,7 +179,7 @@ func (c *Collector) carryOut(ctx context.Context, n *node, s step) (*apiclient.R
 }
 
 // stand looks the owner up in the view.
-func (c *Collector) stand(n *node, ref *statelog.OwnerReference) standing {
+func (c *collector) stand(n *node, ref *statelog.OwnerReference) standing {
 	resource := c.feed.Catalog().ByKind(ref.APIVersion, ref.Kind)
 	if resource == nil || !feed.InView(resource.GroupResource) {
 		return unknown
@@ -202,7 +201,7 @@ func (c *Collector) stand(n *node, ref *statelog.OwnerReference) standing {
 }
 
 // entry is the object as it is now; nil when it is another one or gone.
-func (c *Collector) entry(n *node) *statelog.Entry {
+func (c *collector) entry(n *node) *statelog.Entry {
 	entry := c.feed.Snapshot(n.key.GroupResource).Get(n.key.Namespace, n.key.Name)
 	if entry == nil || entry.Meta().UID != n.uid {
 		return nil
@@ -210,7 +209,7 @@ func (c *Collector) entry(n *node) *statelog.Entry {
 	return entry
 }
 
-func (c *Collector) deletion(n *node, policy metav1.DeletionPropagation, unchanged bool) (*apiclient.Request, error) {
+func (c *collector) deletion(n *node, policy metav1.DeletionPropagation, unchanged bool) (*apiclient.Request, error) {
 	entry := c.entry(n)
 	if entry == nil {
 		return nil, nil
@@ -225,7 +224,7 @@ func (c *Collector) deletion(n *node, policy metav1.DeletionPropagation, unchang
 }
 
 // patchOwners takes references off, on the condition that the object is unchanged.
-func (c *Collector) patchOwners(n *node, owners []string) (*apiclient.Request, error) {
+func (c *collector) patchOwners(n *node, owners []string) (*apiclient.Request, error) {
 	return c.patch(n, func(meta *metav1.ObjectMeta) map[string]any {
 		kept := []metav1.OwnerReference{}
 		for _, ref := range meta.OwnerReferences {
@@ -240,7 +239,7 @@ func (c *Collector) patchOwners(n *node, owners []string) (*apiclient.Request, e
 	})
 }
 
-func (c *Collector) patchFinalizers(n *node, remove string) (*apiclient.Request, error) {
+func (c *collector) patchFinalizers(n *node, remove string) (*apiclient.Request, error) {
 	return c.patch(n, func(meta *metav1.ObjectMeta) map[string]any {
 		kept := []string{}
 		for _, finalizer := range meta.Finalizers {
@@ -256,7 +255,7 @@ func (c *Collector) patchFinalizers(n *node, remove string) (*apiclient.Request,
 }
 
 // patch builds a merge patch of the metadata; nil when there is nothing to change.
-func (c *Collector) patch(n *node, change func(*metav1.ObjectMeta) map[string]any) (*apiclient.Request, error) {
+func (c *collector) patch(n *node, change func(*metav1.ObjectMeta) map[string]any) (*apiclient.Request, error) {
 	entry := c.entry(n)
 	if entry == nil {
 		return nil, nil
@@ -277,7 +276,7 @@ func (c *Collector) patch(n *node, change func(*metav1.ObjectMeta) map[string]an
 
 // unblock makes the references of n non-blocking, so that two objects that wait
 // for each other can both go.
-func (c *Collector) unblock(ctx context.Context, n *node) error {
+func (c *collector) unblock(ctx context.Context, n *node) error {
 	request, err := c.patch(n, func(meta *metav1.ObjectMeta) map[string]any {
 		changed := false
 		no := false
@@ -300,7 +299,7 @@ func (c *Collector) unblock(ctx context.Context, n *node) error {
 }
 
 // release takes the reference to n off its dependents.
-func (c *Collector) release(ctx context.Context, n *node, dependents []*node) error {
+func (c *collector) release(ctx context.Context, n *node, dependents []*node) error {
 	var requests []apiclient.Request
 	for _, dependent := range dependents {
 		request, err := c.patchOwners(dependent, []string{n.uid})
@@ -323,7 +322,7 @@ func (c *Collector) release(ctx context.Context, n *node, dependents []*node) er
 	return nil
 }
 
-func (c *Collector) reportMisplaced(n *node, ref *statelog.OwnerReference) {
+func (c *collector) reportMisplaced(n *node, ref *statelog.OwnerReference) {
 	gvk := schema.GroupVersionKind{Group: n.resource.Group, Version: n.resource.Version, Kind: n.resource.Kind}
 	about := event.Object{GroupVersionKind: gvk, Meta: &metav1.ObjectMeta{Namespace: n.key.Namespace, Name: n.key.Name, UID: types.UID(n.uid)}}
 	c.events.Warning(about, "OwnerRefInvalidNamespace", "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q",

@@ -1,11 +1,15 @@
 // Package mirror keeps decoded copies of the kinds the controllers work on, fed
-// from the state log's views. All controllers of a process share one Kind of each.
+// from the state log's views. All controllers of a process share one Kind of each,
+// over all terms of leadership.
 //
-// Promises: changes are applied and handed to the handlers in the order of the
-// log, on one goroutine a kind; a handler sees the mirror at or after its change.
-// Objects are shared and must not be modified; their managedFields are left out
-// (an update without them keeps those of the server). WaitRevision gives
-// read-your-writes: after it, the mirror shows everything up to that revision.
+// Promises: a kind is followed from the first time somebody asks for it, never
+// before; changes are applied and handed to the handlers in the order of the log,
+// one at a time; a handler sees the mirror at or after its change, and hears first
+// of all that is there already. Objects are shared and must not be modified; what
+// the controllers never read is left out of them: managedFields always, of Pods and
+// Secrets more (trim.go). An object that cannot be decoded is counted, logged and
+// passed over. WaitRevision gives read-your-writes: after it, the mirror shows
+// everything up to that revision.
 package mirror
 
 import (
@@ -13,59 +17,176 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/services/controllers/internal/write"
 )
 
-// Kind mirrors one collection. Index and Handle are called before Run, the rest
-// from any goroutine.
+// Patience is how long a wait for an own write lasts; what is late is told as Behind.
+const Patience = 10 * time.Second
+
+// Kind mirrors one collection. All methods may be called from any goroutine.
 type Kind[T any] struct {
-	gr       proto.GroupResource
-	indexers map[string]func(*T) []string
-	handlers []func(old, new *T)
-	synced   chan struct{}
+	gvk        schema.GroupVersionKind
+	gr         proto.GroupResource
+	namespaced bool
+	trim       func(*T) // nil: objects are whole
+
+	wanted atomic.Bool
+	want   chan struct{} // closed when somebody follows
+	synced chan struct{}
+
+	order sync.Mutex // one change at a time, its handlers included; taken before mu
 
 	mu       sync.RWMutex
+	handlers []*handler[T]
+	indexers map[string]func(*T) []string
 	objects  map[string]map[string]*T            // namespace, name
 	indexes  map[string]map[string]map[string]*T // index, value, namespace/name
 	revision uint64
 	waiters  []waiter
 }
 
+type handler[T any] struct{ fn func(old, new *T) }
+
 type waiter struct {
 	reached func() bool // called with mu held
 	done    chan struct{}
 }
 
-// New returns an empty mirror of gr.
-func New[T any](gr proto.GroupResource) *Kind[T] {
+// Follower is a kind of any type.
+type Follower interface {
+	// Follow has the kind mirrored from now on.
+	Follow()
+	// Synced is closed when the mirror holds what the log held when following began.
+	Synced() <-chan struct{}
+	followed() bool
+	run(ctx context.Context, views *statelog.Views, logger *zap.Logger) error
+}
+
+// Behind says that an own write is in the log and not yet in the mirror: who decides
+// from the mirror now would decide without it.
+type Behind struct {
+	Kind   string
+	caught func() bool
+	cause  error
+}
+
+func (b *Behind) Error() string {
+	return fmt.Sprintf("waiting for own write to %s: %v", b.Kind, b.cause)
+}
+
+func (b *Behind) Unwrap() error { return b.cause }
+
+// Caught tells whether the mirror shows the write by now.
+func (b *Behind) Caught() bool { return b.caught() }
+
+func newKind[T any](group, version, kind, resource string, namespaced bool) *Kind[T] {
 	return &Kind[T]{
-		gr:       gr,
-		indexers: map[string]func(*T) []string{},
-		synced:   make(chan struct{}),
-		objects:  map[string]map[string]*T{},
-		indexes:  map[string]map[string]map[string]*T{},
+		gvk:        schema.GroupVersionKind{Group: group, Version: version, Kind: kind},
+		gr:         proto.GroupResource{Group: group, Resource: resource},
+		namespaced: namespaced,
+		want:       make(chan struct{}),
+		synced:     make(chan struct{}),
+		indexers:   map[string]func(*T) []string{},
+		objects:    map[string]map[string]*T{},
+		indexes:    map[string]map[string]map[string]*T{},
 	}
 }
 
-// Index files every object under the values fn gives for it.
-func (k *Kind[T]) Index(name string, fn func(*T) []string) {
-	k.indexers[name] = fn
-	k.indexes[name] = map[string]map[string]*T{}
+// GVK is the version the controllers speak and the kind's name.
+func (k *Kind[T]) GVK() schema.GroupVersionKind { return k.gvk }
+
+// Resource is the collection's name in the log.
+func (k *Kind[T]) Resource() proto.GroupResource { return k.gr }
+
+// Path is where the API has the collection, or with a name the object, or with more
+// its subresource. namespace counts for namespaced kinds only.
+func (k *Kind[T]) Path(namespace string, name ...string) string {
+	if !k.namespaced {
+		namespace = ""
+	}
+	return write.Path(k.gvk.Group, k.gvk.Version, namespace, k.gr.Resource, name...)
 }
 
-// Handle has fn called for every change: (nil, new), (old, new) or (old, nil). It
-// must not block.
-func (k *Kind[T]) Handle(fn func(old, new *T)) { k.handlers = append(k.handlers, fn) }
+// Whole tells whether objects here are complete, but for their managedFields; others
+// must never be sent as a whole.
+func (k *Kind[T]) Whole() bool { return k.trim == nil }
 
-// Synced is closed when the mirror holds what the log held when Run began.
+// Follow implements Follower.
+func (k *Kind[T]) Follow() {
+	if k.wanted.CompareAndSwap(false, true) {
+		close(k.want)
+	}
+}
+
+func (k *Kind[T]) followed() bool { return k.wanted.Load() }
+
+// Index files every object under the values fn gives for it. An index that is there
+// by that name stays as it is.
+func (k *Kind[T]) Index(name string, fn func(*T) []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.indexers[name] != nil {
+		return
+	}
+	k.indexers[name] = fn
+	k.indexes[name] = map[string]map[string]*T{}
+	for namespace, objects := range k.objects {
+		for object, present := range objects {
+			k.fileUnder(name, nil, present, namespace+"/"+object)
+		}
+	}
+}
+
+// Handle follows the kind and has fn called for every change: (nil, new), (old, new)
+// or (old, nil), at first for all that is there. fn must not block. After stop it is
+// called no more.
+func (k *Kind[T]) Handle(fn func(old, new *T)) (stop func()) {
+	k.Follow()
+	k.order.Lock()
+	defer k.order.Unlock()
+	h := &handler[T]{fn}
+	k.mu.Lock()
+	k.handlers = append(k.handlers, h)
+	k.mu.Unlock()
+	for _, object := range k.List("") {
+		fn(nil, object)
+	}
+	return func() {
+		k.order.Lock()
+		defer k.order.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for i := range k.handlers {
+			if k.handlers[i] == h {
+				k.handlers = append(k.handlers[:i:i], k.handlers[i+1:]...)
+				break
+			}
+		}
+	}
+}
+
+// Synced implements Follower.
 func (k *Kind[T]) Synced() <-chan struct{} { return k.synced }
+
+// asked panics where a kind is read that nobody follows: it would be empty for ever.
+func (k *Kind[T]) asked() {
+	if !k.wanted.Load() {
+		panic(fmt.Sprintf("mirror: %s are read and not followed", k.gr))
+	}
+}
 
 // Get returns nil when there is no such object.
 func (k *Kind[T]) Get(namespace, name string) *T {
+	k.asked()
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.objects[namespace][name]
@@ -73,6 +194,7 @@ func (k *Kind[T]) Get(namespace, name string) *T {
 
 // List returns the objects of a namespace, or all with namespace "", in no order.
 func (k *Kind[T]) List(namespace string) []*T {
+	k.asked()
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	var all []*T
@@ -93,6 +215,7 @@ func (k *Kind[T]) List(namespace string) []*T {
 
 // ByIndex returns the objects filed under value, in no order.
 func (k *Kind[T]) ByIndex(index, value string) []*T {
+	k.asked()
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	filed := k.indexes[index][value]
@@ -104,14 +227,23 @@ func (k *Kind[T]) ByIndex(index, value string) []*T {
 }
 
 // WaitRevision returns once a change of this revision or a later one has been
-// applied. Only wait for the revision of a change of this very kind.
+// applied, or with a *Behind after Patience. Only wait for the revision of a change
+// of this very kind.
 func (k *Kind[T]) WaitRevision(ctx context.Context, revision uint64) error {
 	return k.wait(ctx, func() bool { return k.revision >= revision })
 }
 
-// WaitFor returns once holds is true of the named object (nil: absent).
+// WaitFor returns once holds is true of the named object (nil: absent), or with a
+// *Behind after Patience.
 func (k *Kind[T]) WaitFor(ctx context.Context, namespace, name string, holds func(*T) bool) error {
 	return k.wait(ctx, func() bool { return holds(k.objects[namespace][name]) })
+}
+
+// WaitUntil returns once a change of this revision or a later one has been applied
+// and holds is true of the objects that get gives, or with a *Behind after Patience.
+func (k *Kind[T]) WaitUntil(ctx context.Context, revision uint64, holds func(get func(namespace, name string) *T) bool) error {
+	get := func(namespace, name string) *T { return k.objects[namespace][name] }
+	return k.wait(ctx, func() bool { return k.revision >= revision && holds(get) })
 }
 
 func (k *Kind[T]) wait(ctx context.Context, reached func() bool) error {
@@ -123,6 +255,8 @@ func (k *Kind[T]) wait(ctx context.Context, reached func() bool) error {
 	w := waiter{reached, make(chan struct{})}
 	k.waiters = append(k.waiters, w)
 	k.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
 	select {
 	case <-w.done:
 		return nil
@@ -135,17 +269,30 @@ func (k *Kind[T]) wait(ctx context.Context, reached func() bool) error {
 			}
 		}
 		k.mu.Unlock()
-		return fmt.Errorf("waiting for own write to %s: %w", k.gr, ctx.Err())
+		return &Behind{Kind: k.gr.String(), cause: ctx.Err(), caught: func() bool {
+			k.mu.RLock()
+			defer k.mu.RUnlock()
+			return reached()
+		}}
 	}
 }
 
-// Run follows the view until ctx ends.
-func (k *Kind[T]) Run(ctx context.Context, view *statelog.View) error {
+// run mirrors, once somebody follows, until ctx ends.
+func (k *Kind[T]) run(ctx context.Context, views *statelog.Views, logger *zap.Logger) error {
+	select {
+	case <-k.want:
+	case <-ctx.Done():
+		return nil
+	}
+	view := views.For(k.gr)
 	if err := view.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return fmt.Errorf("mirroring %s: %w", k.gr, err)
 	}
 	for {
-		err := k.follow(ctx, view)
+		err := k.follow(ctx, view, logger)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -156,16 +303,14 @@ func (k *Kind[T]) Run(ctx context.Context, view *statelog.View) error {
 	}
 }
 
-func (k *Kind[T]) follow(ctx context.Context, view *statelog.View) error {
+func (k *Kind[T]) follow(ctx context.Context, view *statelog.View, logger *zap.Logger) error {
 	snapshot := view.Snapshot(k.gr)
 	watch, err := view.Watch(k.gr, snapshot.Revision())
 	if err != nil {
 		return err
 	}
 	defer watch.Stop()
-	if err := k.replace(snapshot); err != nil {
-		return err
-	}
+	k.replace(snapshot, logger)
 	for {
 		events, err := watch.Next(ctx)
 		if err != nil {
@@ -177,18 +322,27 @@ func (k *Kind[T]) follow(ctx context.Context, view *statelog.View) error {
 				k.Drop(event.Entry.Revision(), key.Namespace, key.Name)
 				continue
 			}
-			object, err := statelog.Decode[T](event.Entry)
-			if err != nil {
-				return fmt.Errorf("decoding %s: %w", key, err)
-			}
-			k.Put(event.Entry.Revision(), object)
+			k.decode(event.Entry, logger)
 		}
 	}
 }
 
+// decode puts an entry. One that is no such object leaves the mirror as it was.
+func (k *Kind[T]) decode(entry *statelog.Entry, logger *zap.Logger) {
+	object, err := statelog.Decode[T](entry)
+	if err != nil {
+		undecodable.WithLabelValues(k.gr.String()).Inc()
+		logger.Error("passing over an object that cannot be decoded", zap.Stringer("key", entry.Key()), zap.Error(err))
+		k.mu.Lock()
+		k.advance(entry.Revision())
+		k.mu.Unlock()
+		return
+	}
+	k.Put(entry.Revision(), object)
+}
+
 // replace makes the mirror equal to the snapshot, reporting only what differs.
-func (k *Kind[T]) replace(snapshot statelog.Snapshot) error {
-	var failed error
+func (k *Kind[T]) replace(snapshot statelog.Snapshot, logger *zap.Logger) {
 	present := map[[2]string]bool{}
 	snapshot.Ascend("", func(entry *statelog.Entry) bool {
 		key := entry.Key()
@@ -196,17 +350,9 @@ func (k *Kind[T]) replace(snapshot statelog.Snapshot) error {
 		if old := k.Get(key.Namespace, key.Name); old != nil && meta(old).GetResourceVersion() == fmt.Sprint(entry.Revision()) {
 			return true
 		}
-		object, err := statelog.Decode[T](entry)
-		if err != nil {
-			failed = fmt.Errorf("decoding %s: %w", key, err)
-			return false
-		}
-		k.Put(entry.Revision(), object)
+		k.decode(entry, logger)
 		return true
 	})
-	if failed != nil {
-		return failed
-	}
 	for _, object := range k.List("") {
 		if m := meta(object); !present[[2]string{m.GetNamespace(), m.GetName()}] {
 			k.Drop(snapshot.Revision(), m.GetNamespace(), m.GetName())
@@ -220,13 +366,18 @@ func (k *Kind[T]) replace(snapshot statelog.Snapshot) error {
 	default:
 		close(k.synced)
 	}
-	return nil
 }
 
-// Put applies a creation or change. Run calls it; tests do so by themselves.
+// Put applies a creation or change. Tests call it by themselves.
 func (k *Kind[T]) Put(revision uint64, object *T) {
+	k.Follow()
+	k.order.Lock()
+	defer k.order.Unlock()
 	m := meta(object)
 	m.SetManagedFields(nil)
+	if k.trim != nil {
+		k.trim(object)
+	}
 	namespace, name := m.GetNamespace(), m.GetName()
 	k.mu.Lock()
 	old := k.objects[namespace][name]
@@ -246,6 +397,8 @@ func (k *Kind[T]) Put(revision uint64, object *T) {
 
 // Drop applies a deletion.
 func (k *Kind[T]) Drop(revision uint64, namespace, name string) {
+	k.order.Lock()
+	defer k.order.Unlock()
 	k.mu.Lock()
 	old := k.objects[namespace][name]
 	if old != nil {
@@ -262,25 +415,29 @@ func (k *Kind[T]) Drop(revision uint64, namespace, name string) {
 	}
 }
 
-// file moves an object between index entries; mu is held.
+// file moves an object between the entries of all indexes; mu is held.
 func (k *Kind[T]) file(old, new *T, key string) {
-	for index, fn := range k.indexers {
-		values := k.indexes[index]
-		if old != nil {
-			for _, value := range fn(old) {
-				delete(values[value], key)
-				if len(values[value]) == 0 {
-					delete(values, value)
-				}
+	for index := range k.indexers {
+		k.fileUnder(index, old, new, key)
+	}
+}
+
+func (k *Kind[T]) fileUnder(index string, old, new *T, key string) {
+	fn, values := k.indexers[index], k.indexes[index]
+	if old != nil {
+		for _, value := range fn(old) {
+			delete(values[value], key)
+			if len(values[value]) == 0 {
+				delete(values, value)
 			}
 		}
-		if new != nil {
-			for _, value := range fn(new) {
-				if values[value] == nil {
-					values[value] = map[string]*T{}
-				}
-				values[value][key] = new
+	}
+	if new != nil {
+		for _, value := range fn(new) {
+			if values[value] == nil {
+				values[value] = map[string]*T{}
 			}
+			values[value][key] = new
 		}
 	}
 }
@@ -300,9 +457,13 @@ func (k *Kind[T]) advance(revision uint64) {
 	k.waiters = rest
 }
 
+// notify tells the handlers; order is held, mu is not.
 func (k *Kind[T]) notify(old, new *T) {
-	for _, handle := range k.handlers {
-		handle(old, new)
+	k.mu.RLock()
+	handlers := k.handlers
+	k.mu.RUnlock()
+	for _, h := range handlers {
+		h.fn(old, new)
 	}
 }
 

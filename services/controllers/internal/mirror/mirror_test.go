@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -94,4 +95,61 @@ func TestWaitingForOwnWrites(t *testing.T) {
 			t.Errorf("after its context ended: %v, %d waiters left", err, len(world.Pods.waiters))
 		}
 	})
+}
+
+func TestAWaitHasAnEndAndIsToldWhenTheMirrorHasCaughtUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := NewWorld()
+		var behind *Behind
+		if err := world.Pods.WaitRevision(t.Context(), 5); !errors.As(err, &behind) || behind.Caught() {
+			t.Fatalf("got %v", err)
+		}
+		world.Pods.Put(5, newPod("a", "1", "n"))
+		if !behind.Caught() {
+			t.Error("the mirror has it and the wait does not say so")
+		}
+	})
+}
+
+func TestALaterHandlerHearsFirstOfWhatIsThereAndNothingAfterItsStop(t *testing.T) {
+	t.Parallel()
+	world := NewWorld()
+	world.Pods.Put(1, newPod("a", "1", "n"))
+	heard := 0
+	stop := world.Pods.Handle(func(old, new *corev1.Pod) { heard++ })
+	world.Pods.Put(2, newPod("b", "1", "n"))
+	if heard != 2 {
+		t.Errorf("heard of %d, want of the one before and the one after", heard)
+	}
+	stop()
+	world.Pods.Put(3, newPod("c", "1", "n"))
+	if heard != 2 {
+		t.Error("heard of a change after the stop")
+	}
+}
+
+func TestReadingWhatNobodyFollowsIsABrokenProgram(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if recover() == nil {
+			t.Error("an empty list instead of a panic")
+		}
+	}()
+	NewWorld().Jobs.List("")
+}
+
+func TestWhatNoControllerReadsIsLeftOut(t *testing.T) {
+	t.Parallel()
+	world := NewWorld()
+	p := newPod("a", "1", "n")
+	p.Spec.Containers = []corev1.Container{{Name: "c", Image: "i", Env: []corev1.EnvVar{{Name: "A", Value: "b"}}, Ports: []corev1.ContainerPort{{ContainerPort: 80}}}}
+	world.Pods.Put(1, p)
+	got := world.Pods.Get("default", "a").Spec.Containers[0]
+	if got.Env != nil || len(got.Ports) != 1 || got.Image != "i" || world.Pods.Whole() {
+		t.Errorf("kept: %+v", got)
+	}
+	world.Secrets.Put(1, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"}, Data: map[string][]byte{"password": []byte("x")}})
+	if world.Secrets.Get("default", "s").Data != nil {
+		t.Error("a Secret's content is kept")
+	}
 }

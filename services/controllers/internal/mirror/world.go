@@ -5,29 +5,25 @@ package mirror
 import (
 	"context"
 
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	migrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
-)
-
-// The collections the controllers work on.
-var (
-	PodResource            = proto.GroupResource{Resource: "pods"}
-	NodeResource           = proto.GroupResource{Resource: "nodes"}
-	ServiceResource        = proto.GroupResource{Resource: "services"}
-	EndpointsResource      = proto.GroupResource{Resource: "endpoints"}
-	NamespaceResource      = proto.GroupResource{Resource: "namespaces"}
-	ServiceAccountResource = proto.GroupResource{Resource: "serviceaccounts"}
-	ConfigMapResource      = proto.GroupResource{Resource: "configmaps"}
-	EndpointSliceResource  = proto.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
-	ReplicaSetResource     = proto.GroupResource{Group: "apps", Resource: "replicasets"}
-	DeploymentResource     = proto.GroupResource{Group: "apps", Resource: "deployments"}
-	LeaseResource          = proto.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}
 )
 
 // Indexes kept for all.
@@ -42,30 +38,96 @@ const (
 	ByService = "service"
 )
 
-// World is every kind the controllers share.
+// World is every kind that controllers work on. Those are mirrored that somebody follows.
 type World struct {
-	Pods           *Kind[corev1.Pod]
-	Nodes          *Kind[corev1.Node]
-	Services       *Kind[corev1.Service]
-	Endpoints      *Kind[corev1.Endpoints]
-	EndpointSlices *Kind[discoveryv1.EndpointSlice]
-	Namespaces     *Kind[corev1.Namespace]
-	ReplicaSets    *Kind[appsv1.ReplicaSet]
-	Deployments    *Kind[appsv1.Deployment]
+	Pods                        *Kind[corev1.Pod]
+	Nodes                       *Kind[corev1.Node]
+	Services                    *Kind[corev1.Service]
+	Endpoints                   *Kind[corev1.Endpoints]
+	Namespaces                  *Kind[corev1.Namespace]
+	ServiceAccounts             *Kind[corev1.ServiceAccount]
+	Secrets                     *Kind[corev1.Secret]
+	ReplicationControllers      *Kind[corev1.ReplicationController]
+	ResourceQuotas              *Kind[corev1.ResourceQuota]
+	PersistentVolumes           *Kind[corev1.PersistentVolume]
+	PersistentVolumeClaims      *Kind[corev1.PersistentVolumeClaim]
+	EndpointSlices              *Kind[discoveryv1.EndpointSlice]
+	Deployments                 *Kind[appsv1.Deployment]
+	ReplicaSets                 *Kind[appsv1.ReplicaSet]
+	StatefulSets                *Kind[appsv1.StatefulSet]
+	DaemonSets                  *Kind[appsv1.DaemonSet]
+	ControllerRevisions         *Kind[appsv1.ControllerRevision]
+	Jobs                        *Kind[batchv1.Job]
+	CronJobs                    *Kind[batchv1.CronJob]
+	HorizontalPodAutoscalers    *Kind[autoscalingv2.HorizontalPodAutoscaler]
+	PodDisruptionBudgets        *Kind[policyv1.PodDisruptionBudget]
+	Leases                      *Kind[coordinationv1.Lease]
+	StorageClasses              *Kind[storagev1.StorageClass]
+	CSIDrivers                  *Kind[storagev1.CSIDriver]
+	CSINodes                    *Kind[storagev1.CSINode]
+	CSIStorageCapacities        *Kind[storagev1.CSIStorageCapacity]
+	VolumeAttachments           *Kind[storagev1.VolumeAttachment]
+	VolumeAttributesClasses     *Kind[storagev1.VolumeAttributesClass]
+	ClusterRoles                *Kind[rbacv1.ClusterRole]
+	CertificateSigningRequests  *Kind[certificatesv1.CertificateSigningRequest]
+	ClusterTrustBundles         *Kind[certificatesv1.ClusterTrustBundle]
+	PodCertificateRequests      *Kind[certificatesv1.PodCertificateRequest]
+	ServiceCIDRs                *Kind[networkingv1.ServiceCIDR]
+	IPAddresses                 *Kind[networkingv1.IPAddress]
+	ResourceClaims              *Kind[resourcev1.ResourceClaim]
+	ResourceClaimTemplates      *Kind[resourcev1.ResourceClaimTemplate]
+	ResourceSlices              *Kind[resourcev1.ResourceSlice]
+	DeviceTaintRules            *Kind[resourcev1.DeviceTaintRule]
+	ValidatingAdmissionPolicies *Kind[admissionv1.ValidatingAdmissionPolicy]
+	StorageVersionMigrations    *Kind[migrationv1.StorageVersionMigration]
+
+	kinds []Follower
 }
 
 // NewWorld returns empty mirrors with their indexes.
 func NewWorld() *World {
-	w := &World{
-		Pods:           New[corev1.Pod](PodResource),
-		Nodes:          New[corev1.Node](NodeResource),
-		Services:       New[corev1.Service](ServiceResource),
-		Endpoints:      New[corev1.Endpoints](EndpointsResource),
-		EndpointSlices: New[discoveryv1.EndpointSlice](EndpointSliceResource),
-		Namespaces:     New[corev1.Namespace](NamespaceResource),
-		ReplicaSets:    New[appsv1.ReplicaSet](ReplicaSetResource),
-		Deployments:    New[appsv1.Deployment](DeploymentResource),
-	}
+	w := &World{}
+	w.Pods = add[corev1.Pod](w, "", "v1", "Pod", "pods", true)
+	w.Nodes = add[corev1.Node](w, "", "v1", "Node", "nodes", false)
+	w.Services = add[corev1.Service](w, "", "v1", "Service", "services", true)
+	w.Endpoints = add[corev1.Endpoints](w, "", "v1", "Endpoints", "endpoints", true)
+	w.Namespaces = add[corev1.Namespace](w, "", "v1", "Namespace", "namespaces", false)
+	w.ServiceAccounts = add[corev1.ServiceAccount](w, "", "v1", "ServiceAccount", "serviceaccounts", true)
+	w.Secrets = add[corev1.Secret](w, "", "v1", "Secret", "secrets", true)
+	w.ReplicationControllers = add[corev1.ReplicationController](w, "", "v1", "ReplicationController", "replicationcontrollers", true)
+	w.ResourceQuotas = add[corev1.ResourceQuota](w, "", "v1", "ResourceQuota", "resourcequotas", true)
+	w.PersistentVolumes = add[corev1.PersistentVolume](w, "", "v1", "PersistentVolume", "persistentvolumes", false)
+	w.PersistentVolumeClaims = add[corev1.PersistentVolumeClaim](w, "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true)
+	w.EndpointSlices = add[discoveryv1.EndpointSlice](w, "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true)
+	w.Deployments = add[appsv1.Deployment](w, "apps", "v1", "Deployment", "deployments", true)
+	w.ReplicaSets = add[appsv1.ReplicaSet](w, "apps", "v1", "ReplicaSet", "replicasets", true)
+	w.StatefulSets = add[appsv1.StatefulSet](w, "apps", "v1", "StatefulSet", "statefulsets", true)
+	w.DaemonSets = add[appsv1.DaemonSet](w, "apps", "v1", "DaemonSet", "daemonsets", true)
+	w.ControllerRevisions = add[appsv1.ControllerRevision](w, "apps", "v1", "ControllerRevision", "controllerrevisions", true)
+	w.Jobs = add[batchv1.Job](w, "batch", "v1", "Job", "jobs", true)
+	w.CronJobs = add[batchv1.CronJob](w, "batch", "v1", "CronJob", "cronjobs", true)
+	w.HorizontalPodAutoscalers = add[autoscalingv2.HorizontalPodAutoscaler](w, "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true)
+	w.PodDisruptionBudgets = add[policyv1.PodDisruptionBudget](w, "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true)
+	w.Leases = add[coordinationv1.Lease](w, "coordination.k8s.io", "v1", "Lease", "leases", true)
+	w.StorageClasses = add[storagev1.StorageClass](w, "storage.k8s.io", "v1", "StorageClass", "storageclasses", false)
+	w.CSIDrivers = add[storagev1.CSIDriver](w, "storage.k8s.io", "v1", "CSIDriver", "csidrivers", false)
+	w.CSINodes = add[storagev1.CSINode](w, "storage.k8s.io", "v1", "CSINode", "csinodes", false)
+	w.CSIStorageCapacities = add[storagev1.CSIStorageCapacity](w, "storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", true)
+	w.VolumeAttachments = add[storagev1.VolumeAttachment](w, "storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", false)
+	w.VolumeAttributesClasses = add[storagev1.VolumeAttributesClass](w, "storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses", false)
+	w.ClusterRoles = add[rbacv1.ClusterRole](w, "rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false)
+	w.CertificateSigningRequests = add[certificatesv1.CertificateSigningRequest](w, "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", false)
+	w.ClusterTrustBundles = add[certificatesv1.ClusterTrustBundle](w, "certificates.k8s.io", "v1", "ClusterTrustBundle", "clustertrustbundles", false)
+	w.PodCertificateRequests = add[certificatesv1.PodCertificateRequest](w, "certificates.k8s.io", "v1", "PodCertificateRequest", "podcertificaterequests", true)
+	w.ServiceCIDRs = add[networkingv1.ServiceCIDR](w, "networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", false)
+	w.IPAddresses = add[networkingv1.IPAddress](w, "networking.k8s.io", "v1", "IPAddress", "ipaddresses", false)
+	w.ResourceClaims = add[resourcev1.ResourceClaim](w, "resource.k8s.io", "v1", "ResourceClaim", "resourceclaims", true)
+	w.ResourceClaimTemplates = add[resourcev1.ResourceClaimTemplate](w, "resource.k8s.io", "v1", "ResourceClaimTemplate", "resourceclaimtemplates", true)
+	w.ResourceSlices = add[resourcev1.ResourceSlice](w, "resource.k8s.io", "v1", "ResourceSlice", "resourceslices", false)
+	w.DeviceTaintRules = add[resourcev1.DeviceTaintRule](w, "resource.k8s.io", "v1", "DeviceTaintRule", "devicetaintrules", false)
+	w.ValidatingAdmissionPolicies = add[admissionv1.ValidatingAdmissionPolicy](w, "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false)
+	w.StorageVersionMigrations = add[migrationv1.StorageVersionMigration](w, "storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations", false)
+	w.Pods.trim, w.Secrets.trim = trimPod, trimSecret
 	w.Pods.Index(ByController, func(pod *corev1.Pod) []string { return controllerUID(pod) })
 	w.Pods.Index(ByOrphanage, func(pod *corev1.Pod) []string {
 		if metav1.GetControllerOfNoCopy(pod) != nil {
@@ -80,6 +142,8 @@ func NewWorld() *World {
 		return []string{pod.Spec.NodeName}
 	})
 	w.ReplicaSets.Index(ByController, func(set *appsv1.ReplicaSet) []string { return controllerUID(set) })
+	w.ControllerRevisions.Index(ByController, func(revision *appsv1.ControllerRevision) []string { return controllerUID(revision) })
+	w.Jobs.Index(ByController, func(job *batchv1.Job) []string { return controllerUID(job) })
 	w.EndpointSlices.Index(ByService, func(slice *discoveryv1.EndpointSlice) []string {
 		service := slice.Labels[discoveryv1.LabelServiceName]
 		if service == "" {
@@ -90,32 +154,29 @@ func NewWorld() *World {
 	return w
 }
 
-// Run follows the views until ctx ends.
-func (w *World) Run(ctx context.Context, views *statelog.Views) error {
+func add[T any](w *World, group, version, kind, resource string, namespaced bool) *Kind[T] {
+	k := newKind[T](group, version, kind, resource, namespaced)
+	w.kinds = append(w.kinds, k)
+	return k
+}
+
+// Run mirrors what is followed until ctx ends.
+func (w *World) Run(ctx context.Context, views *statelog.Views, logger *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
-	follow(ctx, group, views, w.Pods)
-	follow(ctx, group, views, w.Nodes)
-	follow(ctx, group, views, w.Services)
-	follow(ctx, group, views, w.Endpoints)
-	follow(ctx, group, views, w.EndpointSlices)
-	follow(ctx, group, views, w.Namespaces)
-	follow(ctx, group, views, w.ReplicaSets)
-	follow(ctx, group, views, w.Deployments)
+	for _, kind := range w.kinds {
+		group.Go(func() error { return kind.run(ctx, views, logger) })
+	}
 	return group.Wait()
 }
 
-func follow[T any](ctx context.Context, group *errgroup.Group, views *statelog.Views, kind *Kind[T]) {
-	group.Go(func() error { return kind.Run(ctx, views.For(kind.gr)) })
-}
-
-// Ready returns once every mirror is filled.
+// Ready returns once every kind that is followed now is filled.
 func (w *World) Ready(ctx context.Context) error {
-	for _, synced := range []<-chan struct{}{
-		w.Pods.Synced(), w.Nodes.Synced(), w.Services.Synced(), w.Endpoints.Synced(), w.EndpointSlices.Synced(),
-		w.Namespaces.Synced(), w.ReplicaSets.Synced(), w.Deployments.Synced(),
-	} {
+	for _, kind := range w.kinds {
+		if !kind.followed() {
+			continue
+		}
 		select {
-		case <-synced:
+		case <-kind.Synced():
 		case <-ctx.Done():
 			return ctx.Err()
 		}

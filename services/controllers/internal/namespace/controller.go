@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,54 +24,54 @@ import (
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/controllers/internal/feed"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
-	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
 )
 
-// Controller reconciles namespaces that are being deleted.
-type Controller struct {
-	world  *mirror.World
-	feed   *feed.Feed
-	writer *write.Client
-	logger *zap.Logger
-	queue  *queue.Queue[string]
+// Controller empties and finalizes namespaces that are being deleted.
+func Controller() frame.Definition {
+	return frame.Definition{Name: "namespace", User: "namespace-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		c := &controller{world: e.World, namespaces: frame.Of(e, e.World.Namespaces), feed: e.Feed, writer: e.Writer, sent: map[string]map[string]bool{}}
+		c.queue = frame.Keyed(e, c.reconcile, frame.On(e.World.Namespaces, func(_, new *corev1.Namespace, add func(string)) {
+			if new != nil && new.DeletionTimestamp != nil {
+				add(new.Name)
+			}
+		}))
+		e.Feed.Subscribe(c)
+		return c, nil
+	}}
+}
+
+type controller struct {
+	world      *mirror.World
+	namespaces frame.Objects[corev1.Namespace]
+	feed       *feed.Feed
+	writer     *write.Client
+	queue      *frame.Queue[string]
 
 	mu   sync.Mutex
 	sent map[string]map[string]bool // namespace, UIDs whose deletion was asked for and accepted
 }
 
-// New returns a controller that hears of changes in world and from f.
-func New(world *mirror.World, f *feed.Feed, writer *write.Client, logger *zap.Logger) *Controller {
-	c := &Controller{world: world, feed: f, writer: writer, logger: logger, queue: queue.New[string](), sent: map[string]map[string]bool{}}
-	world.Namespaces.Handle(func(_, new *corev1.Namespace) {
-		if new != nil && new.DeletionTimestamp != nil {
-			c.queue.Add(new.Name)
-		}
-	})
-	f.Subscribe(c)
-	return c
-}
-
-// Run reconciles until ctx ends, once all kinds are known.
-func (c *Controller) Run(ctx context.Context, workers int) error {
+// Run implements frame.Loop, once all kinds are known.
+func (c *controller) Run(ctx context.Context, workers int) error {
 	select {
 	case <-c.feed.Synced():
 	case <-ctx.Done():
 		return nil
 	}
-	c.queue.Run(ctx, workers, c.logger, c.reconcile)
-	return nil
+	return c.queue.Run(ctx, workers)
 }
 
 // Replace implements feed.Subscriber.
-func (c *Controller) Replace(*feed.Resource, statelog.Snapshot) { c.wakeAll() }
+func (c *controller) Replace(*feed.Resource, statelog.Snapshot) { c.wakeAll() }
 
 // Catalog implements feed.Subscriber.
-func (c *Controller) Catalog(*feed.Catalog) { c.wakeAll() }
+func (c *controller) Catalog(*feed.Catalog) { c.wakeAll() }
 
 // Change implements feed.Subscriber.
-func (c *Controller) Change(resource *feed.Resource, e statelog.Event) {
+func (c *controller) Change(resource *feed.Resource, e statelog.Event) {
 	if !resource.Namespaced {
 		return
 	}
@@ -82,7 +81,7 @@ func (c *Controller) Change(resource *feed.Resource, e statelog.Event) {
 	}
 }
 
-func (c *Controller) wakeAll() {
+func (c *controller) wakeAll() {
 	for _, ns := range c.world.Namespaces.List("") {
 		if ns.DeletionTimestamp != nil {
 			c.queue.Add(ns.Name)
@@ -90,7 +89,7 @@ func (c *Controller) wakeAll() {
 	}
 }
 
-func (c *Controller) reconcile(ctx context.Context, name string) (time.Duration, error) {
+func (c *controller) reconcile(ctx context.Context, name string) (time.Duration, error) {
 	ns := c.world.Namespaces.Get("", name)
 	if ns == nil || ns.DeletionTimestamp == nil || len(ns.Spec.Finalizers) == 0 {
 		c.forget(name)
@@ -99,7 +98,7 @@ func (c *Controller) reconcile(ctx context.Context, name string) (time.Duration,
 	if ns.Status.Phase != corev1.NamespaceTerminating {
 		update := ns.DeepCopy()
 		update.Status.Phase = corev1.NamespaceTerminating
-		if err := c.write(ctx, update, "status"); err != nil {
+		if err := c.report(ctx, update); err != nil {
 			return 0, err
 		}
 		if ns = c.world.Namespaces.Get("", name); ns == nil || ns.UID != update.UID {
@@ -110,7 +109,7 @@ func (c *Controller) reconcile(ctx context.Context, name string) (time.Duration,
 	if next, changed := conditions(ns.Status.Conditions, left, time.Now()); changed && len(left.Resources)+len(left.Errors) > 0 {
 		update := ns.DeepCopy()
 		update.Status.Conditions = next
-		if err := c.write(ctx, update, "status"); err != nil {
+		if err := c.report(ctx, update); err != nil {
 			return 0, err
 		}
 		ns = update
@@ -130,11 +129,11 @@ func (c *Controller) reconcile(ctx context.Context, name string) (time.Duration,
 	}
 	update = update.DeepCopy()
 	update.Spec.Finalizers = withoutOurs(update.Spec.Finalizers)
-	return 0, c.write(ctx, update, "finalize")
+	return 0, c.finalize(ctx, update)
 }
 
 // empty asks for the deletion of what is there, pods first, and tells what remains.
-func (c *Controller) empty(ctx context.Context, ns *corev1.Namespace) remains {
+func (c *controller) empty(ctx context.Context, ns *corev1.Namespace) remains {
 	left := newRemains()
 	catalog := c.feed.Catalog()
 	if len(catalog.Resources) == 0 {
@@ -146,7 +145,7 @@ func (c *Controller) empty(ctx context.Context, ns *corev1.Namespace) remains {
 		resource := &catalog.Resources[i]
 		switch {
 		case !resource.Namespaced || !resource.Can("delete"):
-		case resource.GroupResource == mirror.PodResource:
+		case resource.GroupResource == c.world.Pods.Resource():
 			pods = append(pods, resource)
 		default:
 			rest = append(rest, resource)
@@ -160,7 +159,7 @@ func (c *Controller) empty(ctx context.Context, ns *corev1.Namespace) remains {
 }
 
 // remove deletes the objects of some collections and counts those that are still there.
-func (c *Controller) remove(ctx context.Context, namespace string, resources []*feed.Resource, left *remains) {
+func (c *controller) remove(ctx context.Context, namespace string, resources []*feed.Resource, left *remains) {
 	var requests []apiclient.Request
 	var uids []string
 	policy := metav1.DeletePropagationBackground
@@ -212,13 +211,13 @@ func (c *Controller) remove(ctx context.Context, namespace string, resources []*
 	}
 }
 
-func (c *Controller) asked(namespace, uid string) bool {
+func (c *controller) asked(namespace, uid string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sent[namespace][uid]
 }
 
-func (c *Controller) ask(namespace, uid string) {
+func (c *controller) ask(namespace, uid string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sent[namespace] == nil {
@@ -227,26 +226,28 @@ func (c *Controller) ask(namespace, uid string) {
 	c.sent[namespace][uid] = true
 }
 
-func (c *Controller) forget(namespace string) {
+func (c *controller) forget(namespace string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.sent, namespace)
 }
 
-func (c *Controller) write(ctx context.Context, ns *corev1.Namespace, subresource string) error {
+func (c *controller) report(ctx context.Context, ns *corev1.Namespace) error {
+	if _, err := c.namespaces.UpdateStatus(ctx, ns); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("updating namespace: %w", err)
+	}
+	return nil
+}
+
+// finalize writes the finalizers; it may be the end of the namespace, so it is not waited for.
+func (c *controller) finalize(ctx context.Context, ns *corev1.Namespace) error {
 	ns.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}
-	request, err := write.Update(write.Path("", "v1", "", "namespaces", ns.Name, subresource), ns)
+	request, err := write.Update(c.world.Namespaces.Path("", ns.Name, "finalize"), ns)
 	if err != nil {
 		return err
 	}
-	body, err := c.writer.One(ctx, request)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
-		return fmt.Errorf("updating namespace: %w", err)
-	case subresource == "finalize": // the last write may have been the end of it
-		return nil
+	if _, err := c.writer.One(ctx, request); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("finalizing namespace: %w", err)
 	}
-	return c.world.Namespaces.WaitRevision(ctx, write.Revision(body))
+	return nil
 }

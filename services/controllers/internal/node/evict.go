@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,20 +13,27 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/controllers/internal/event"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
-	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
 )
 
 var podKind = corev1.SchemeGroupVersion.WithKind("Pod")
 
 // Eviction deletes pods from nodes with NoExecute taints they do not, or no longer, tolerate.
-type Eviction struct {
+func Eviction() frame.Definition {
+	return frame.Definition{Name: "taint-eviction", User: "node-controller", Component: "taint-eviction-controller", Make: func(env *frame.Env) (frame.Loop, error) {
+		e := &eviction{world: env.World, writer: env.Writer, events: env.Events, since: map[types.NamespacedName]stay{}}
+		return frame.Keyed(env, e.reconcile,
+			frame.Reads[types.NamespacedName](env.World.Pods),
+			frame.On(env.World.Nodes, e.nodeChanged), frame.On(env.World.Pods, podChanged)), nil
+	}}
+}
+
+type eviction struct {
 	world  *mirror.World
 	writer *write.Client
 	events *event.Recorder
-	logger *zap.Logger
-	queue  *queue.Queue[types.NamespacedName]
 
 	mu    sync.Mutex
 	since map[types.NamespacedName]stay
@@ -39,37 +45,24 @@ type stay struct {
 	from time.Time
 }
 
-// NewEviction returns a controller that hears of changes in world.
-func NewEviction(world *mirror.World, writer *write.Client, events *event.Recorder, logger *zap.Logger) *Eviction {
-	e := &Eviction{world: world, writer: writer, events: events, logger: logger, queue: queue.New[types.NamespacedName](), since: map[types.NamespacedName]stay{}}
-	world.Nodes.Handle(func(old, new *corev1.Node) {
-		if new == nil || old == nil && len(noExecute(new)) == 0 || old != nil && equality.Semantic.DeepEqual(noExecute(old), noExecute(new)) {
-			return
-		}
-		for _, p := range world.Pods.ByIndex(mirror.ByNode, new.Name) {
-			e.queue.Add(types.NamespacedName{Namespace: p.Namespace, Name: p.Name})
-		}
-	})
-	world.Pods.Handle(func(old, new *corev1.Pod) {
-		switch {
-		case new == nil:
-			new = old
-		case new.Spec.NodeName == "",
-			old != nil && old.Spec.NodeName == new.Spec.NodeName && equality.Semantic.DeepEqual(old.Spec.Tolerations, new.Spec.Tolerations):
-			return
-		}
-		e.queue.Add(types.NamespacedName{Namespace: new.Namespace, Name: new.Name})
-	})
-	return e
+func (e *eviction) nodeChanged(old, new *corev1.Node, add func(types.NamespacedName)) {
+	if new == nil || old == nil && len(noExecute(new)) == 0 || old != nil && equality.Semantic.DeepEqual(noExecute(old), noExecute(new)) {
+		return
+	}
+	for _, p := range e.world.Pods.ByIndex(mirror.ByNode, new.Name) {
+		add(frame.KeyOf(p))
+	}
 }
 
-// Run evicts until ctx ends.
-func (e *Eviction) Run(ctx context.Context, workers int) error {
-	e.queue.Run(ctx, workers, e.logger, e.reconcile)
-	return nil
+func podChanged(old, new *corev1.Pod, add func(types.NamespacedName)) {
+	if new != nil && (new.Spec.NodeName == "" ||
+		old != nil && old.Spec.NodeName == new.Spec.NodeName && equality.Semantic.DeepEqual(old.Spec.Tolerations, new.Spec.Tolerations)) {
+		return
+	}
+	frame.Self(old, new, add)
 }
 
-func (e *Eviction) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+func (e *eviction) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
 	p := e.world.Pods.Get(key.Namespace, key.Name)
 	if p == nil || p.DeletionTimestamp != nil {
 		e.forget(key)
@@ -92,7 +85,7 @@ func (e *Eviction) reconcile(ctx context.Context, key types.NamespacedName) (tim
 	return 0, e.evict(ctx, key, p)
 }
 
-func (e *Eviction) begin(key types.NamespacedName, uid types.UID) time.Time {
+func (e *eviction) begin(key types.NamespacedName, uid types.UID) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.since[key].uid != uid {
@@ -101,7 +94,7 @@ func (e *Eviction) begin(key types.NamespacedName, uid types.UID) time.Time {
 	return e.since[key].from
 }
 
-func (e *Eviction) forget(key types.NamespacedName) bool {
+func (e *eviction) forget(key types.NamespacedName) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, found := e.since[key]
@@ -110,7 +103,7 @@ func (e *Eviction) forget(key types.NamespacedName) bool {
 }
 
 // evict says why on the pod, then deletes it.
-func (e *Eviction) evict(ctx context.Context, key types.NamespacedName, p *corev1.Pod) error {
+func (e *eviction) evict(ctx context.Context, key types.NamespacedName, p *corev1.Pod) error {
 	e.events.Normal(event.Object{GroupVersionKind: podKind, Meta: p}, "TaintManagerEviction", "Marking for deletion Pod %s", key)
 	mark, err := write.Strategic(write.Path("", "v1", p.Namespace, "pods", p.Name, "status"), map[string]any{
 		"metadata": map[string]any{"uid": p.UID},

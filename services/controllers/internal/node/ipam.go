@@ -7,52 +7,50 @@ import (
 	"net/netip"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"kubus.dev/services/controllers/internal/event"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/queue"
-	"kubus.dev/services/controllers/internal/write"
 )
 
-// Addresses gives each node a range of its own for its pods.
-type Addresses struct {
+// Addresses gives each node a range of its own for its pods. There is one worker, so
+// no range is given twice.
+func Addresses() frame.Definition {
+	return frame.Definition{Name: "node-ipam", User: "node-controller", Workers: 1, Make: func(e *frame.Env) (frame.Loop, error) {
+		whole, err := netip.ParsePrefix(e.Config.PodCIDR)
+		if err != nil {
+			return nil, fmt.Errorf("podCIDR: %w", err)
+		}
+		a := &allocator{e.World, frame.Of(e, e.World.Nodes), e.Events, whole.Masked(), e.Config.NodeMaskSize}
+		return frame.Keyed(e, a.reconcile, frame.On(e.World.Nodes, a.nodeChanged)), nil
+	}}
+}
+
+type allocator struct {
 	world  *mirror.World
-	writer *write.Client
+	nodes  frame.Objects[corev1.Node]
 	events *event.Recorder
-	logger *zap.Logger
-	queue  *queue.Queue[string]
 	whole  netip.Prefix
 	bits   int
 }
 
-// NewAddresses divides whole into ranges of the given prefix length.
-func NewAddresses(world *mirror.World, writer *write.Client, events *event.Recorder, logger *zap.Logger, whole netip.Prefix, bits int) *Addresses {
-	a := &Addresses{world, writer, events, logger, queue.New[string](), whole.Masked(), bits}
-	world.Nodes.Handle(func(old, new *corev1.Node) {
-		switch {
-		case new != nil && new.Spec.PodCIDR == "":
-			a.queue.Add(new.Name)
-		case new == nil && old.Spec.PodCIDR != "": // a range is free again
-			for _, node := range world.Nodes.List("") {
-				if node.Spec.PodCIDR == "" {
-					a.queue.Add(node.Name)
-				}
+func (a *allocator) nodeChanged(old, new *corev1.Node, add func(string)) {
+	switch {
+	case new != nil && new.Spec.PodCIDR == "":
+		add(new.Name)
+	case new == nil && old.Spec.PodCIDR != "": // a range is free again
+		for _, node := range a.world.Nodes.List("") {
+			if node.Spec.PodCIDR == "" {
+				add(node.Name)
 			}
 		}
-	})
-	return a
+	}
 }
 
-// Run allocates until ctx ends. There is one worker, so no range is given twice.
-func (a *Addresses) Run(ctx context.Context) error {
-	a.queue.Run(ctx, 1, a.logger, a.reconcile)
-	return nil
-}
-
-func (a *Addresses) reconcile(ctx context.Context, name string) (time.Duration, error) {
+func (a *allocator) reconcile(ctx context.Context, name string) (time.Duration, error) {
 	node := a.world.Nodes.Get("", name)
 	if node == nil || node.Spec.PodCIDR != "" || node.DeletionTimestamp != nil {
 		return 0, nil
@@ -66,21 +64,14 @@ func (a *Addresses) reconcile(ctx context.Context, name string) (time.Duration, 
 		a.events.Normal(object(node), "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", name)
 		return 0, errors.Join(queue.ErrDrop, fmt.Errorf("no range of %s is free for node %s", a.whole, name))
 	}
-	request, err := write.Merge(write.Path("", "v1", "", "nodes", name), map[string]any{
+	_, err := a.nodes.Patch(ctx, node, map[string]any{
 		"metadata": map[string]any{"uid": node.UID},
 		"spec":     map[string]any{"podCIDR": free.String(), "podCIDRs": []string{free.String()}},
-	})
-	if err != nil {
-		return 0, err
-	}
-	body, err := a.writer.One(ctx, request)
-	switch {
-	case apierrors.IsNotFound(err):
-		return 0, nil
-	case err != nil:
+	}, "")
+	if err != nil && !apierrors.IsNotFound(err) {
 		return 0, fmt.Errorf("giving node its pod range: %w", err)
 	}
-	return 0, a.world.Nodes.WaitRevision(ctx, write.Revision(body))
+	return 0, nil
 }
 
 // nextRange is the first range of whole that overlaps none of those in use.

@@ -24,23 +24,50 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
 	"kubus.dev/services/controllers/internal/event"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/pod"
-	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
 )
 
 var nodeKind = corev1.SchemeGroupVersion.WithKind("Node")
 
 // Lifecycle judges nodes by their signs of life.
-type Lifecycle struct {
+func Lifecycle() frame.Definition {
+	return frame.Definition{Name: "node-lifecycle", User: "node-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		l := &lifecycle{
+			world: e.World, writer: e.Writer, nodes: frame.Of(e, e.World.Nodes), events: e.Events, logger: e.Logger,
+			grace: e.Config.NodeGracePeriod, startupGrace: e.Config.NodeStartGracePeriod,
+			started: time.Now(), seen: map[string]time.Time{}, known: map[string]bool{},
+		}
+		l.queue = frame.Keyed(e, l.reconcile, frame.Reads[string](e.World.Pods))
+		e.Until(e.World.Nodes.Handle(l.nodeChanged))
+		e.Until(e.World.Leases.Handle(l.leaseChanged))
+		beats, err := e.Bus.Subscribe(proto.HeartbeatSubjects, "", func(m *bus.Msg) {
+			if name, err := proto.HeartbeatNode(m.Subject); err == nil {
+				l.beat(name)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		e.Until(beats.Stop)
+		e.Until(e.Bus.OnReconnect(l.graceAll))
+		return l, nil
+	}}
+}
+
+type lifecycle struct {
 	world        *mirror.World
 	writer       *write.Client
+	nodes        frame.Objects[corev1.Node]
 	events       *event.Recorder
 	logger       *zap.Logger
-	queue        *queue.Queue[string]
+	queue        *frame.Queue[string]
 	grace        time.Duration
 	startupGrace time.Duration
 
@@ -51,37 +78,28 @@ type Lifecycle struct {
 	disrupted bool
 }
 
-// NewLifecycle returns a controller that hears of changes in world and leases.
-func NewLifecycle(world *mirror.World, leases *mirror.Kind[coordinationv1.Lease], writer *write.Client, events *event.Recorder, logger *zap.Logger, grace, startupGrace time.Duration) *Lifecycle {
-	l := &Lifecycle{
-		world: world, writer: writer, events: events, logger: logger, queue: queue.New[string](),
-		grace: grace, startupGrace: startupGrace, started: time.Now(), seen: map[string]time.Time{}, known: map[string]bool{},
+// Run implements frame.Loop. What was heard before it is not counted on: every node
+// has a full grace from now.
+func (l *lifecycle) Run(ctx context.Context, workers int) error {
+	l.graceAll()
+	return l.queue.Run(ctx, workers)
+}
+
+func (l *lifecycle) leaseChanged(old, new *coordinationv1.Lease) {
+	if old != nil && new != nil && new.Namespace == corev1.NamespaceNodeLease && !old.Spec.RenewTime.Equal(new.Spec.RenewTime) {
+		l.beat(new.Name)
 	}
-	world.Nodes.Handle(l.nodeChanged)
-	leases.Handle(func(old, new *coordinationv1.Lease) {
-		if old != nil && new != nil && new.Namespace == corev1.NamespaceNodeLease && !old.Spec.RenewTime.Equal(new.Spec.RenewTime) {
-			l.Beat(new.Name)
-		}
-	})
-	return l
 }
 
-// Run judges until ctx ends.
-func (l *Lifecycle) Run(ctx context.Context, workers int) error {
-	l.GraceAll()
-	l.queue.Run(ctx, workers, l.logger, l.reconcile)
-	return nil
-}
-
-// Beat notes a sign of life.
-func (l *Lifecycle) Beat(node string) {
+// beat notes a sign of life.
+func (l *lifecycle) beat(node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen[node] = time.Now()
 }
 
-// GraceAll gives every node a full grace from now: signs of life may have been missed.
-func (l *Lifecycle) GraceAll() {
+// graceAll gives every node a full grace from now: signs of life may have been missed.
+func (l *lifecycle) graceAll() {
 	l.mu.Lock()
 	l.started = time.Now()
 	clear(l.seen)
@@ -91,7 +109,7 @@ func (l *Lifecycle) GraceAll() {
 	}
 }
 
-func (l *Lifecycle) nodeChanged(old, new *corev1.Node) {
+func (l *lifecycle) nodeChanged(old, new *corev1.Node) {
 	switch {
 	case new == nil:
 		l.mu.Lock()
@@ -100,7 +118,7 @@ func (l *Lifecycle) nodeChanged(old, new *corev1.Node) {
 		l.mu.Unlock()
 		l.events.Normal(object(old), "RemovingNode", "Node %s event: Removing Node %s from Controller", old.Name, old.Name)
 	case old == nil || heartbeat(old) != heartbeat(new): // our own verdict leaves the time of the heartbeat as it is
-		l.Beat(new.Name)
+		l.beat(new.Name)
 	}
 	l.judgeDisruption()
 	if new != nil {
@@ -116,7 +134,7 @@ func heartbeat(node *corev1.Node) int64 {
 }
 
 // judgeDisruption notes whether any node is ready; when that changes all are judged anew.
-func (l *Lifecycle) judgeDisruption() {
+func (l *lifecycle) judgeDisruption() {
 	nodes := l.world.Nodes.List("")
 	disrupted := len(nodes) > 0
 	for _, node := range nodes {
@@ -131,7 +149,7 @@ func (l *Lifecycle) judgeDisruption() {
 	l.mu.Unlock()
 	switch {
 	case was && !disrupted: // the others are likely to be back soon as well
-		l.GraceAll()
+		l.graceAll()
 	case was != disrupted:
 		for _, node := range nodes {
 			l.queue.Add(node.Name)
@@ -139,7 +157,7 @@ func (l *Lifecycle) judgeDisruption() {
 	}
 }
 
-func (l *Lifecycle) pulse(name string) pulse {
+func (l *lifecycle) pulse(name string) pulse {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, heard := l.seen[name]
@@ -149,7 +167,7 @@ func (l *Lifecycle) pulse(name string) pulse {
 	return pulse{Last: last, Disrupted: l.disrupted}
 }
 
-func (l *Lifecycle) reconcile(ctx context.Context, name string) (time.Duration, error) {
+func (l *lifecycle) reconcile(ctx context.Context, name string) (time.Duration, error) {
 	node := l.world.Nodes.Get("", name)
 	if node == nil {
 		return 0, nil
@@ -176,7 +194,7 @@ func (l *Lifecycle) reconcile(ctx context.Context, name string) (time.Duration, 
 	return v.Again, errors.Join(errs...)
 }
 
-func (l *Lifecycle) register(node *corev1.Node) {
+func (l *lifecycle) register(node *corev1.Node) {
 	l.mu.Lock()
 	known := l.known[node.Name]
 	l.known[node.Name] = true
@@ -195,20 +213,24 @@ func lost(node *corev1.Node) bool {
 	return ready != nil && ready.Status == corev1.ConditionUnknown && ready.Reason == "NodeStatusUnknown"
 }
 
-func (l *Lifecycle) writeConditions(ctx context.Context, node *corev1.Node, conditions []corev1.NodeCondition) error {
+func (l *lifecycle) writeConditions(ctx context.Context, node *corev1.Node, conditions []corev1.NodeCondition) error {
 	update := node.DeepCopy()
-	update.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}
 	update.Status.Conditions = conditions
-	request, err := write.Update(write.Path("", "v1", "", "nodes", node.Name, "status"), update)
-	if err != nil {
-		return err
+	_, err := l.nodes.UpdateStatus(ctx, update)
+	return updating(err)
+}
+
+// updating says what failed; a node that is gone needs no update.
+func updating(err error) error {
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
 	}
-	return l.send(ctx, request)
+	return fmt.Errorf("updating node: %w", err)
 }
 
 // patch sets taints and labels, on the condition that the node has not changed
 // since it was read; otherwise it is judged again.
-func (l *Lifecycle) patch(ctx context.Context, name string, v verdict) error {
+func (l *lifecycle) patch(ctx context.Context, name string, v verdict) error {
 	node := l.world.Nodes.Get("", name)
 	if node == nil {
 		return nil
@@ -221,26 +243,12 @@ func (l *Lifecycle) patch(ctx context.Context, name string, v verdict) error {
 	if v.Retaint {
 		patch["spec"] = map[string]any{"taints": v.Taints}
 	}
-	request, err := write.Merge(write.Path("", "v1", "", "nodes", name), patch)
-	if err != nil {
-		return err
-	}
-	return l.send(ctx, request)
-}
-
-func (l *Lifecycle) send(ctx context.Context, request apiclient.Request) error {
-	body, err := l.writer.One(ctx, request)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
-		return fmt.Errorf("updating node: %w", err)
-	}
-	return l.world.Nodes.WaitRevision(ctx, write.Revision(body))
+	_, err := l.nodes.Patch(ctx, node, patch, "")
+	return updating(err)
 }
 
 // markPods makes the pods of a lost node not ready, so that no Service leads to them.
-func (l *Lifecycle) markPods(ctx context.Context, name string) error {
+func (l *lifecycle) markPods(ctx context.Context, name string) error {
 	var requests []apiclient.Request
 	var pods []*corev1.Pod
 	now := metav1.Now()
@@ -255,7 +263,7 @@ func (l *Lifecycle) markPods(ctx context.Context, name string) error {
 				c.Status, c.LastTransitionTime = corev1.ConditionFalse, now
 			}
 		}
-		request, err := write.Update(write.Path("", "v1", p.Namespace, "pods", p.Name, "status"), update)
+		request, err := write.Update(l.world.Pods.Path(p.Namespace, p.Name, "status"), update)
 		if err != nil {
 			return err
 		}

@@ -25,9 +25,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/pod"
-	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
 )
 
@@ -41,55 +41,49 @@ type place struct {
 	Pod  types.NamespacedName
 }
 
-// Collector is the controller.
-type Collector struct {
+// Controller deletes what is left of pods.
+func Controller() frame.Definition {
+	return frame.Definition{Name: "podgc", User: "pod-garbage-collector", Make: func(e *frame.Env) (frame.Loop, error) {
+		c := &collector{
+			world: e.World, writer: e.Writer, logger: e.Logger, threshold: e.Config.TerminatedPodThreshold,
+			missing: map[string]time.Time{},
+		}
+		return frame.Keyed(e, c.reconcile,
+			frame.Reads[place](e.World.Pods),
+			frame.On(e.World.Nodes, c.nodeChanged),
+			frame.On(e.World.Pods, c.podChanged)), nil
+	}}
+}
+
+type collector struct {
 	world     *mirror.World
 	writer    *write.Client
 	logger    *zap.Logger
-	queue     *queue.Queue[place]
-	threshold int
+	threshold int // finished pods that are kept; zero: all
 
 	mu       sync.Mutex
 	missing  map[string]time.Time // since when nodes that pods name are not there
 	finished int                  // pods
 }
 
-// New returns a controller that hears of changes in world and keeps threshold
-// finished pods; zero keeps all.
-func New(world *mirror.World, writer *write.Client, logger *zap.Logger, threshold int) *Collector {
-	c := &Collector{
-		world: world, writer: writer, logger: logger, queue: queue.New[place](), threshold: threshold,
-		missing: map[string]time.Time{},
-	}
-	world.Nodes.Handle(c.nodeChanged)
-	world.Pods.Handle(c.podChanged)
-	return c
-}
-
-// Run collects until ctx ends.
-func (c *Collector) Run(ctx context.Context, workers int) error {
-	c.queue.Run(ctx, workers, c.logger, c.reconcile)
-	return nil
-}
-
-func (c *Collector) nodeChanged(old, new *corev1.Node) {
+func (c *collector) nodeChanged(old, new *corev1.Node, add func(place)) {
 	switch {
 	case new == nil:
 		if len(c.world.Pods.ByIndex(mirror.ByNode, old.Name)) > 0 {
-			c.queue.Add(place{Node: old.Name})
+			add(place{Node: old.Name})
 		}
 		return
 	case old == nil:
 		c.forget(new.Name)
 	}
 	if outOfService(new) && (old == nil || !outOfService(old)) {
-		c.queue.Add(place{Node: new.Name})
+		add(place{Node: new.Name})
 	}
 }
 
-func (c *Collector) podChanged(old, new *corev1.Pod) {
+func (c *collector) podChanged(old, new *corev1.Pod, add func(place)) {
 	if c.count(old, new) {
-		c.queue.Add(place{})
+		add(place{})
 	}
 	if new == nil {
 		return
@@ -97,18 +91,18 @@ func (c *Collector) podChanged(old, new *corev1.Pod) {
 	terminating := new.DeletionTimestamp != nil
 	if new.Spec.NodeName == "" {
 		if terminating {
-			c.queue.Add(place{Pod: types.NamespacedName{Namespace: new.Namespace, Name: new.Name}})
+			add(place{Pod: frame.KeyOf(new)})
 		}
 		return
 	}
 	node := c.world.Nodes.Get("", new.Spec.NodeName)
 	if node == nil || terminating && outOfService(node) {
-		c.queue.Add(place{Node: new.Spec.NodeName})
+		add(place{Node: new.Spec.NodeName})
 	}
 }
 
 // count keeps the number of finished pods and tells whether it grew too large.
-func (c *Collector) count(old, new *corev1.Pod) bool {
+func (c *collector) count(old, new *corev1.Pod) bool {
 	was, is := old != nil && pod.Terminal(old), new != nil && pod.Terminal(new)
 	if was == is {
 		return false
@@ -123,7 +117,7 @@ func (c *Collector) count(old, new *corev1.Pod) bool {
 	return c.threshold > 0 && c.finished > c.threshold
 }
 
-func (c *Collector) reconcile(ctx context.Context, at place) (time.Duration, error) {
+func (c *collector) reconcile(ctx context.Context, at place) (time.Duration, error) {
 	switch {
 	case at.Node != "":
 		return c.node(ctx, at.Node)
@@ -133,7 +127,7 @@ func (c *Collector) reconcile(ctx context.Context, at place) (time.Duration, err
 	return 0, c.apply(ctx, planTerminated(c.world.Pods.List(""), c.threshold), "more finished pods than are kept")
 }
 
-func (c *Collector) node(ctx context.Context, name string) (time.Duration, error) {
+func (c *collector) node(ctx context.Context, name string) (time.Duration, error) {
 	pods := c.world.Pods.ByIndex(mirror.ByNode, name)
 	node, missing := c.look(name, len(pods) > 0)
 	removals, again := planNode(node, missing, quarantine, pods)
@@ -153,7 +147,7 @@ func (c *Collector) node(ctx context.Context, name string) (time.Duration, error
 
 // look gives a node, or since how long pods name it while it is missing. The time
 // starts with the first look and ends when the node comes or its last pod goes.
-func (c *Collector) look(name string, named bool) (node *corev1.Node, missing time.Duration) {
+func (c *collector) look(name string, named bool) (node *corev1.Node, missing time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	node = c.world.Nodes.Get("", name)
@@ -169,14 +163,14 @@ func (c *Collector) look(name string, named bool) (node *corev1.Node, missing ti
 	return nil, time.Since(since)
 }
 
-func (c *Collector) forget(node string) {
+func (c *collector) forget(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.missing, node)
 }
 
 // exists asks the API itself: what we have seen may be old.
-func (c *Collector) exists(ctx context.Context, node string) (bool, error) {
+func (c *collector) exists(ctx context.Context, node string) (bool, error) {
 	_, err := c.writer.Read(ctx, write.Path("", "v1", "", "nodes", node))
 	switch {
 	case apierrors.IsNotFound(err):
@@ -189,7 +183,7 @@ func (c *Collector) exists(ctx context.Context, node string) (bool, error) {
 
 // apply marks, then deletes, all at a time, and waits until the mirror shows it.
 // A pod that could not be marked is not deleted.
-func (c *Collector) apply(ctx context.Context, removals []removal, why string) error {
+func (c *collector) apply(ctx context.Context, removals []removal, why string) error {
 	if len(removals) == 0 {
 		return nil
 	}
@@ -203,7 +197,7 @@ func (c *Collector) apply(ctx context.Context, removals []removal, why string) e
 
 // each makes one kind of write for those removals that need it, waits until the
 // mirror shows what it does, and gives the removals to go on with.
-func (c *Collector) each(ctx context.Context, removals []removal, needed func(removal) bool, build func(removal) (apiclient.Request, error), shows func(*corev1.Pod) bool) (done []removal, err error) {
+func (c *collector) each(ctx context.Context, removals []removal, needed func(removal) bool, build func(removal) (apiclient.Request, error), shows func(*corev1.Pod) bool) (done []removal, err error) {
 	var requests []apiclient.Request
 	var asked []removal
 	for _, r := range removals {

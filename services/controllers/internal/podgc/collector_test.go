@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/write"
 )
@@ -105,9 +106,14 @@ func collect(t *testing.T, threshold int, play func(a *api)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		a := &api{world: mirror.NewWorld(), hidden: map[string]bool{}}
-		c := New(a.world, write.New(a, nil), zap.NewNop(), threshold)
+		env := frame.NewEnv("podgc", "", a.world, write.New(a, nil), &frame.Settings{TerminatedPodThreshold: threshold}, zap.NewNop())
+		loop, err := Controller().Make(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer env.End()
 		ended := make(chan error, 1)
-		go func() { ended <- c.Run(ctx, 2) }()
+		go func() { ended <- loop.Run(ctx, 2) }()
 		play(a)
 		cancel()
 		if err := <-ended; err != nil {

@@ -37,9 +37,11 @@ var ErrDrop = errors.New("retrying cannot help")
 
 // Queue holds keys until a worker is free. All methods may be called from any goroutine.
 type Queue[K comparable] struct {
+	counts counts
+
 	mu       sync.Mutex
 	ready    []K
-	dirty    map[K]bool // in ready, or to be put there when its worker is done
+	dirty    map[K]time.Time // since when: in ready, or to be put there when its worker is done
 	running  map[K]bool
 	failures map[K]int
 	delayed  delays[K]
@@ -49,10 +51,11 @@ type Queue[K comparable] struct {
 	wake     *sync.Cond
 }
 
-// New returns an empty queue.
-func New[K comparable]() *Queue[K] {
+// New returns an empty queue; its metrics are counted under name.
+func New[K comparable](name string) *Queue[K] {
 	q := &Queue[K]{
-		dirty:    map[K]bool{},
+		counts:   countsOf(name),
+		dirty:    map[K]time.Time{},
 		running:  map[K]bool{},
 		failures: map[K]int{},
 		due:      map[K]*delay[K]{},
@@ -69,14 +72,21 @@ func (q *Queue[K]) Add(key K) {
 }
 
 func (q *Queue[K]) add(key K) {
-	if q.closed || q.dirty[key] {
+	if q.closed || !q.dirty[key].IsZero() {
 		return
 	}
-	q.dirty[key] = true
+	q.dirty[key] = time.Now()
+	q.counts.adds.Inc()
 	if q.running[key] {
 		return
 	}
+	q.push(key)
+}
+
+// push makes key ready for a worker; mu is held.
+func (q *Queue[K]) push(key K) {
 	q.ready = append(q.ready, key)
+	q.counts.depth.Inc()
 	q.wake.Signal()
 }
 
@@ -152,7 +162,9 @@ func (q *Queue[K]) Run(ctx context.Context, workers int, logger *zap.Logger, rec
 				if !ok {
 					return
 				}
-				again, err := guarded(ctx, reconcile, key)
+				started := time.Now()
+				again, err := q.guarded(ctx, reconcile, key)
+				q.counts.workedOnFor.Observe(seconds(started))
 				q.done(ctx, logger, key, again, err)
 			}
 		})
@@ -164,6 +176,7 @@ func (q *Queue[K]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	q.counts.depth.Sub(float64(len(q.ready)))
 	if q.timer != nil {
 		q.timer.Stop()
 	}
@@ -183,23 +196,27 @@ func (q *Queue[K]) next() (key K, ok bool) {
 	var zero K
 	q.ready[0] = zero
 	q.ready = q.ready[1:]
+	q.counts.depth.Dec()
+	q.counts.waitedFor.Observe(seconds(q.dirty[key]))
 	delete(q.dirty, key)
 	q.running[key] = true
+	q.counts.running.Inc()
 	return key, true
 }
 
 func (q *Queue[K]) done(ctx context.Context, logger *zap.Logger, key K, again time.Duration, err error) {
 	q.mu.Lock()
 	delete(q.running, key)
-	if q.dirty[key] && !q.closed {
-		q.ready = append(q.ready, key)
-		q.wake.Signal()
+	q.counts.running.Dec()
+	if !q.dirty[key].IsZero() && !q.closed {
+		q.push(key)
 	}
 	if err == nil || errors.Is(err, ErrDrop) {
 		delete(q.failures, key)
 	} else {
 		again = backoff(q.failures[key])
 		q.failures[key]++
+		q.counts.retries.Inc()
 	}
 	attempt := q.failures[key]
 	q.mu.Unlock()
@@ -224,9 +241,10 @@ func backoff(failures int) time.Duration {
 	return min(baseDelay<<failures, maxDelay)
 }
 
-func guarded[K comparable](ctx context.Context, reconcile Reconciler[K], key K) (again time.Duration, err error) {
+func (q *Queue[K]) guarded(ctx context.Context, reconcile Reconciler[K], key K) (again time.Duration, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			q.counts.panics.Inc()
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()

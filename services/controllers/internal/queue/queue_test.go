@@ -13,7 +13,7 @@ import (
 
 func TestManyAddsOfOneKeyAreOneReconcile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := New[string]()
+		q := New[string]("test")
 		for range 10 {
 			q.Add("a")
 		}
@@ -27,7 +27,7 @@ func TestManyAddsOfOneKeyAreOneReconcile(t *testing.T) {
 
 func TestAKeyAddedWhileItRunsRunsAgainAndNeverTwiceAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := New[string]()
+		q := New[string]("test")
 		var mu sync.Mutex
 		active, most := 0, 0
 		seen := run(t, q, 4, func(string) (time.Duration, error) {
@@ -55,7 +55,7 @@ func TestAKeyAddedWhileItRunsRunsAgainAndNeverTwiceAtOnce(t *testing.T) {
 
 func TestFailuresBackOffAndSuccessForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := New[string]()
+		q := New[string]("test")
 		failing := 3
 		start := time.Now()
 		var at []time.Duration
@@ -83,7 +83,7 @@ func TestFailuresBackOffAndSuccessForgets(t *testing.T) {
 
 func TestAPanicIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := New[string]()
+		q := New[string]("test")
 		first := true
 		seen := run(t, q, 1, func(string) (time.Duration, error) {
 			if first {
@@ -102,7 +102,7 @@ func TestAPanicIsAFailure(t *testing.T) {
 
 func TestTheShorterOfTwoWaitsCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := New[string]()
+		q := New[string]("test")
 		seen := run(t, q, 1, func(string) (time.Duration, error) { return 0, nil })
 		q.AddAfter("a", time.Minute)
 		q.AddAfter("a", time.Second)

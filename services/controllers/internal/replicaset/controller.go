@@ -1,14 +1,14 @@
-// Package replicaset keeps as many pods of each ReplicaSet as its spec wishes.
+// Package replicaset keeps as many pods of each ReplicaSet, and of each
+// ReplicationController, as its spec wishes.
 //
 //	       fewer than wished            more than wished
 //	(create) <---------- [ counting ] ----------> (delete)
 //	    |                     ^                      |
 //	    +---- own writes seen in the mirror ---------+
 //
-// Never one pod too many: after writing, a reconcile waits until the mirror shows
-// what it wrote, so the next one counts it; and a pod's name is chosen here, so a
-// create whose outcome is unknown is sent again under the same name. Semantics,
-// events and conditions are those of upstream's ReplicaSet controller.
+// Never one pod too many: see podcontrol. A ReplicationController is handled as the
+// ReplicaSet that it amounts to. Semantics, events and conditions are those of
+// upstream's ReplicaSet controller.
 package replicaset
 
 import (
@@ -17,116 +17,93 @@ import (
 	"fmt"
 	"time"
 
-	"go.uber.org/zap"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/controllers/internal/claim"
 	"kubus.dev/services/controllers/internal/event"
+	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/pod"
+	"kubus.dev/services/controllers/internal/podcontrol"
 	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/controllers/internal/write"
 )
 
-var kind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+// Controller keeps ReplicaSets.
+func Controller() frame.Definition {
+	return frame.Definition{Name: "replicaset", User: "replicaset-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		return loop(e, e.World.ReplicaSets,
+			func(set *appsv1.ReplicaSet) *appsv1.ReplicaSet { return set },
+			func(set *appsv1.ReplicaSet, next appsv1.ReplicaSetStatus) { set.Status = next }), nil
+	}}
+}
 
-// Controller reconciles ReplicaSets.
-type Controller struct {
+// ReplicationController keeps ReplicationControllers.
+func ReplicationController() frame.Definition {
+	return frame.Definition{Name: "replicationcontroller", User: "replication-controller", Make: func(e *frame.Env) (frame.Loop, error) {
+		return loop(e, e.World.ReplicationControllers, asSet, reportTo), nil
+	}}
+}
+
+// controller reconciles a kind of sets of pods.
+type controller[T any] struct {
 	world  *mirror.World
+	kind   *mirror.Kind[T]
+	sets   frame.Objects[T]
+	pods   *podcontrol.Control
 	writer *write.Client
-	events *event.Recorder
-	logger *zap.Logger
-	queue  *queue.Queue[types.NamespacedName]
+	view   func(*T) *appsv1.ReplicaSet       // as a ReplicaSet; may share memory
+	report func(*T, appsv1.ReplicaSetStatus) // in a copy
 }
 
-// New returns a controller that hears of changes in world.
-func New(world *mirror.World, writer *write.Client, events *event.Recorder, logger *zap.Logger) *Controller {
-	c := &Controller{world, writer, events, logger, queue.New[types.NamespacedName]()}
-	world.ReplicaSets.Handle(func(old, new *appsv1.ReplicaSet) {
-		if new != nil {
-			c.add(new)
-		} else {
-			c.add(old)
-		}
-	})
-	world.Pods.Handle(c.podChanged)
-	return c
+func loop[T any](e *frame.Env, kind *mirror.Kind[T], view func(*T) *appsv1.ReplicaSet, report func(*T, appsv1.ReplicaSetStatus)) frame.Loop {
+	c := &controller[T]{e.World, kind, frame.Of(e, kind), podcontrol.New(e), e.Writer, view, report}
+	return frame.Keyed(e, c.reconcile,
+		frame.On(kind, frame.Self),
+		frame.Owned(e.World.Pods, kind, func(o *T) (labels.Selector, error) { return claim.Selector(view(o).Spec.Selector) }),
+		frame.Reads[types.NamespacedName](e.World.ReplicaSets))
 }
 
-// Run reconciles until ctx ends.
-func (c *Controller) Run(ctx context.Context, workers int) error {
-	c.queue.Run(ctx, workers, c.logger, c.reconcile)
-	return nil
-}
-
-func (c *Controller) add(set *appsv1.ReplicaSet) {
-	c.queue.Add(types.NamespacedName{Namespace: set.Namespace, Name: set.Name})
-}
-
-// podChanged wakes the owner of a pod, before and after, or all who may want an orphan.
-func (c *Controller) podChanged(old, new *corev1.Pod) {
-	var before, after *metav1.OwnerReference
-	if old != nil {
-		before = metav1.GetControllerOfNoCopy(old)
-		c.wake(old.Namespace, before)
-	}
-	if new != nil {
-		after = metav1.GetControllerOfNoCopy(new)
-		if before == nil || after == nil || before.UID != after.UID {
-			c.wake(new.Namespace, after)
-		}
-	}
-	if new == nil || after != nil || new.DeletionTimestamp != nil {
-		return
-	}
-	if old != nil && before == nil && equality.Semantic.DeepEqual(old.Labels, new.Labels) {
-		return
-	}
-	for _, set := range c.world.ReplicaSets.List(new.Namespace) {
-		selector, err := claim.Selector(set.Spec.Selector)
-		if err == nil && selector.Matches(labels.Set(new.Labels)) {
-			c.add(set)
-		}
-	}
-}
-
-func (c *Controller) wake(namespace string, owner *metav1.OwnerReference) {
-	if owner != nil && owner.Kind == kind.Kind {
-		c.queue.Add(types.NamespacedName{Namespace: namespace, Name: owner.Name})
-	}
-}
-
-func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
-	set := c.world.ReplicaSets.Get(key.Namespace, key.Name)
-	if set == nil {
+func (c *controller[T]) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
+	object := c.kind.Get(key.Namespace, key.Name)
+	if object == nil {
 		return 0, nil
 	}
+	set := c.view(object)
 	selector, err := claim.Selector(set.Spec.Selector)
 	if err != nil {
-		return 0, errors.Join(queue.ErrDrop, fmt.Errorf("replica set %s: %w", key, err))
+		return 0, errors.Join(queue.ErrDrop, fmt.Errorf("%s %s: %w", c.kind.GVK().Kind, key, err))
 	}
-	owner := claim.Owner{Object: set, Kind: kind, Path: write.Path("apps", "v1", set.Namespace, "replicasets", set.Name), Selector: selector}
-	pods := c.pods(set)
-	owned, err := claim.Settle(ctx, c.writer, owner, c.children(), claim.Of(owner, active(pods)))
+	owner := claim.Owner{Object: set, Kind: c.kind.GVK(), Path: c.kind.Path(set.Namespace, set.Name), Selector: selector}
+	pods := c.podsOf(set)
+	owned, err := claim.Settle(ctx, c.writer, owner, c.world.Pods, claim.Of(owner, active(pods)))
 	if err != nil {
 		return 0, err
 	}
 	owned = active(owned)
 	todo := scale(set, owned, c.related(set), time.Now())
 	failed, scaleErr := c.apply(ctx, set, todo)
+	if late := (*mirror.Behind)(nil); errors.As(scaleErr, &late) {
+		return 0, scaleErr
+	}
 	if !todo.none() { // the mirror shows it by now, so the status can tell of it
-		pods = c.pods(set)
+		pods = c.podsOf(set)
 		owned = claim.Of(owner, active(pods)).Owned
 	}
 	now := time.Now()
 	next := status(set, owned, terminating(set, selector, pods), failed, now)
-	if err := c.report(ctx, set, next); err != nil {
-		return 0, errors.Join(scaleErr, err)
+	if !equality.Semantic.DeepEqual(set.Status, next) {
+		update := any(object).(interface{ DeepCopy() *T }).DeepCopy()
+		c.report(update, next)
+		if _, err := c.sets.UpdateStatus(ctx, update); err != nil {
+			return 0, errors.Join(scaleErr, fmt.Errorf("updating status: %w", err))
+		}
 	}
 	if scaleErr != nil {
 		return 0, scaleErr
@@ -140,20 +117,13 @@ func (c *Controller) reconcile(ctx context.Context, key types.NamespacedName) (t
 	return 0, nil
 }
 
-// children are what a set claims.
-func (c *Controller) children() claim.Children[corev1.Pod] {
-	return claim.Children[corev1.Pod]{Name: "pod", Mirror: c.world.Pods, Path: func(namespace, name string) string {
-		return write.Path("", "v1", namespace, "pods", name)
-	}}
-}
-
-// pods are those of the set and those of nobody in its namespace.
-func (c *Controller) pods(set *appsv1.ReplicaSet) []*corev1.Pod {
+// podsOf are those of the set and those of nobody in its namespace.
+func (c *controller[T]) podsOf(set *appsv1.ReplicaSet) []*corev1.Pod {
 	return append(c.world.Pods.ByIndex(mirror.ByController, string(set.UID)), c.world.Pods.ByIndex(mirror.ByOrphanage, set.Namespace)...)
 }
 
 // related are the pods of all ReplicaSets under the same owner.
-func (c *Controller) related(set *appsv1.ReplicaSet) []*corev1.Pod {
+func (c *controller[T]) related(set *appsv1.ReplicaSet) []*corev1.Pod {
 	owner := metav1.GetControllerOfNoCopy(set)
 	if owner == nil {
 		return nil
@@ -165,30 +135,44 @@ func (c *Controller) related(set *appsv1.ReplicaSet) []*corev1.Pod {
 	return all
 }
 
-// report writes the status when it differs.
-func (c *Controller) report(ctx context.Context, set *appsv1.ReplicaSet, next appsv1.ReplicaSetStatus) error {
-	if equality.Semantic.DeepEqual(set.Status, next) {
-		return nil
+// apply carries out a change and returns once the mirror shows it. A failure is for
+// the set's condition; the error asks for another try.
+func (c *controller[T]) apply(ctx context.Context, set *appsv1.ReplicaSet, todo change) (*failure, error) {
+	about := event.Object{GroupVersionKind: c.kind.GVK(), Meta: set}
+	reason, errs, late := "FailedCreate", []error(nil), error(nil)
+	if todo.Create > 0 {
+		pods := make([]*corev1.Pod, todo.Create)
+		for i := range pods {
+			pods[i] = podcontrol.FromTemplate(set, c.kind.GVK(), &set.Spec.Template)
+		}
+		errs, late = c.pods.Create(ctx, about, pods)
+	} else if len(todo.Delete) > 0 {
+		reason = "FailedDelete"
+		errs, late = c.pods.Delete(ctx, about, todo.Delete)
 	}
-	update := set.DeepCopy()
-	update.TypeMeta = metav1.TypeMeta{APIVersion: kind.GroupVersion().String(), Kind: kind.Kind}
-	update.Status = next
-	request, err := write.Update(write.Path("apps", "v1", set.Namespace, "replicasets", set.Name, "status"), update)
+	err := late
+	for _, refusal := range errs {
+		switch {
+		case refusal == nil, apierrors.HasStatusCause(refusal, corev1.NamespaceTerminatingCause): // nothing can be made there any more
+		case err == nil && reason == "FailedDelete":
+			err = fmt.Errorf("unable to delete pods: %w", refusal)
+		case err == nil:
+			err = refusal
+		}
+	}
 	if err != nil {
-		return err
+		return &failure{reason, err.Error()}, err
 	}
-	body, err := c.writer.One(ctx, request)
-	if err != nil {
-		return fmt.Errorf("updating status: %w", err)
-	}
-	return c.world.ReplicaSets.WaitRevision(ctx, write.Revision(body))
+	return nil, nil
 }
 
-func (c *Controller) object(set *appsv1.ReplicaSet) event.Object {
-	return event.Object{GroupVersionKind: kind, Meta: set}
-}
-
-// discounted is what remove waits for: the pod of that UID is a replica no more.
-func discounted(uid types.UID) func(*corev1.Pod) bool {
-	return func(p *corev1.Pod) bool { return p == nil || p.UID != uid || !pod.Active(p) }
+// active are the pods that count: neither done nor on their way out.
+func active(pods []*corev1.Pod) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, p := range pods {
+		if pod.Active(p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }

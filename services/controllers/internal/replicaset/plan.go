@@ -11,17 +11,6 @@ import (
 	"kubus.dev/services/controllers/internal/pod"
 )
 
-// active are the pods that count: neither done nor on their way out.
-func active(pods []*corev1.Pod) []*corev1.Pod {
-	var out []*corev1.Pod
-	for _, p := range pods {
-		if pod.Active(p) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // terminating are the set's pods that are on their way out but not done.
 func terminating(set *appsv1.ReplicaSet, selector labels.Selector, pods []*corev1.Pod) int32 {
 	count := int32(0)

@@ -32,7 +32,7 @@ func newPod(name string, options ...option) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "default", Name: name, UID: types.UID(name), Labels: map[string]string{"app": "web"},
 			CreationTimestamp: metav1.NewTime(now.Add(-time.Hour)),
-			OwnerReferences:   []metav1.OwnerReference{*controllerRef(newSet(0))},
+			OwnerReferences:   []metav1.OwnerReference{*controllerOf(newSet(0))},
 		},
 		Spec:   corev1.PodSpec{NodeName: "n"},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
@@ -81,7 +81,7 @@ func TestClaim(t *testing.T) {
 	}
 	selector := labels.SelectorFromSet(labels.Set{"app": "web"})
 	owner := func(set *appsv1.ReplicaSet) claim.Owner {
-		return claim.Owner{Object: set, Kind: kind, Selector: selector}
+		return claim.Owner{Object: set, Kind: appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), Selector: selector}
 	}
 	got := claim.Of(owner(newSet(1)), active(pods))
 	if names(got.Owned) != "mine " || names(got.Adopt) != "adoptable " || names(got.Release) != "lost-its-label " {
@@ -180,18 +180,6 @@ func TestStatusCountsAndConditions(t *testing.T) {
 	}
 }
 
-func TestPodsGetTheirNamesHereAndKeepTheGeneratedPrefix(t *testing.T) {
-	t.Parallel()
-	refused := 0
-	requests, made, err := creations(newSet(3), 3, func(string) bool { refused++; return refused == 1 })
-	if err != nil || len(requests) != 3 {
-		t.Fatalf("got %d, %v", len(requests), err)
-	}
-	seen := map[string]bool{}
-	for _, name := range made {
-		if len(name) != len("web-")+5 || name[:4] != "web-" || seen[name] {
-			t.Errorf("names %v", made)
-		}
-		seen[name] = true
-	}
+func controllerOf(set *appsv1.ReplicaSet) *metav1.OwnerReference {
+	return metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
 }

@@ -1,0 +1,36 @@
+package mirror
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// trimPod leaves out what no controller decides by: how the containers run. Their
+// names, images, ports, resources, restart policies and what they report stay.
+func trimPod(pod *corev1.Pod) {
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			c := &containers[i]
+			*c = corev1.Container{
+				Name: c.Name, Image: c.Image, Ports: c.Ports, Resources: c.Resources, ResizePolicy: c.ResizePolicy,
+				RestartPolicy: c.RestartPolicy, RestartPolicyRules: c.RestartPolicyRules,
+			}
+		}
+	}
+	pod.Spec.EphemeralContainers = nil
+	pod.Status.EphemeralContainerStatuses = nil
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range statuses {
+			s := &statuses[i]
+			s.Image, s.ImageID, s.ContainerID, s.VolumeMounts, s.User = "", "", "", nil, nil
+		}
+	}
+}
+
+// trimSecret keeps what is in Secrets that are tokens, and forgets everybody's else.
+func trimSecret(secret *corev1.Secret) {
+	switch secret.Type {
+	case corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken:
+	default:
+		secret.Data = nil
+	}
+}
