@@ -71,7 +71,7 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 		return nil, err
 	}
 	aggregator := aggregate.New(aggregate.Options{
-		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, User: chain.BusUser(AdminUser), Logger: g.log, Dial: dial,
+		View: g.state.View, Registry: registry, Storage: set, ClientCertificate: certificate, Delegates: delegates(g.conn), User: chain.BusUser(AdminUser), Logger: g.log, Dial: dial,
 	})
 	fairness, err := flow.New(flow.Options{
 		Seats: g.cfg.Fairness.seats(), View: g.state.View, LongRunning: chain.LongRunning,

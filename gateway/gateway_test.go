@@ -521,7 +521,7 @@ func TestBulk(t *testing.T) {
 		if !apierrors.IsForbidden(err) {
 			t.Errorf("a node took a fence: %v", err)
 		}
-		for fence, taken := range map[string]bool{"status": true, "controllers": false, "scheduler-planner": false} {
+		for fence, taken := range map[string]bool{"status": true, "controllers-workloads": false, "scheduler-planner": false} {
 			_, err = apiclient.New(apiclient.OverBus(g.conn), proto.StatusUser).AcquireFence(t.Context(), fence, "status", 0)
 			if taken != (err == nil) {
 				t.Errorf("the status service asked for the fence %s: %v", fence, err)

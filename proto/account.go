@@ -85,6 +85,14 @@ func Crossings(roles []Role) []Crossing {
 			for _, to := range []string{LogAccount, controllersName, statusName} {
 				add(Crossing{own, to, HeartbeatSubject(r.Node), "", false})
 			}
+			add(Crossing{metricsName, own, UsageSampleSubject, "", false})
+			add(Crossing{own, metricsName, UsageSubject(r.Node), "", false})
+		}
+		if r.Name == metricsName {
+			add(Crossing{LogAccount, own, MetricsRequestSubject, "", true})
+			for _, to := range []string{LogAccount, controllersName} { // in one process the controllers speak as the operator
+				add(Crossing{own, to, UsageFreshSubject, "", false})
+			}
 		}
 		if r.Name == eventsName {
 			add(Crossing{own, automationName, "events.>", "", true})

@@ -29,6 +29,7 @@ const (
 	controllersName = "controllers"
 	statusName      = "status"
 	eventsName      = "events"
+	metricsName     = "metrics"
 	automationName  = "automation"
 )
 
@@ -58,6 +59,7 @@ func Controllers() []string {
 		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
 		"persistent-volume-binder", "pvc-protection-controller", "pv-protection-controller", "volumeattributesclass-protection-controller",
 		"expand-controller", "ephemeral-volume-controller", "attachdetach-controller",
+		"horizontal-pod-autoscaler",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)
@@ -119,10 +121,10 @@ var (
 func Roles(node string) []Role {
 	state := func(resources ...GroupResource) []Read { return []Read{{StateStream.Name, resources}} }
 	return []Role{
-		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", "$JS.API.>"},
+		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", MetricsRequestSubject, "$JS.API.>"},
 			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>"}},
 		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>", "node.*.volume"},
-			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
+			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>", UsageFreshSubject}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
 			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses)},
 		{Name: statusName, Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
@@ -131,11 +133,13 @@ func Roles(node string) []Role {
 			Subscribe: []string{"heartbeat.leader.>"}, Reads: state(nodes, services)},
 		{Name: eventsName, Identities: []string{EventsUser}, Publish: append([]string{"events.>", "heartbeat.leader.>"}, changesRequests()...),
 			Subscribe: []string{"heartbeat.leader.>"}, Reads: append(state(), Read{Stream: LeasesStream.Name}, Read{Stream: EventsStream.Name})},
+		{Name: metricsName, Publish: []string{UsageSampleSubject, UsageFreshSubject, answers + ">"}, // answers to gateways
+			Subscribe: []string{UsageSubjects, MetricsRequestSubject}, Reads: state(pods, nodes)},
 		{Name: "proxy", Subscribe: []string{}, Reads: state(services, endpointSlices)},
 		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: state(services, namespaces, endpointSlices)},
 		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
-			Publish:   []string{HeartbeatSubject(node), "report." + Token(node) + ".>"},
-			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node)}},
+			Publish:   []string{HeartbeatSubject(node), UsageSubject(node), "report." + Token(node) + ".>"},
+			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node), UsageSampleSubject}},
 		{Name: automationName, Subscribe: []string{"events.>"}, Stream: ChangesStream.Name},
 	}
 }

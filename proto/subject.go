@@ -176,6 +176,36 @@ func NodeTunnelSubject(node string) string { return "node." + Token(node) + ".tu
 // persistent volumes. See message.VolumeRequest.
 func NodeVolumeSubject(node string) string { return "node." + Token(node) + ".volume" }
 
+// UsageSampleSubject: core, never stored; the metrics service asks every agent to read
+// what its node uses.
+const UsageSampleSubject = "usage.sample"
+
+// UsageSubject: core, never stored; the answer of a node. See message.NodeUsage.
+func UsageSubject(node string) string { return "usage.node." + Token(node) }
+
+// UsageSubjects matches those of all nodes.
+const UsageSubjects = "usage.node.*"
+
+// UsageNode gives the node that a usage message's subject pins.
+func UsageNode(subject string) (string, error) {
+	token, ok := strings.CutPrefix(subject, "usage.node.")
+	if !ok {
+		return "", fmt.Errorf("subject %q tells no usage", subject)
+	}
+	return Untoken(token)
+}
+
+// UsageFreshSubject: core, never stored; the metrics service has new samples of all nodes
+// that answer.
+const UsageFreshSubject = "usage.fresh"
+
+// MetricsRequestSubject is where the metrics service answers requests to its part of the
+// API, which a gateway has authorized; its instances share MetricsQueue.
+const (
+	MetricsRequestSubject = "metrics.request"
+	MetricsQueue          = "metrics"
+)
+
 // WatermarkSubject: core; gateways announce there the newest revision of a
 // stream that is known to be on disk.
 func WatermarkSubject(stream string) string { return "watermark." + stream }

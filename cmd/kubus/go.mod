@@ -20,6 +20,7 @@ require (
 	kubus.dev/services/dns v0.0.0
 	kubus.dev/services/events v0.0.0
 	kubus.dev/services/kit v0.0.0
+	kubus.dev/services/metrics v0.0.0-00010101000000-000000000000
 	kubus.dev/services/proxy v0.0.0
 	kubus.dev/services/scheduler v0.0.0
 	kubus.dev/services/status v0.0.0
@@ -154,6 +155,7 @@ require (
 	k8s.io/kube-scheduler v0.0.0 // indirect
 	k8s.io/kubelet v0.37.2 // indirect
 	k8s.io/kubernetes v1.37.2 // indirect
+	k8s.io/metrics v0.37.2 // indirect
 	k8s.io/mount-utils v0.0.0 // indirect
 	k8s.io/pod-security-admission v0.0.0 // indirect
 	k8s.io/streaming v0.37.2 // indirect
@@ -258,3 +260,5 @@ replace k8s.io/sample-cli-plugin => k8s.io/sample-cli-plugin v0.37.2
 replace k8s.io/sample-controller => k8s.io/sample-controller v0.37.2
 
 replace k8s.io/streaming => k8s.io/streaming v0.37.2
+
+replace kubus.dev/services/metrics => ../../services/metrics

@@ -2,7 +2,6 @@ package apiclient
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,35 +29,18 @@ type overBus struct{ conn *bus.Conn }
 const TunnelKindHTTP = "http"
 
 func (o overBus) RoundTrip(user string, r *http.Request) (*http.Response, error) {
-	body, err := readBody(r)
+	data, err := encode(r)
 	if err != nil {
 		return nil, err
-	}
-	msg := &message.ApiRequest{Method: r.Method, Path: r.URL.RequestURI(), Body: body}
-	for name, values := range r.Header {
-		for _, v := range values {
-			msg.Headers = append(msg.Headers, &message.Header{Name: name, Value: v})
-		}
-	}
-	data, err := proto.Marshal(msg)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the request: %w", err)
 	}
 	if streams(r) {
 		return o.stream(user, r, data)
 	}
-	answer, err := o.conn.Request(r.Context(), kubus.APIRequestSubject(user), data)
+	resp, err := ask(o.conn, kubus.APIRequestSubject(user), r, data)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	var resp message.ApiResponse
-	if err := proto.Unmarshal(answer, &resp); err != nil {
-		return nil, fmt.Errorf("decoding the response: %w", err)
-	}
-	return &http.Response{
-		Status: http.StatusText(int(resp.Code)), StatusCode: int(resp.Code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: Header(resp.Headers), Body: io.NopCloser(bytes.NewReader(resp.Body)), ContentLength: int64(len(resp.Body)), Request: r,
-	}, nil
+	return resp, nil
 }
 
 // streams tells whether the response may go on for long or be large.

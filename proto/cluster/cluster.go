@@ -18,7 +18,7 @@ import (
 
 // Client reaches the cluster. Log and Views are nil for agents, which may not read the
 // log. In the all-in-one process Bus is in the service's own account where it keeps a
-// stream there, and Log and Views are the gateway's.
+// stream there, or agents speak to it there, and Log and Views are the gateway's.
 type Client struct {
 	Bus   *bus.Conn
 	Log   statelog.Source

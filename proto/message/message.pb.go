@@ -70,7 +70,7 @@ func (x VolumeRequest_Verb) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VolumeRequest_Verb.Descriptor instead.
 func (VolumeRequest_Verb) EnumDescriptor() ([]byte, []int) {
-	return file_message_message_proto_rawDescGZIP(), []int{14, 0}
+	return file_message_message_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // One header line of an HTTP message. Names are in canonical form.
@@ -756,7 +756,7 @@ func (x *NodeReport) GetInstance() string {
 // TunnelOpen opens a tunnel (package tunnel); kind says what the other side is to run.
 type TunnelOpen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // "http", "exec", "attach", "log", "portforward", "proxy"
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // "http", "exec", "attach", "log", "portforward", "proxy", "node"
 	Inbox         string                 `protobuf:"bytes,2,opt,name=inbox,proto3" json:"inbox,omitempty"`     // where the answering side sends its frames
 	Request       []byte                 `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"` // by kind: ApiRequest for http, NodeRequest for the others
 	unknownFields protoimpl.UnknownFields
@@ -936,6 +936,7 @@ type NodeRequest struct {
 	LimitBytes    int64  `protobuf:"varint,15,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`      // 0: no limit
 	SinceUnixMs   int64  `protobuf:"varint,16,opt,name=since_unix_ms,json=sinceUnixMs,proto3" json:"since_unix_ms,omitempty"` // 0: from the start
 	Stream        string `protobuf:"bytes,17,opt,name=stream,proto3" json:"stream,omitempty"`                                 // "", "All", "Stdout", "Stderr"
+	Path          string `protobuf:"bytes,18,opt,name=path,proto3" json:"path,omitempty"`                                     // of a "node" stream: what the node says of itself, such as "stats/summary"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1089,6 +1090,249 @@ func (x *NodeRequest) GetStream() string {
 	return ""
 }
 
+func (x *NodeRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// NodeUsage: subject usage.node.<node>, core, never stored: what a node and its
+// containers have used, read in one pass. Producer: the agent, when the metrics
+// service asks for it. Consumer: the metrics service.
+type NodeUsage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeUnixNs    int64                  `protobuf:"varint,1,opt,name=time_unix_ns,json=timeUnixNs,proto3" json:"time_unix_ns,omitempty"` // when the pass began
+	Node          *Usage                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`                                  // of the whole machine; absent where it cannot be read
+	Pods          []*PodUsage            `protobuf:"bytes,3,rep,name=pods,proto3" json:"pods,omitempty"`                                  // of those that have running containers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeUsage) Reset() {
+	*x = NodeUsage{}
+	mi := &file_message_message_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeUsage) ProtoMessage() {}
+
+func (x *NodeUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_message_message_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeUsage.ProtoReflect.Descriptor instead.
+func (*NodeUsage) Descriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *NodeUsage) GetTimeUnixNs() int64 {
+	if x != nil {
+		return x.TimeUnixNs
+	}
+	return 0
+}
+
+func (x *NodeUsage) GetNode() *Usage {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *NodeUsage) GetPods() []*PodUsage {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
+type PodUsage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Containers    []*ContainerUsage      `protobuf:"bytes,2,rep,name=containers,proto3" json:"containers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodUsage) Reset() {
+	*x = PodUsage{}
+	mi := &file_message_message_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodUsage) ProtoMessage() {}
+
+func (x *PodUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_message_message_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodUsage.ProtoReflect.Descriptor instead.
+func (*PodUsage) Descriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PodUsage) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *PodUsage) GetContainers() []*ContainerUsage {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+type ContainerUsage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Usage         *Usage                 `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContainerUsage) Reset() {
+	*x = ContainerUsage{}
+	mi := &file_message_message_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerUsage) ProtoMessage() {}
+
+func (x *ContainerUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_message_message_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerUsage.ProtoReflect.Descriptor instead.
+func (*ContainerUsage) Descriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ContainerUsage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ContainerUsage) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// Usage is one reading of a control group.
+type Usage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CpuNs         uint64                 `protobuf:"varint,1,opt,name=cpu_ns,json=cpuNs,proto3" json:"cpu_ns,omitempty"`                     // CPU time since the start
+	MemoryBytes   uint64                 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`   // working set: what is in use, without file pages that were not used lately
+	StartUnixNs   int64                  `protobuf:"varint,3,opt,name=start_unix_ns,json=startUnixNs,proto3" json:"start_unix_ns,omitempty"` // when the container started, 0 for the machine
+	AfterNs       int64                  `protobuf:"varint,4,opt,name=after_ns,json=afterNs,proto3" json:"after_ns,omitempty"`               // read so long after time_unix_ns
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_message_message_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_message_message_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Usage) GetCpuNs() uint64 {
+	if x != nil {
+		return x.CpuNs
+	}
+	return 0
+}
+
+func (x *Usage) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Usage) GetStartUnixNs() int64 {
+	if x != nil {
+		return x.StartUnixNs
+	}
+	return 0
+}
+
+func (x *Usage) GetAfterNs() int64 {
+	if x != nil {
+		return x.AfterNs
+	}
+	return 0
+}
+
 // VolumeRequest: what the volume binder asks of an agent, subject node.<node>.volume,
 // core request/reply: the folder of a persistent volume of class local. Each may be sent
 // again: to make what is there and to remove what is gone succeeds.
@@ -1103,7 +1347,7 @@ type VolumeRequest struct {
 
 func (x *VolumeRequest) Reset() {
 	*x = VolumeRequest{}
-	mi := &file_message_message_proto_msgTypes[14]
+	mi := &file_message_message_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1359,7 @@ func (x *VolumeRequest) String() string {
 func (*VolumeRequest) ProtoMessage() {}
 
 func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_message_message_proto_msgTypes[14]
+	mi := &file_message_message_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1372,7 @@ func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeRequest.ProtoReflect.Descriptor instead.
 func (*VolumeRequest) Descriptor() ([]byte, []int) {
-	return file_message_message_proto_rawDescGZIP(), []int{14}
+	return file_message_message_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *VolumeRequest) GetName() string {
@@ -1163,7 +1407,7 @@ type VolumeResponse struct {
 
 func (x *VolumeResponse) Reset() {
 	*x = VolumeResponse{}
-	mi := &file_message_message_proto_msgTypes[15]
+	mi := &file_message_message_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1419,7 @@ func (x *VolumeResponse) String() string {
 func (*VolumeResponse) ProtoMessage() {}
 
 func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_message_message_proto_msgTypes[15]
+	mi := &file_message_message_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1432,7 @@ func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeResponse.ProtoReflect.Descriptor instead.
 func (*VolumeResponse) Descriptor() ([]byte, []int) {
-	return file_message_message_proto_rawDescGZIP(), []int{15}
+	return file_message_message_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *VolumeResponse) GetError() string {
@@ -1271,7 +1515,7 @@ const file_message_message_proto_rawDesc = "" +
 	"\x06credit\x18\x05 \x01(\x04R\x06credit\x12\x10\n" +
 	"\x03end\x18\x06 \x01(\bR\x03end\x12\x14\n" +
 	"\x05error\x18\a \x01(\tR\x05error\x12\x14\n" +
-	"\x05inbox\x18\b \x01(\tR\x05inbox\"\xc3\x03\n" +
+	"\x05inbox\x18\b \x01(\tR\x05inbox\"\xd7\x03\n" +
 	"\vNodeRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x02 \x01(\tR\x03pod\x12\x10\n" +
@@ -1294,7 +1538,26 @@ const file_message_message_proto_rawDesc = "" +
 	"\vlimit_bytes\x18\x0f \x01(\x03R\n" +
 	"limitBytes\x12\"\n" +
 	"\rsince_unix_ms\x18\x10 \x01(\x03R\vsinceUnixMs\x12\x16\n" +
-	"\x06stream\x18\x11 \x01(\tR\x06stream\"\x9e\x01\n" +
+	"\x06stream\x18\x11 \x01(\tR\x06stream\x12\x12\n" +
+	"\x04path\x18\x12 \x01(\tR\x04path\"\x8a\x01\n" +
+	"\tNodeUsage\x12 \n" +
+	"\ftime_unix_ns\x18\x01 \x01(\x03R\n" +
+	"timeUnixNs\x12+\n" +
+	"\x04node\x18\x02 \x01(\v2\x17.kubus.message.v1.UsageR\x04node\x12.\n" +
+	"\x04pods\x18\x03 \x03(\v2\x1a.kubus.message.v1.PodUsageR\x04pods\"^\n" +
+	"\bPodUsage\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\tR\x03uid\x12@\n" +
+	"\n" +
+	"containers\x18\x02 \x03(\v2 .kubus.message.v1.ContainerUsageR\n" +
+	"containers\"S\n" +
+	"\x0eContainerUsage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x05usage\x18\x02 \x01(\v2\x17.kubus.message.v1.UsageR\x05usage\"\x80\x01\n" +
+	"\x05Usage\x12\x15\n" +
+	"\x06cpu_ns\x18\x01 \x01(\x04R\x05cpuNs\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x04R\vmemoryBytes\x12\"\n" +
+	"\rstart_unix_ns\x18\x03 \x01(\x03R\vstartUnixNs\x12\x19\n" +
+	"\bafter_ns\x18\x04 \x01(\x03R\aafterNs\"\x9e\x01\n" +
 	"\rVolumeRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x04verb\x18\x02 \x01(\x0e2$.kubus.message.v1.VolumeRequest.VerbR\x04verb\x12\x14\n" +
@@ -1321,7 +1584,7 @@ func file_message_message_proto_rawDescGZIP() []byte {
 }
 
 var file_message_message_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_message_message_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_message_message_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_message_message_proto_goTypes = []any{
 	(VolumeRequest_Verb)(0), // 0: kubus.message.v1.VolumeRequest.Verb
 	(*Header)(nil),          // 1: kubus.message.v1.Header
@@ -1338,21 +1601,29 @@ var file_message_message_proto_goTypes = []any{
 	(*TunnelOpen)(nil),      // 12: kubus.message.v1.TunnelOpen
 	(*TunnelFrame)(nil),     // 13: kubus.message.v1.TunnelFrame
 	(*NodeRequest)(nil),     // 14: kubus.message.v1.NodeRequest
-	(*VolumeRequest)(nil),   // 15: kubus.message.v1.VolumeRequest
-	(*VolumeResponse)(nil),  // 16: kubus.message.v1.VolumeResponse
+	(*NodeUsage)(nil),       // 15: kubus.message.v1.NodeUsage
+	(*PodUsage)(nil),        // 16: kubus.message.v1.PodUsage
+	(*ContainerUsage)(nil),  // 17: kubus.message.v1.ContainerUsage
+	(*Usage)(nil),           // 18: kubus.message.v1.Usage
+	(*VolumeRequest)(nil),   // 19: kubus.message.v1.VolumeRequest
+	(*VolumeResponse)(nil),  // 20: kubus.message.v1.VolumeResponse
 }
 var file_message_message_proto_depIdxs = []int32{
-	1, // 0: kubus.message.v1.ApiRequest.headers:type_name -> kubus.message.v1.Header
-	1, // 1: kubus.message.v1.ApiResponse.headers:type_name -> kubus.message.v1.Header
-	2, // 2: kubus.message.v1.BulkRequest.items:type_name -> kubus.message.v1.ApiRequest
-	6, // 3: kubus.message.v1.BulkRequest.fence:type_name -> kubus.message.v1.Fence
-	3, // 4: kubus.message.v1.BulkResponse.items:type_name -> kubus.message.v1.ApiResponse
-	0, // 5: kubus.message.v1.VolumeRequest.verb:type_name -> kubus.message.v1.VolumeRequest.Verb
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1,  // 0: kubus.message.v1.ApiRequest.headers:type_name -> kubus.message.v1.Header
+	1,  // 1: kubus.message.v1.ApiResponse.headers:type_name -> kubus.message.v1.Header
+	2,  // 2: kubus.message.v1.BulkRequest.items:type_name -> kubus.message.v1.ApiRequest
+	6,  // 3: kubus.message.v1.BulkRequest.fence:type_name -> kubus.message.v1.Fence
+	3,  // 4: kubus.message.v1.BulkResponse.items:type_name -> kubus.message.v1.ApiResponse
+	18, // 5: kubus.message.v1.NodeUsage.node:type_name -> kubus.message.v1.Usage
+	16, // 6: kubus.message.v1.NodeUsage.pods:type_name -> kubus.message.v1.PodUsage
+	17, // 7: kubus.message.v1.PodUsage.containers:type_name -> kubus.message.v1.ContainerUsage
+	18, // 8: kubus.message.v1.ContainerUsage.usage:type_name -> kubus.message.v1.Usage
+	0,  // 9: kubus.message.v1.VolumeRequest.verb:type_name -> kubus.message.v1.VolumeRequest.Verb
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_message_message_proto_init() }
@@ -1366,7 +1637,7 @@ func file_message_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_message_message_proto_rawDesc), len(file_message_message_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

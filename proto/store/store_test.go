@@ -90,9 +90,12 @@ func TestAnAgentMaySpeakForItsOwnNodeOnly(t *testing.T) {
 		}
 		publish, subscribe := Permissions(r)
 		for _, s := range append(publish, subscribe...) {
-			if !strings.Contains(s, "node-1") && s != "_R_.>" && s != proto.GatewayHelloSubject {
+			if !strings.Contains(s, "node-1") && s != "_R_.>" && s != proto.GatewayHelloSubject && s != proto.UsageSampleSubject {
 				t.Errorf("an agent may use %s", s)
 			}
+		}
+		if slices.Contains(publish, proto.UsageSampleSubject) {
+			t.Error("an agent may ask the others what they use")
 		}
 	}
 }

@@ -21,11 +21,13 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
 	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
 	"kubus.dev/services/agent/internal/launch"
+	"kubus.dev/services/agent/internal/memory"
 	"kubus.dev/services/agent/internal/node"
 	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/agent/internal/probe"
@@ -33,6 +35,7 @@ import (
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/source"
 	"kubus.dev/services/agent/internal/streams"
+	"kubus.dev/services/agent/internal/usage"
 	"kubus.dev/services/agent/internal/volume"
 	"kubus.dev/services/kit"
 )
@@ -48,6 +51,9 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the agent's folders: %w", err)
 		}
+	}
+	if err := runtime.Protect(); err != nil {
+		return err
 	}
 	rt, err := runtime.New(ctx, cfg.runtime(log))
 	if err != nil {
@@ -111,6 +117,7 @@ type agent struct {
 	images   *imagegc.Collector
 	streams  *streams.Server
 	folders  *folder.Store
+	usage    *usage.Sampler
 	synced   atomic.Bool
 }
 
@@ -121,6 +128,14 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		return nil, err
 	}
 	if a.folders, err = folder.Open(filepath.Join(cfg.DataDir, "agent", "volumes")); err != nil {
+		return nil, err
+	}
+	if !cfg.KeepSecrets {
+		if err := a.store.WithoutSecrets(); err != nil {
+			return nil, err
+		}
+	}
+	if err := memory.Mount(cfg.memoryDir()); err != nil {
 		return nil, err
 	}
 	machine, err := node.ReadMachine(cfg.DataDir)
@@ -134,15 +149,19 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.reports = report.NewPods(cfg.Node, c.Bus, log)
 	a.events = report.NewEvents(cfg.Node, a.api, log)
 	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
+	allocatable := a.node.Allocatable()
+	if err := rt.LimitPods(allocatable.Memory().Value(), machine.PIDs/10*9); err != nil {
+		log.Warn("pods may take what the node itself needs", zap.Error(err)) // they hold more than the limit already
+	}
 	a.images = imagegc.New(cfg.imageGC())
 	a.images.Images, a.images.Removed, a.images.Events, a.images.Log = rt, a.node.Refresh, a.events, log
 	a.images.Named = func() []string { return a.pods.Images() }
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
-	tokens := source.NewTokens(a.api)
+	tokens := source.NewTokens(a.api, a.store, log)
 	runner := probe.NewRunner(rt)
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
-	volumes := &volume.Manager{PodDir: a.store.PodDir, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable,
+	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable,
 		Claims: source.NewClaims(a.api), Labels: func() map[string]string { return a.node.Object().Labels }}
 	a.pods = pod.NewManager(ctx, pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh, PullEnded: a.images.Look,
@@ -157,7 +176,8 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			UnsafeSysctls: cfg.AllowedUnsafeSysctls,
 		},
 	})
-	a.streams = streams.New(a.pods, rt, log)
+	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
+	a.streams = streams.New(a.pods, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
 	p.Health.Ready("node", a.ready)
 	return a, nil
 }
@@ -173,6 +193,11 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 		Version: version, Runtime: "kubus+" + name + "://" + v,
 	}, nil
 }
+
+// memoryDir holds what is secret of the pods' volumes; it is never on the disk.
+func (c *Config) memoryDir() string { return filepath.Join(c.DataDir, "agent", "memory") }
+
+func (c *Config) podMemory(uid types.UID) string { return filepath.Join(c.memoryDir(), string(uid)) }
 
 func (c *Config) imageGC() imagegc.Policy {
 	return imagegc.Policy{
@@ -213,6 +238,11 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 		return err
 	}
 	defer hello.Stop()
+	asked, err := a.cluster.Bus.Subscribe(proto.UsageSampleSubject, "", func(*bus.Msg) { a.usage.Ask() })
+	if err != nil {
+		return fmt.Errorf("listening for the metrics service: %w", err)
+	}
+	defer asked.Stop()
 	g.Go(func() error { return a.reports.Run(ctx) })
 	g.Go(func() error { return a.events.Run(ctx) })
 	g.Go(func() error { return a.probes.Run(ctx) })
@@ -220,6 +250,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.node.Run(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
+	g.Go(func() error { return a.usage.Run(ctx) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })
 	g.Go(func() error {

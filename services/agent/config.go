@@ -45,6 +45,8 @@ type Config struct {
 	Shim       string            `yaml:"shim"`
 	SeccompDir string            `yaml:"seccompDir"`
 
+	KeepSecrets bool `yaml:"keepSecrets"` // on the disk, for starts without the cluster
+
 	AllowedUnsafeSysctls []string `yaml:"allowedUnsafeSysctls"` // names, or prefixes that end in '*'
 
 	LogMaxSize         int64    `yaml:"logMaxSize"` // bytes
@@ -68,6 +70,7 @@ func Default() Config {
 		ResolvConf:    "/etc/resolv.conf",
 		MaxPods:       110,
 		PodPids:       4096,
+		KeepSecrets:   true,
 		SeccompDir:    "/var/lib/kubus/seccomp",
 		LogMaxSize:    10 << 20,
 		LogMaxFiles:   5,

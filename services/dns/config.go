@@ -24,6 +24,7 @@ type Config struct {
 	ClusterIP  string       `yaml:"clusterIP"`
 	TTL        kit.Duration `yaml:"ttl"`
 	OwnReverse []string     `yaml:"ownReverse"`
+	Clients    []string     `yaml:"clients"`
 	Forward    []string     `yaml:"forward"`
 	CacheSize  int          `yaml:"cacheSize"`
 }
@@ -65,9 +66,11 @@ func (c *Config) Validate() error {
 	if ttl := c.TTL.Std(); ttl < 0 || ttl > time.Hour || ttl%time.Second != 0 {
 		problems = append(problems, fmt.Errorf("ttl: %s is not whole seconds of at most an hour", ttl))
 	}
-	for i, text := range c.OwnReverse {
-		if _, err := netip.ParsePrefix(text); err != nil {
-			problems = append(problems, fmt.Errorf("ownReverse[%d]: %q is no range, such as 10.96.0.0/16", i, text))
+	for key, list := range map[string][]string{"ownReverse": c.OwnReverse, "clients": c.Clients} {
+		for i, text := range list {
+			if _, err := netip.ParsePrefix(text); err != nil {
+				problems = append(problems, fmt.Errorf("%s[%d]: %q is no range, such as 10.96.0.0/16", key, i, text))
+			}
 		}
 	}
 	for i, source := range c.Forward {
@@ -88,9 +91,10 @@ func advertisable(at netip.AddrPort) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsUnspecified() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && at.Port() != 0
 }
 
-func (c *Config) reverse() []netip.Prefix {
+// prefixes relies on Validate.
+func prefixes(texts []string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, text := range c.OwnReverse {
+	for _, text := range texts {
 		if p, err := netip.ParsePrefix(text); err == nil {
 			out = append(out, p)
 		}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,7 +52,7 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	}
 	z, err := zone.New(zone.Options{
 		Domain: cfg.Domain, Server: clusterIP, TTL: uint32(cfg.TTL.Std() / time.Second),
-		Reverse: cfg.reverse(), Serial: uint32(time.Now().Unix()),
+		Reverse: prefixes(cfg.OwnReverse), Serial: uint32(time.Now().Unix()),
 	})
 	if err != nil {
 		return fmt.Errorf("dns: %w", err)
@@ -64,11 +65,12 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		Servers: cfg.Forward, CacheSize: cfg.CacheSize,
 		Not: []string{cfg.Address, netip.AddrPortFrom(clusterIP, 53).String()},
 	})}
-	s, err := server.Listen(ctx, cfg.Address, handler, counts, p.Logger)
+	clients := server.NewClients(prefixes(slices.Concat(cfg.OwnReverse, cfg.Clients)))
+	s, err := server.Listen(ctx, cfg.Address, handler, clients, counts, p.Logger)
 	if err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
-	err = serve(ctx, &cfg, p, c, z, s, clusterIP)
+	err = serve(ctx, &cfg, p, c, z, clients, s, clusterIP)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -76,10 +78,10 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 }
 
 // serve starts what answers and advertises once the zone is complete.
-func serve(ctx context.Context, cfg *Config, p *kit.Process, c *cluster.Client, z *zone.Zone, s *server.Server, clusterIP netip.Addr) error {
+func serve(ctx context.Context, cfg *Config, p *kit.Process, c *cluster.Client, z *zone.Zone, clients *server.Clients, s *server.Server, clusterIP netip.Addr) error {
 	group, ctx := errgroup.WithContext(ctx)
 	a := advertiser(cfg, p.Logger, c, s.Addr(), clusterIP)
-	f := follower{zone: z, views: c.Views, log: p.Logger, told: make(chan struct{}, 3), advertiser: a}
+	f := follower{zone: z, clients: clients, views: c.Views, log: p.Logger, told: make(chan struct{}, 3), advertiser: a}
 	complete := make(chan struct{})
 	if p.Health != nil {
 		p.Health.Ready("zone", func() error {

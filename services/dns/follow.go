@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"net/netip"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -11,12 +12,14 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/dns/internal/advertise"
+	"kubus.dev/services/dns/internal/server"
 	"kubus.dev/services/dns/internal/zone"
 )
 
 // follower tells the zone of the log's objects.
 type follower struct {
 	zone       *zone.Zone
+	clients    *server.Clients
 	views      *statelog.Views
 	log        *zap.Logger
 	told       chan struct{} // one for each resource that was read; has room for all
@@ -34,7 +37,9 @@ func (f *follower) start(ctx context.Context, group *errgroup.Group) {
 		f.touch(key)
 	})
 	follow(endpointSlices, func(key proto.Key, e *statelog.Entry) {
-		f.zone.SetSlice(name(key), decode(e, f.log, zone.FromSlice))
+		slice := decode(e, f.log, zone.FromSlice)
+		f.zone.SetSlice(name(key), slice)
+		f.clients.SetNodes(key.Namespace+"/"+key.Name, nodes(slice))
 		f.touch(key)
 	})
 	follow(namespaces, func(key proto.Key, e *statelog.Entry) {
@@ -42,6 +47,21 @@ func (f *follower) start(ctx context.Context, group *errgroup.Group) {
 		f.touch(proto.Key{Namespace: key.Name})
 	})
 }
+
+// nodes gives the addresses of nodes that a slice tells: those at which the cluster's DNS and its API are.
+func nodes(s *zone.Slice) []netip.Addr {
+	if s == nil || s.Service != (zone.Key{Namespace: advertise.Namespace, Name: advertise.Name}) && s.Service != api {
+		return nil
+	}
+	out := make([]netip.Addr, 0, len(s.Endpoints))
+	for _, e := range s.Endpoints {
+		out = append(out, e.Addr)
+	}
+	return out
+}
+
+// api is the Service of the API servers themselves.
+var api = zone.Key{Namespace: "default", Name: "kubernetes"}
 
 // touch passes on what concerns the DNS Service itself.
 func (f *follower) touch(key proto.Key) {

@@ -12,6 +12,7 @@ import (
 type counts struct {
 	answered [2][16]prometheus.Counter
 	dropped  [2]prometheus.Counter
+	stranger [2]prometheus.Counter
 }
 
 func newCounts(registry prometheus.Registerer) (*counts, error) {
@@ -19,12 +20,17 @@ func newCounts(registry prometheus.Registerer) (*counts, error) {
 		Name: "kubus_dns_responses_total", Help: "Answers given, by transport and response code."}, []string{"proto", "rcode"})
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "kubus_dns_dropped_total", Help: "Packets and connections that got no answer."}, []string{"proto"})
+	stranger := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kubus_dns_strangers_total", Help: "Packets and connections of those who are neither pods nor nodes."}, []string{"proto"})
 	var err error
 	if registry != nil {
 		if answered, err = register(registry, answered); err != nil {
 			return nil, err
 		}
 		if dropped, err = register(registry, dropped); err != nil {
+			return nil, err
+		}
+		if stranger, err = register(registry, stranger); err != nil {
 			return nil, err
 		}
 	}
@@ -38,6 +44,7 @@ func newCounts(registry prometheus.Registerer) (*counts, error) {
 			c.answered[i][code] = answered.WithLabelValues(transport, text)
 		}
 		c.dropped[i] = dropped.WithLabelValues(transport)
+		c.stranger[i] = stranger.WithLabelValues(transport)
 	}
 	return c, nil
 }
@@ -60,6 +67,7 @@ func register(registry prometheus.Registerer, c *prometheus.CounterVec) (*promet
 
 func (c *counts) Answered(tcp bool, code int) { c.answered[index(tcp)][code&15].Inc() }
 func (c *counts) Dropped(tcp bool)            { c.dropped[index(tcp)].Inc() }
+func (c *counts) Stranger(tcp bool)           { c.stranger[index(tcp)].Inc() }
 
 func index(tcp bool) int {
 	if tcp {

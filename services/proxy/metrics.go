@@ -14,6 +14,7 @@ type metrics struct {
 	duration prometheus.Histogram
 	latency  prometheus.Histogram
 	chains   prometheus.Counter
+	refused  prometheus.Gauge
 }
 
 // newMetrics registers the proxy's metrics; several proxies of one process share
@@ -29,12 +30,15 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Name: "kubus_proxy_programming_duration_seconds", Help: "Time from a change's arrival until it is in the kernel.", Buckets: buckets}),
 		chains: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "kubus_proxy_chains_written_total", Help: "Chains written or removed."}),
+		refused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kubus_proxy_refused_addresses", Help: "External and load-balancer addresses that Services may not have."}),
 	}
 	var err error
 	m.syncs, err = register(registry, m.syncs, err)
 	m.duration, err = register(registry, m.duration, err)
 	m.latency, err = register(registry, m.latency, err)
 	m.chains, err = register(registry, m.chains, err)
+	m.refused, err = register(registry, m.refused, err)
 	return m, err
 }
 
@@ -57,6 +61,9 @@ func register[C prometheus.Collector](registry prometheus.Registerer, c C, befor
 }
 
 func (m *metrics) observe(r syncer.Result) {
+	if r.Err == nil {
+		m.refused.Set(float64(r.Refused))
+	}
 	switch {
 	case r.Err != nil:
 		m.syncs.WithLabelValues("failed").Inc()

@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	defer checks.Close()
 	s := syncer.New(syncer.Options{
 		Node: cfg.Node, Rules: cfg.rules(tool.HasRecent(ctx, rule.Prefix(cfg.Instance))),
-		MinInterval: cfg.MinSyncInterval.Std(), Kernel: tool, Clean: conntrack.Clean, Health: checks,
+		Guard: func() *service.Guard { return guard(&cfg) }, MinInterval: cfg.MinSyncInterval.Std(), Kernel: tool, Clean: conntrack.Clean, Health: checks,
 		Logger: p.Logger, Observe: metrics.observe,
 	})
 	if p.Health != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"maps"
+	"net/http"
 	"reflect"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 	api "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -38,9 +40,21 @@ type Options struct {
 	Dial DialFunc
 	// ClientCertificate proves to them that the gateway may name users; nil: nothing does.
 	ClientCertificate func() (*tls.Certificate, error)
+	// Delegates are group versions that a service of the cluster serves, with the way to
+	// it. They stand behind APIServices that name no Service, so an APIService that names
+	// one takes their place, and its end brings them back. What they serve is known, so
+	// that discovery is whole without them.
+	Delegates map[schema.GroupVersion]Delegate
 	// User is who status and registrations are written by.
 	User   user.Info
 	Logger *zap.Logger
+}
+
+// Delegate is a service of the cluster that serves a group version.
+type Delegate struct {
+	Road      http.RoundTripper
+	Priority  resource.Priority
+	Resources []metav1.APIResource
 }
 
 // Aggregator follows APIServices. Safe for concurrent use.
@@ -52,6 +66,8 @@ type Aggregator struct {
 	objects map[string]*api.APIService
 	byName  map[string]*remote
 	checks  map[string]context.CancelFunc
+
+	missing chan struct{} // an APIService went that is ours to keep
 }
 
 // table is all remote group versions at one moment. It never changes.
@@ -62,7 +78,7 @@ type table struct {
 
 // New makes an Aggregator; it knows of no other server before Run.
 func New(o Options) *Aggregator {
-	a := &Aggregator{o: o, objects: map[string]*api.APIService{}, byName: map[string]*remote{}, checks: map[string]context.CancelFunc{}}
+	a := &Aggregator{o: o, objects: map[string]*api.APIService{}, byName: map[string]*remote{}, checks: map[string]context.CancelFunc{}, missing: make(chan struct{}, 1)}
 	a.table.Store(&table{shown: &discovery.Remotes{}})
 	return a
 }
@@ -96,7 +112,10 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before, old := a.byName[k.Name], a.objects[k.Name]
-	if s == nil || s.Spec.Service == nil {
+	if s == nil {
+		a.restore()
+	}
+	if s == nil || s.Spec.Service == nil && a.delegate(s).Road == nil {
 		delete(a.objects, k.Name)
 		if before == nil {
 			return
@@ -122,6 +141,20 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 		a.check(ctx, k.Name)
 		return nil
 	})
+}
+
+// delegate is what serves an APIService's group version when it names no Service; without
+// a Road it is the gateway itself.
+func (a *Aggregator) delegate(s *api.APIService) Delegate {
+	return a.o.Delegates[schema.GroupVersion{Group: s.Spec.Group, Version: s.Spec.Version}]
+}
+
+// restore has the APIServices that are ours to keep looked at again.
+func (a *Aggregator) restore() {
+	select {
+	case a.missing <- struct{}{}:
+	default:
+	}
 }
 
 // heard keeps what a check found out about a server.

@@ -58,13 +58,19 @@ func (a *Aggregator) check(ctx context.Context, name string) {
 // checkOnce asks and writes down the result; it says whether the server is there.
 func (a *Aggregator) checkOnce(ctx context.Context, r *remote) bool {
 	heard := *r
-	condition := judge(r.service, a.service(r.service), a.slices(r.service))
+	var condition *api.APIServiceCondition
+	if r.service != nil {
+		condition = judge(*r.service, a.service(*r.service), a.slices(*r.service))
+	}
 	if condition == nil {
 		said, err := a.ask(ctx, r)
 		if err != nil {
 			condition = unavailable("FailedDiscoveryCheck", "%v", err)
 		} else {
-			condition, heard.resources = passed(), said
+			condition = passed()
+			if r.service != nil {
+				heard.resources = said
+			}
 		}
 	}
 	if ctx.Err() != nil {

@@ -9,6 +9,10 @@
 // other servers. Any number of gateways do all of it side by side: they write a
 // status only where it changes.
 //
+// A service of the cluster may stand behind an APIService that names no Service: a
+// Delegate, reached over the bus. Its APIService is made when it is missing; whoever puts
+// a Service into it has its own server asked instead.
+//
 // Servers are reached through the tunnel of the node that runs them, so that a
 // gateway needs no route to pods.
 package aggregate

@@ -19,12 +19,18 @@ import (
 func (a *Aggregator) Handler(local http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r := a.remoteOf(req.URL.Path)
-		if r == nil {
+		if r == nil || r.service == nil && !ofResource(req) {
 			local.ServeHTTP(w, req)
 			return
 		}
 		r.serve(w, req)
 	})
+}
+
+// ofResource says whether a request is about a resource, and not discovery.
+func ofResource(req *http.Request) bool {
+	info, ok := request.RequestInfoFrom(req.Context())
+	return ok && info.IsResourceRequest
 }
 
 // remoteOf finds the server of a path below /apis/GROUP/VERSION; nil: it is ours.
@@ -42,7 +48,7 @@ func (a *Aggregator) remoteOf(path string) *remote {
 
 func (r *remote) serve(w http.ResponseWriter, req *http.Request) {
 	switch {
-	case !r.available:
+	case !r.available && r.service != nil: // a delegate answers as soon as it is there again
 		http.Error(w, "service unavailable", http.StatusServiceUnavailable)
 		return
 	case r.broken != nil:

@@ -26,8 +26,8 @@ const managed = "kube-aggregator.kubernetes.io/automanaged"
 // registerRetry is how long after a write that failed it is tried again.
 const registerRetry = time.Second
 
-// register keeps an APIService for each group version of custom resources, until ctx
-// ends. Those of built-in groups are made when the cluster is.
+// register keeps an APIService for each group version of custom resources and of
+// delegates, until ctx ends. Those of built-in groups are made when the cluster is.
 func (a *Aggregator) register(ctx context.Context) error {
 	if err := a.o.View(apiServices).Ready(ctx); err != nil {
 		return nil // ctx ended
@@ -41,6 +41,7 @@ func (a *Aggregator) register(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-a.missing:
 		case <-again:
 		case <-ctx.Done():
 			return nil
@@ -56,24 +57,39 @@ func (a *Aggregator) reconcile(ctx context.Context, table *resource.Table) error
 		return true
 	})
 	create, remove := registrations(customVersions(table), present)
-	store := a.store()
+	for gv, d := range a.o.Delegates {
+		if _, ok := present[registrationName(gv)]; !ok {
+			if err := a.create(ctx, Registration(gv, d.Priority)); err != nil {
+				return err
+			}
+		}
+	}
 	for _, gv := range create {
 		s := Registration(gv, resource.CustomPriority)
 		s.Labels = map[string]string{managed: "true"}
-		object := &internal.APIService{}
-		if err := resource.Scheme.Convert(s, object, nil); err != nil {
-			return err
-		}
-		if _, err := store.Create(a.as(ctx, "create", s.Name), object, rest.ValidateAllObjectFunc, &metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		if err := a.create(ctx, s); err != nil {
 			return err
 		}
 	}
 	for _, name := range remove {
-		if _, _, err := store.Delete(a.as(ctx, "delete", name), name, rest.ValidateAllObjectFunc, &metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if _, _, err := a.store().Delete(a.as(ctx, "delete", name), name, rest.ValidateAllObjectFunc, &metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// create makes an APIService, unless somebody was quicker.
+func (a *Aggregator) create(ctx context.Context, s *api.APIService) error {
+	object := &internal.APIService{}
+	if err := resource.Scheme.Convert(s, object, nil); err != nil {
+		return err
+	}
+	_, err := a.store().Create(a.as(ctx, "create", s.Name), object, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // customVersions lists the group versions of custom resources.

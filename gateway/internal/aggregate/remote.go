@@ -27,7 +27,7 @@ type DialFunc func(ctx context.Context, namespace, service string, port int32) (
 type remote struct {
 	name      string
 	gv        schema.GroupVersion
-	service   api.ServiceReference
+	service   *api.ServiceReference // nil: a Delegate
 	priority  resource.Priority
 	available bool
 	transport http.RoundTripper
@@ -36,14 +36,17 @@ type remote struct {
 	resources []metav1.APIResource // as the server said last
 }
 
-// serviceOf is the object's reference with its default.
-func serviceOf(s *api.APIService) api.ServiceReference {
+// serviceOf is the object's reference with its default; nil when it names none.
+func serviceOf(s *api.APIService) *api.ServiceReference {
+	if s.Spec.Service == nil {
+		return nil
+	}
 	ref := *s.Spec.Service
 	if ref.Port == nil {
 		port := int32(443)
 		ref.Port = &port
 	}
-	return ref
+	return &ref
 }
 
 // newRemote makes what an APIService asks for. before is what its object said last;
@@ -58,7 +61,12 @@ func (a *Aggregator) newRemote(s *api.APIService, before *remote, old *api.APISe
 		r.transport, r.broken, r.resources = before.transport, before.broken, before.resources
 		return r
 	}
-	r.transport, r.broken = a.connect(s, r.service)
+	if r.service == nil {
+		d := a.delegate(s)
+		r.transport, r.resources = d.Road, d.Resources
+		return r
+	}
+	r.transport, r.broken = a.connect(s, *r.service)
 	return r
 }
 
@@ -97,10 +105,14 @@ func (a *Aggregator) connect(s *api.APIService, ref api.ServiceReference) (http.
 
 // host is where requests to a remote are said to go; the transport decides.
 func (r *remote) host() string {
+	if r.service == nil {
+		return r.name
+	}
 	return net.JoinHostPort(r.service.Name+"."+r.service.Namespace+".svc", fmt.Sprint(*r.service.Port))
 }
 
 // shown is the remote as discovery shows it.
 func (r *remote) shown() discovery.Remote {
-	return discovery.Remote{GroupVersion: r.gv, Priority: r.priority, Resources: r.resources, Stale: !r.available}
+	ours := r.service == nil
+	return discovery.Remote{GroupVersion: r.gv, Priority: r.priority, Resources: r.resources, Ours: ours, Stale: !r.available && !ours}
 }

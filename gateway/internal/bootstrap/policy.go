@@ -22,6 +22,7 @@ func policies() ([]runtime.Object, error) {
 		roles = append(roles, s.role())
 		bindings = append(bindings, s.binding())
 	}
+	roles = append(roles, metricsReader())
 	if err := aggregateRoles(roles); err != nil {
 		return nil, err
 	}
@@ -123,6 +124,19 @@ func services() []service {
 		{"system:kubus:events", proto.EventsUser, []rbacv1.PolicyRule{
 			rbac.NewRule("get", "list", "watch").Groups("").Resources("namespaces").RuleOrDie(),
 		}},
+	}
+}
+
+// metricsReader gives whoever may view also what pods and nodes use, as the role of that
+// name does that comes with metrics servers.
+func metricsReader() rbacv1.ClusterRole {
+	labels := map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}
+	for _, to := range []string{"view", "edit", "admin"} {
+		labels["rbac.authorization.k8s.io/aggregate-to-"+to] = "true"
+	}
+	return rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "system:aggregated-metrics-reader", Labels: labels, Annotations: map[string]string{rbacv1.AutoUpdateAnnotationKey: "true"}},
+		Rules:      []rbacv1.PolicyRule{rbac.NewRule("get", "list", "watch").Groups("metrics.k8s.io").Resources("pods", "nodes").RuleOrDie()},
 	}
 }
 

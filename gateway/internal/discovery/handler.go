@@ -101,6 +101,9 @@ func describe(table *resource.Table, remotes *Remotes, address string) map[strin
 			described = aggregate(gv, list)
 		} else {
 			described = aggregate(gv, s.remote.Resources)
+			if s.remote.Ours {
+				out[pathOf(gv)] = &document{object: &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: s.remote.Resources}}
+			}
 			if s.remote.Stale {
 				described.Versions[0].Freshness = apidiscovery.DiscoveryFreshnessStale
 			}

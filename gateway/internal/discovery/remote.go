@@ -14,6 +14,8 @@ type Remote struct {
 	// Resources are what the server said last; Stale says that it does not answer now.
 	Resources []metav1.APIResource
 	Stale     bool
+	// Ours says that the gateway describes the group version itself, server or no server.
+	Ours bool
 }
 
 // Remotes are those of one moment. A value never changes: who compares pointers

@@ -35,7 +35,8 @@ const (
 
 // nodeProxy serves nodes/[scheme:]name[:port]/proxy/path: the part of a kubelet's
 // endpoints that can be answered without one. /pods is what the log says of the
-// node, /healthz whether its agent answers, /containerLogs goes to the agent.
+// node, /healthz whether its agent answers, /containerLogs, /stats/summary and
+// /metrics/resource go to the agent.
 func (s *Server) nodeProxy(w http.ResponseWriter, req *http.Request) {
 	info, ok := request.RequestInfoFrom(req.Context())
 	if !ok {
@@ -75,12 +76,14 @@ func (s *Server) ofNode(w http.ResponseWriter, req *http.Request, node string, p
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "ok") // the client may have gone
 		return nil
+	case len(path) == 2 && ownPaths[strings.Join(path, "/")] != "":
+		return s.tells(w, req, node, strings.Join(path, "/"))
 	case (len(path) == 4 || len(path) == 5) && path[0] == "containerLogs":
 		return s.logsOf(w, req, node, path[1], path[2], path[len(path)-1])
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-		Message: fmt.Sprintf("node %s does not serve /%s: its agent has /healthz, /pods and /containerLogs/NAMESPACE/POD/CONTAINER", node, strings.Join(path, "/")),
+		Message: fmt.Sprintf("node %s does not serve /%s: its agent has /healthz, /pods, /stats/summary, /metrics/resource and /containerLogs/NAMESPACE/POD/CONTAINER", node, strings.Join(path, "/")),
 	}}
 }
 
@@ -128,6 +131,38 @@ func (s *Server) answers(ctx context.Context, node string) error {
 		return nil
 	}
 	return apierrors.NewServiceUnavailable(fmt.Sprintf("the agent of node %s does not answer", node))
+}
+
+// ownPaths are those that an agent answers itself, with the media type of the answer.
+var ownPaths = map[string]string{
+	"stats/summary":    "application/json",
+	"metrics/resource": "text/plain; version=0.0.4; charset=utf-8",
+}
+
+// ownMost bounds what an agent may say of its node.
+const ownMost = 16 << 20
+
+// tells is what the agent of a node says of it at one of ownPaths.
+func (s *Server) tells(w http.ResponseWriter, req *http.Request, node, path string) error {
+	ctx, cancel := context.WithTimeout(req.Context(), answerTimeout)
+	defer cancel()
+	t, err := s.dial(ctx, "node", &corev1.Pod{Spec: corev1.PodSpec{NodeName: node}}, &message.NodeRequest{Path: path})
+	if err != nil {
+		return err
+	}
+	defer t.Close(nil)
+	stop := context.AfterFunc(ctx, func() { t.Close(context.Cause(ctx)) })
+	defer stop()
+	body, err := io.ReadAll(io.LimitReader(t.Channel(stdout), ownMost))
+	if refused := refusal(t); refused != nil {
+		return refused
+	}
+	if err != nil {
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("the agent of node %s does not answer", node))
+	}
+	w.Header().Set("Content-Type", ownPaths[path])
+	_, _ = w.Write(body) // the client may have gone
+	return nil
 }
 
 // logsOf is a container's log by the path of a kubelet; the options are those of

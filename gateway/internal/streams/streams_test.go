@@ -131,6 +131,10 @@ func agent(_ context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error 
 	if r.Container == "b" {
 		return errors.New(`container "b" is not running`)
 	}
+	if open.Kind == "node" {
+		fmt.Fprintf(t.Channel(1), "my %s", r.Path)
+		return t.Channel(1).Close()
+	}
 	if r.Pod == "" {
 		return errors.New("there is no such pod here")
 	}

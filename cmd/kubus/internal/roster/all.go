@@ -13,6 +13,7 @@ import (
 	"kubus.dev/services/controllers"
 	"kubus.dev/services/dns"
 	"kubus.dev/services/events"
+	"kubus.dev/services/metrics"
 	"kubus.dev/services/proxy"
 	"kubus.dev/services/scheduler"
 	"kubus.dev/services/status"
@@ -71,6 +72,11 @@ func All() []Service {
 			}, events.Run,
 			func(c *events.Config) cluster.Options {
 				return options(c.Bus, "events", proto.EventsUser)
+			}),
+		row("metrics", false, metrics.Default,
+			func(c *metrics.Config, i *instance.Instance) { c.Common = common(i, "metrics") }, metrics.Run,
+			func(c *metrics.Config) cluster.Options {
+				return options(c.Bus, "metrics", "", metrics.Reads()...)
 			}),
 		row("dns", true, dns.Default,
 			func(c *dns.Config, i *instance.Instance) {

@@ -16,7 +16,7 @@ func main() {
 	}
 	debug.SetGCPercent(20)
 	debug.SetMemoryLimit(24 << 20)
-	if len(os.Args) > 1 && os.Args[1] == "init" {
+	if len(os.Args) > 1 && os.Args[1] == shim.InitCommand {
 		shim.Init()
 	}
 	if len(os.Args) != 2 {

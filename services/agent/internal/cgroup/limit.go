@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Limits of a pod's group; zero leaves the kernel's default.
+// Limits of a group, one pod's or all pods'; zero leaves the kernel's default.
 type Limits struct {
 	CPUShares   uint64
 	CPUQuota    int64
@@ -20,8 +20,12 @@ type Limits struct {
 // Limit makes the group and sets its limits.
 func Limit(path string, l Limits) error {
 	if V2() {
-		return limitV2(path, l)
+		return limitV2(Root, path, l)
 	}
+	return limitV1(Root, path, l)
+}
+
+func limitV1(root, path string, l Limits) error {
 	files := map[string]string{}
 	if l.CPUShares > 0 {
 		files["cpu/cpu.shares"] = strconv.FormatUint(l.CPUShares, 10)
@@ -38,9 +42,12 @@ func Limit(path string, l Limits) error {
 	}
 	for name, value := range files {
 		controller, file := filepath.Split(name)
-		dir := filepath.Join(Root, controller, path)
+		dir := filepath.Join(root, controller, path)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
+		}
+		if file == "memory.limit_in_bytes" { // kernels before 5.11 may not count what is below
+			_ = os.WriteFile(filepath.Join(dir, "memory.use_hierarchy"), []byte("1"), 0)
 		}
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0); err != nil {
 			return err
@@ -49,12 +56,12 @@ func Limit(path string, l Limits) error {
 	return nil
 }
 
-func limitV2(path string, l Limits) error {
-	dir := filepath.Join(Root, path)
+func limitV2(root, path string, l Limits) error {
+	dir := filepath.Join(root, path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	at := Root
+	at := root
 	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
 		for _, c := range []string{"+cpu", "+memory", "+pids", "+cpuset"} {
 			_ = os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte(c), 0) // a missing controller shows below

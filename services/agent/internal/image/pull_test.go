@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/layertest"
 )
 
 func openStore(t testing.TB, dir string) *Store {
@@ -114,10 +115,10 @@ func TestReferencesAreNormalisedAsDockerDoes(t *testing.T) {
 }
 
 func TestAPulledImageIsThereAfterARestart(t *testing.T) {
-	needRoot(t)
-	folder := dir("shared/")
+	layertest.NeedRoot(t)
+	folder := layertest.Dir("shared/")
 	folder.Uid, folder.Mode = 33, 0o750
-	ref := serve(t, nil, archive(t, folder, file("shared/a", "low")), archive(t, file("shared/b", "high")))
+	ref := serve(t, nil, layertest.Archive(t, folder, layertest.File("shared/a", "low")), layertest.Archive(t, layertest.File("shared/b", "high")))
 	data := t.TempDir()
 	s := openStore(t, data)
 	if _, err := s.Pull(t.Context(), parse(t, ref), nil, nil); err != nil {
@@ -151,8 +152,8 @@ func TestAPulledImageIsThereAfterARestart(t *testing.T) {
 }
 
 func TestAnImageThatWasNotOnTheDiskAtAPowerLossIsDropped(t *testing.T) {
-	needRoot(t)
-	ref := serve(t, nil, archive(t, file("a", "x")))
+	layertest.NeedRoot(t)
+	ref := serve(t, nil, layertest.Archive(t, layertest.File("a", "x")))
 	data := t.TempDir()
 	s := openStore(t, data)
 	if _, err := s.Pull(t.Context(), parse(t, ref), nil, nil); err != nil {
@@ -185,7 +186,7 @@ func TestAnImageThatWasNotOnTheDiskAtAPowerLossIsDropped(t *testing.T) {
 }
 
 func TestALayerIsFetchedOnceForManyPulls(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	var blobs atomic.Int32
 	ref := serve(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -194,7 +195,7 @@ func TestALayerIsFetchedOnceForManyPulls(t *testing.T) {
 			}
 			next.ServeHTTP(w, r)
 		})
-	}, archive(t, file("a", strings.Repeat("x", 1<<20))))
+	}, layertest.Archive(t, layertest.File("a", strings.Repeat("x", 1<<20))))
 	s := openStore(t, t.TempDir())
 	var pulls sync.WaitGroup
 	for range 8 {
@@ -211,7 +212,7 @@ func TestALayerIsFetchedOnceForManyPulls(t *testing.T) {
 }
 
 func TestACorruptLayerIsAnErrorAndLeavesNothing(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	for name, spoil := range map[string]func([]byte) []byte{
 		"a flipped bit": func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
 		"cut short":     func(b []byte) []byte { return b[:len(b)/2] },
@@ -259,12 +260,12 @@ func noise(t testing.TB) []byte {
 		x = x*1664525 + 1013904223
 		b[i] = byte(x >> 24)
 	}
-	return archive(t, file("noise", string(b)))
+	return layertest.Archive(t, layertest.File("noise", string(b)))
 }
 
 func TestErrorsSayWhatWasTriedAndWhy(t *testing.T) {
-	needRoot(t)
-	ref := serve(t, nil, archive(t, file("a", "x")))
+	layertest.NeedRoot(t)
+	ref := serve(t, nil, layertest.Archive(t, layertest.File("a", "x")))
 	s := openStore(t, t.TempDir())
 	host, _, _ := strings.Cut(ref, "/")
 	missing := host + "/nothing:v9"

@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/layertest"
 )
 
-func owned(name string, mode int64, uid int) item {
-	d := dir(name)
+func owned(name string, mode int64, uid int) layertest.Item {
+	d := layertest.Dir(name)
 	d.Mode, d.Uid, d.Gid = mode, uid, uid
 	return d
 }
@@ -54,10 +55,10 @@ func fingerprint(t *testing.T, dir string) string {
 }
 
 func TestFinding5AnImageCannotChangeALayerOfAnother(t *testing.T) {
-	needRoot(t)
-	victims := archive(t, file("app/run", "#!"), file("usr/bin/tool", "#!")) // it describes no folder
-	base := archive(t, owned("usr/", 0o755, 0), owned("usr/bin/", 0o711, 7))
-	evil := archive(t, owned("app/", 0o777, 4242), owned("usr/", 0o777, 4242), owned("usr/bin/", 0, 4242))
+	layertest.NeedRoot(t)
+	victims := layertest.Archive(t, layertest.File("app/run", "#!"), layertest.File("usr/bin/tool", "#!")) // it describes no folder
+	base := layertest.Archive(t, owned("usr/", 0o755, 0), owned("usr/bin/", 0o711, 7))
+	evil := layertest.Archive(t, owned("app/", 0o777, 4242), owned("usr/", 0o777, 4242), owned("usr/bin/", 0, 4242))
 	s := openStore(t, t.TempDir())
 	pull := func(layers ...[]byte) *Image {
 		result, err := s.Pull(t.Context(), parse(t, serve(t, nil, layers...)), nil, nil)
@@ -88,25 +89,25 @@ func TestFinding5AnImageCannotChangeALayerOfAnother(t *testing.T) {
 }
 
 func TestFoldersThatALayerDoesNotDescribeLookAsInTheLayersBelow(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	for name, c := range map[string]struct {
-		layers [][]item
+		layers [][]layertest.Item
 		want   string
 	}{
-		"described in the lowest of three":      {[][]item{{owned("a/", 0o750, 3)}, {file("a/x", "")}, {file("a/y", "")}}, "3 0750"},
-		"described above":                       {[][]item{{owned("a/", 0o750, 3)}, {file("a/x", "")}, {owned("a/", 0o700, 5)}}, "5 0700"},
-		"nowhere described":                     {[][]item{{file("a/x", "")}, {file("a/y", "")}}, "0 0755"},
-		"a file is in between":                  {[][]item{{owned("a/", 0o750, 3)}, {file("a", "")}, {file("a/y", "")}}, "0 0755"},
-		"a link is in between":                  {[][]item{{owned("a/", 0o750, 3)}, {symlink("a", "/b")}, {file("a/y", "")}}, "0 0755"},
-		"taken away in between":                 {[][]item{{owned("a/", 0o750, 3)}, {file(".wh.a", "")}, {file("a/y", "")}}, "0 0755"},
-		"emptied, and so described, in between": {[][]item{{owned("a/", 0o750, 3)}, {owned("a/", 0o701, 6), file("a/.wh..wh..opq", "")}, {file("a/y", "")}}, "6 0701"},
-		"through a link that leads elsewhere":   {[][]item{{owned("e/", 0o755, 0), owned("e/a/", 0o777, 9), symlink("l", "e")}, {file("l/a/y", "")}}, "no such file or directory"},
-		"taken away above":                      {[][]item{{owned("a/", 0o750, 3)}, {file("a/x", "")}, {file(".wh.a", "")}}, "no such file or directory"},
+		"described in the lowest of three":      {[][]layertest.Item{{owned("a/", 0o750, 3)}, {layertest.File("a/x", "")}, {layertest.File("a/y", "")}}, "3 0750"},
+		"described above":                       {[][]layertest.Item{{owned("a/", 0o750, 3)}, {layertest.File("a/x", "")}, {owned("a/", 0o700, 5)}}, "5 0700"},
+		"nowhere described":                     {[][]layertest.Item{{layertest.File("a/x", "")}, {layertest.File("a/y", "")}}, "0 0755"},
+		"a file is in between":                  {[][]layertest.Item{{owned("a/", 0o750, 3)}, {layertest.File("a", "")}, {layertest.File("a/y", "")}}, "0 0755"},
+		"a link is in between":                  {[][]layertest.Item{{owned("a/", 0o750, 3)}, {layertest.Symlink("a", "/b")}, {layertest.File("a/y", "")}}, "0 0755"},
+		"taken away in between":                 {[][]layertest.Item{{owned("a/", 0o750, 3)}, {layertest.File(".wh.a", "")}, {layertest.File("a/y", "")}}, "0 0755"},
+		"emptied, and so described, in between": {[][]layertest.Item{{owned("a/", 0o750, 3)}, {owned("a/", 0o701, 6), layertest.File("a/.wh..wh..opq", "")}, {layertest.File("a/y", "")}}, "6 0701"},
+		"through a link that leads elsewhere":   {[][]layertest.Item{{owned("e/", 0o755, 0), owned("e/a/", 0o777, 9), layertest.Symlink("l", "e")}, {layertest.File("l/a/y", "")}}, "no such file or directory"},
+		"taken away above":                      {[][]layertest.Item{{owned("a/", 0o750, 3)}, {layertest.File("a/x", "")}, {layertest.File(".wh.a", "")}}, "no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var layers [][]byte
 			for _, items := range c.layers {
-				layers = append(layers, archive(t, items...))
+				layers = append(layers, layertest.Archive(t, items...))
 			}
 			s := openStore(t, t.TempDir())
 			result, err := s.Pull(t.Context(), parse(t, serve(t, nil, layers...)), nil, nil)
@@ -121,9 +122,9 @@ func TestFoldersThatALayerDoesNotDescribeLookAsInTheLayersBelow(t *testing.T) {
 }
 
 func TestFinding5ALayerOfAnotherDigestIsNotTakenForThere(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	s := openStore(t, t.TempDir())
-	data := archive(t, file("a", "x"))
+	data := layertest.Archive(t, layertest.File("a", "x"))
 	result, err := s.Pull(t.Context(), parse(t, serve(t, nil, data)), nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -143,8 +144,8 @@ func TestFinding5ALayerOfAnotherDigestIsNotTakenForThere(t *testing.T) {
 }
 
 func TestFinding6AnImageIsBoundedAsAWhole(t *testing.T) {
-	needRoot(t)
-	one, two := archive(t, file("a", strings.Repeat("x", 1<<20))), archive(t, file("b", strings.Repeat("y", 1<<20)))
+	layertest.NeedRoot(t)
+	one, two := layertest.Archive(t, layertest.File("a", strings.Repeat("x", 1<<20))), layertest.Archive(t, layertest.File("b", strings.Repeat("y", 1<<20)))
 	for name, limit := range map[string]func(*Options){
 		"bytes": func(o *Options) { o.MaxImageBytes = 3 << 19 },
 		"disk":  func(o *Options) { o.MinFree = 1 << 60 },

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/layertest"
 )
 
 // later is a time at which nothing has been used yet.
@@ -17,8 +19,8 @@ func later() time.Time { return time.Now().Add(time.Hour) }
 // pull gets an image of one layer with one file, named and filled as given.
 func pull(t *testing.T, s *Store, name, content string) *Image {
 	t.Helper()
-	needRoot(t)
-	ref := serve(t, nil, archive(t, file(name, content)))
+	layertest.NeedRoot(t)
+	ref := serve(t, nil, layertest.Archive(t, layertest.File(name, content)))
 	result, err := s.Pull(t.Context(), parse(t, ref), nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -86,8 +88,8 @@ func TestUsesTellWhenAndHow(t *testing.T) {
 func TestALayerGoesWithItsLastImage(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, t.TempDir())
-	needRoot(t)
-	base, top := archive(t, file("base", "b")), archive(t, file("top", "t"))
+	layertest.NeedRoot(t)
+	base, top := layertest.Archive(t, layertest.File("base", "b")), layertest.Archive(t, layertest.File("top", "t"))
 	var images []*Image
 	for _, stack := range [][][]byte{{base}, {base, top}} {
 		result, err := s.Pull(t.Context(), parse(t, serve(t, nil, stack...)), nil, nil)
@@ -171,7 +173,7 @@ func TestARemovalCutOffIsFinishedAtTheNextStart(t *testing.T) {
 }
 
 func TestAFullDiskHindersNoRemoval(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		if os.Getenv("CI") == "true" {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"kubus.dev/services/agent/internal/layertest"
 )
 
 // hog is an order that no archive can give: to take all the memory there is.
@@ -39,16 +41,16 @@ func digest(blob []byte) string {
 
 func run(t *testing.T, blob []byte, limits Limits) (string, *Info, error) {
 	t.Helper()
-	needRoot(t)
+	layertest.NeedRoot(t)
 	dir := t.TempDir()
 	info, err := Runner{"/proc/self/exe"}.Unpack(t.Context(), bytes.NewReader(blob), dir, digest(blob), limits)
 	return filepath.Join(dir, "fs"), info, err
 }
 
 func TestALayerIsUnpackedByAProcessOfItsOwn(t *testing.T) {
-	suid := file("bin/su", "x")
+	suid := layertest.File("bin/su", "x")
 	suid.Mode, suid.Uid = 0o4755, 7
-	root, info, err := run(t, archive(t, dir("bin/"), suid, file("gone/.wh.x", ""), file("new/.wh..wh..opq", "")), Limits{Bytes: 1 << 20})
+	root, info, err := run(t, layertest.Archive(t, layertest.Dir("bin/"), suid, layertest.File("gone/.wh.x", ""), layertest.File("new/.wh..wh..opq", "")), Limits{Bytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,22 +61,22 @@ func TestALayerIsUnpackedByAProcessOfItsOwn(t *testing.T) {
 
 // deep is an archive of entries below a path of many folders, each with a first folder of its own.
 func deep(t *testing.T, entries, folders int) []byte {
-	items := make([]item, 0, entries)
+	items := make([]layertest.Item, 0, entries)
 	for i := range entries {
-		items = append(items, file(fmt.Sprintf("%d/%sf", i, strings.Repeat("d/", folders)), ""))
+		items = append(items, layertest.File(fmt.Sprintf("%d/%sf", i, strings.Repeat("d/", folders)), ""))
 	}
-	return archive(t, items...)
+	return layertest.Archive(t, items...)
 }
 
 func TestFinding6AHostileLayerEndsWithAnErrorAndNotWithTheAgent(t *testing.T) {
-	wide := make([]item, 0, maxImplied+1)
+	wide := make([]layertest.Item, 0, maxImplied+1)
 	for i := range maxImplied + 1 {
-		wide = append(wide, file(fmt.Sprintf("%x/f", i), ""))
+		wide = append(wide, layertest.File(fmt.Sprintf("%x/f", i), ""))
 	}
 	long := strings.Repeat("x", 250) + "/"
-	var names []item
+	var names []layertest.Item
 	for i := range maxHeld / 3700 {
-		names = append(names, dir(fmt.Sprintf("%s%d", strings.Repeat(long, 15), i)))
+		names = append(names, layertest.Dir(fmt.Sprintf("%s%d", strings.Repeat(long, 15), i)))
 	}
 	for name, c := range map[string]struct {
 		blob   []byte
@@ -82,12 +84,12 @@ func TestFinding6AHostileLayerEndsWithAnErrorAndNotWithTheAgent(t *testing.T) {
 		want   string
 	}{
 		"folders in folders":                {deep(t, 24, 2000), Limits{Bytes: 1 << 20}, "more than 256 folders deep"},
-		"a name longer than the kernel's":   {archive(t, file(strings.Repeat(long, 17)+"f", "")), Limits{Bytes: 1 << 20}, "longer than 4096 bytes"},
-		"folders that it does not describe": {archive(t, wide...), Limits{Bytes: 1 << 20}, "folders that it does not describe"},
-		"names that fill the memory":        {archive(t, names...), Limits{Bytes: 1 << 20}, "names of the layer's folders"},
-		"more bytes than a layer may have":  {archive(t, file("a", strings.Repeat("x", 2000))), Limits{Bytes: 1000}, "larger than 1000 bytes"},
+		"a name longer than the kernel's":   {layertest.Archive(t, layertest.File(strings.Repeat(long, 17)+"f", "")), Limits{Bytes: 1 << 20}, "longer than 4096 bytes"},
+		"folders that it does not describe": {layertest.Archive(t, wide...), Limits{Bytes: 1 << 20}, "folders that it does not describe"},
+		"names that fill the memory":        {layertest.Archive(t, names...), Limits{Bytes: 1 << 20}, "names of the layer's folders"},
+		"more bytes than a layer may have":  {layertest.Archive(t, layertest.File("a", strings.Repeat("x", 2000))), Limits{Bytes: 1000}, "larger than 1000 bytes"},
 		"a size that overflows":             {huge(t), Limits{Bytes: 1000}, "larger than 1000 bytes"},
-		"more than the disk has":            {archive(t, file("a", "x")), Limits{Bytes: 1000, MinFree: 1 << 60}, "no space left for images"},
+		"more than the disk has":            {layertest.Archive(t, layertest.File("a", "x")), Limits{Bytes: 1000, MinFree: 1 << 60}, "no space left for images"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := run(t, c.blob, c.limits)
@@ -112,7 +114,7 @@ func huge(t *testing.T) []byte {
 }
 
 func TestFinding6TheProcessThatUnpacksCannotTakeTheNodesMemory(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	_, err := Runner{"/proc/self/exe"}.Unpack(t.Context(), bytes.NewReader(nil), t.TempDir(), hog, Limits{})
 	if err == nil || !strings.Contains(err.Error(), "takes more than 512 MiB of memory") {
 		t.Errorf("got %v", err)
@@ -120,8 +122,8 @@ func TestFinding6TheProcessThatUnpacksCannotTakeTheNodesMemory(t *testing.T) {
 }
 
 func TestAnErrorOfTheRegistryIsToldAsItIs(t *testing.T) {
-	needRoot(t)
-	blob, broken := archive(t, file("a", "x")), errors.New("the registry went away")
+	layertest.NeedRoot(t)
+	blob, broken := layertest.Archive(t, layertest.File("a", "x")), errors.New("the registry went away")
 	_, err := Runner{"/proc/self/exe"}.Unpack(t.Context(), iotest.ErrReader(broken), t.TempDir(), digest(blob), Limits{Bytes: 1 << 20})
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)

@@ -13,80 +13,32 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/layertest"
 )
 
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must run this as root")
-		}
-		t.Skip("needs root")
-	}
-}
-
-type item struct {
-	tar.Header
-	data string
-}
-
-func dir(name string) item {
-	return item{Header: tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755}}
-}
-func file(name, data string) item {
-	return item{Header: tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644}, data: data}
-}
-func symlink(name, target string) item {
-	return item{Header: tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target}}
-}
-func hardlink(name, target string) item {
-	return item{Header: tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: target}}
-}
-
-func archive(t testing.TB, items ...item) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for _, i := range items {
-		i.Size = int64(len(i.data))
-		if i.ModTime.IsZero() {
-			i.ModTime = time.Unix(1e9, 0)
-		}
-		if err := w.WriteHeader(&i.Header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(i.data)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
 func TestNoArchiveReachesOutsideItsFolder(t *testing.T) {
-	needRoot(t)
-	for name, items := range map[string][]item{
-		"a name with ..":                            {file("../canary", "evil")},
-		"a name with .. in the middle":              {dir("a/"), file("a/../../canary", "evil")},
-		"an absolute name":                          {file("CANARY", "evil")},
-		"through a symlink to ..":                   {symlink("up", ".."), file("up/canary", "evil")},
-		"through an absolute symlink":               {symlink("abs", "OUTSIDE"), file("abs/canary", "evil")},
-		"through a symlink of symlinks":             {symlink("a", "b"), symlink("b", "OUTSIDE"), file("a/canary", "evil")},
-		"over a symlink to the canary":              {symlink("c", "CANARY"), file("c", "evil")},
-		"a hard link to the canary":                 {hardlink("h", "CANARY"), file("h", "evil")},
-		"a hard link with ..":                       {hardlink("h", "../canary"), file("h", "evil")},
-		"a hard link through a symlink":             {symlink("out", "OUTSIDE"), hardlink("h", "out/canary"), file("h", "evil")},
-		"a hard link to a symlink":                  {symlink("s", "CANARY"), hardlink("h", "s"), file("h", "evil")},
-		"a whiteout through a symlink":              {symlink("out", "OUTSIDE"), file("out/.wh.canary", "")},
-		"a whiteout of ..":                          {file(".wh...", "")},
-		"an opaque marker through a symlink":        {symlink("out", "OUTSIDE"), file("out/.wh..wh..opq", "")},
-		"a folder that becomes a symlink":           {dir("d/"), file("d/x", ""), symlink("d", "OUTSIDE"), file("d/canary", "evil")},
-		"a folder entry over a symlink, then below": {symlink("d", "OUTSIDE"), dir("d/"), file("d/canary", "evil")},
-		"modes through a symlink":                   {symlink("d", "OUTSIDE"), {Header: tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o777}}},
-		"the root as a symlink":                     {symlink(".", "OUTSIDE"), file("canary", "evil")},
-		"through /proc":                             {symlink("p", "/proc/self/cwd"), file("p/canary", "evil")},
+	layertest.NeedRoot(t)
+	for name, items := range map[string][]layertest.Item{
+		"a name with ..":                            {layertest.File("../canary", "evil")},
+		"a name with .. in the middle":              {layertest.Dir("a/"), layertest.File("a/../../canary", "evil")},
+		"an absolute name":                          {layertest.File("CANARY", "evil")},
+		"through a symlink to ..":                   {layertest.Symlink("up", ".."), layertest.File("up/canary", "evil")},
+		"through an absolute symlink":               {layertest.Symlink("abs", "OUTSIDE"), layertest.File("abs/canary", "evil")},
+		"through a symlink of symlinks":             {layertest.Symlink("a", "b"), layertest.Symlink("b", "OUTSIDE"), layertest.File("a/canary", "evil")},
+		"over a symlink to the canary":              {layertest.Symlink("c", "CANARY"), layertest.File("c", "evil")},
+		"a hard link to the canary":                 {layertest.Hardlink("h", "CANARY"), layertest.File("h", "evil")},
+		"a hard link with ..":                       {layertest.Hardlink("h", "../canary"), layertest.File("h", "evil")},
+		"a hard link through a symlink":             {layertest.Symlink("out", "OUTSIDE"), layertest.Hardlink("h", "out/canary"), layertest.File("h", "evil")},
+		"a hard link to a symlink":                  {layertest.Symlink("s", "CANARY"), layertest.Hardlink("h", "s"), layertest.File("h", "evil")},
+		"a whiteout through a symlink":              {layertest.Symlink("out", "OUTSIDE"), layertest.File("out/.wh.canary", "")},
+		"a whiteout of ..":                          {layertest.File(".wh...", "")},
+		"an opaque marker through a symlink":        {layertest.Symlink("out", "OUTSIDE"), layertest.File("out/.wh..wh..opq", "")},
+		"a folder that becomes a symlink":           {layertest.Dir("d/"), layertest.File("d/x", ""), layertest.Symlink("d", "OUTSIDE"), layertest.File("d/canary", "evil")},
+		"a folder entry over a symlink, then below": {layertest.Symlink("d", "OUTSIDE"), layertest.Dir("d/"), layertest.File("d/canary", "evil")},
+		"modes through a symlink":                   {layertest.Symlink("d", "OUTSIDE"), {Header: tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o777}}},
+		"the root as a symlink":                     {layertest.Symlink(".", "OUTSIDE"), layertest.File("canary", "evil")},
+		"through /proc":                             {layertest.Symlink("p", "/proc/self/cwd"), layertest.File("p/canary", "evil")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			outside := t.TempDir()
@@ -101,7 +53,7 @@ func TestNoArchiveReachesOutsideItsFolder(t *testing.T) {
 				r := strings.NewReplacer("OUTSIDE", outside, "CANARY", canary)
 				items[i].Name, items[i].Linkname = r.Replace(items[i].Name), r.Replace(items[i].Linkname)
 			}
-			_, err := unpack(bytes.NewReader(archive(t, items...)), filepath.Join(outside, "layer"), Limits{Bytes: 1 << 20})
+			_, err := unpack(bytes.NewReader(layertest.Archive(t, items...)), filepath.Join(outside, "layer"), Limits{Bytes: 1 << 20})
 			t.Logf("unpack: %v", err)
 			data, readErr := os.ReadFile(canary)
 			if readErr != nil || string(data) != "alive" {
@@ -122,19 +74,19 @@ func TestNoArchiveReachesOutsideItsFolder(t *testing.T) {
 }
 
 func TestLayersUnpackAsDockerDoes(t *testing.T) {
-	needRoot(t)
+	layertest.NeedRoot(t)
 	root := filepath.Join(t.TempDir(), "layer")
-	suid := file("bin/su", "x")
+	suid := layertest.File("bin/su", "x")
 	suid.Mode, suid.Uid, suid.Gid = 0o4755, 7, 8
-	old := dir("old/")
+	old := layertest.Dir("old/")
 	old.ModTime = time.Unix(12345, 0)
-	capable := file("bin/ping", "x")
+	capable := layertest.File("bin/ping", "x")
 	capable.PAXRecords = map[string]string{"SCHILY.xattr.user.note": "hi", "SCHILY.xattr.trusted.overlay.redirect": "/etc"}
-	info, err := unpack(bytes.NewReader(archive(t,
-		dir("bin/"), suid, capable, symlink("sh", "/bin/su"), hardlink("bin/su2", "bin/su"), old, file("old/f", "12345"),
-		file("gone/.wh.secret", ""), file("hidden/.wh..wh..opq", ""), file("twice", "one"), file("twice", "two"),
-		file("kept", "stays"), file(".wh.kept", ""), file("implied/deep/f", ""), file("/leading", "slash"),
-		item{Header: tar.Header{Name: "fifo", Typeflag: tar.TypeFifo, Mode: 0o600}},
+	info, err := unpack(bytes.NewReader(layertest.Archive(t,
+		layertest.Dir("bin/"), suid, capable, layertest.Symlink("sh", "/bin/su"), layertest.Hardlink("bin/su2", "bin/su"), old, layertest.File("old/f", "12345"),
+		layertest.File("gone/.wh.secret", ""), layertest.File("hidden/.wh..wh..opq", ""), layertest.File("twice", "one"), layertest.File("twice", "two"),
+		layertest.File("kept", "stays"), layertest.File(".wh.kept", ""), layertest.File("implied/deep/f", ""), layertest.File("/leading", "slash"),
+		layertest.Item{Header: tar.Header{Name: "fifo", Typeflag: tar.TypeFifo, Mode: 0o600}},
 	)), root, Limits{Bytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -175,15 +127,15 @@ func TestLayersUnpackAsDockerDoes(t *testing.T) {
 }
 
 func TestBadLayersAreRefused(t *testing.T) {
-	needRoot(t)
-	good := archive(t, file("a", "data"))
+	layertest.NeedRoot(t)
+	good := layertest.Archive(t, layertest.File("a", "data"))
 	sum := sha256.Sum256(good)
 	want := hex.EncodeToString(sum[:])
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	_, _ = z.Write(good)
 	_ = z.Close()
-	uid := file("a", "")
+	uid := layertest.File("a", "")
 	uid.Uid = 1 << 40
 	for name, c := range map[string]struct {
 		blob  []byte
@@ -193,11 +145,11 @@ func TestBadLayersAreRefused(t *testing.T) {
 		"zipped and whole":   {zipped.Bytes(), ""},
 		"cut off":            {zipped.Bytes()[:zipped.Len()-20], "unexpected EOF"},
 		"flipped bit":        {append(bytes.Clone(zipped.Bytes()[:30]), append([]byte{zipped.Bytes()[30] ^ 1}, zipped.Bytes()[31:]...)...), ""},
-		"other content":      {archive(t, file("a", "DATA")), "wrong diff id"},
+		"other content":      {layertest.Archive(t, layertest.File("a", "DATA")), "wrong diff id"},
 		"empty":              {nil, "too short"},
 		"no tar":             {bytes.Repeat([]byte("x"), 2048), "corrupt tar"},
-		"too large":          {archive(t, file("a", strings.Repeat("x", 2<<20))), "larger than"},
-		"owner out of range": {archive(t, uid), "out of range"},
+		"too large":          {layertest.Archive(t, layertest.File("a", strings.Repeat("x", 2<<20))), "larger than"},
+		"owner out of range": {layertest.Archive(t, uid), "out of range"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := unpackBlob(bytes.NewReader(c.blob), filepath.Join(t.TempDir(), "l"), want, Limits{Bytes: 1 << 20})
@@ -213,7 +165,7 @@ func FuzzUnpack(f *testing.F) {
 	if os.Geteuid() != 0 {
 		f.Skip("needs root")
 	}
-	f.Add(archive(f, dir("a/"), file("a/b", "x"), symlink("c", "../.."), file("c/d", "y"), hardlink("e", "a/b"), file("a/.wh.b", "")))
+	f.Add(layertest.Archive(f, layertest.Dir("a/"), layertest.File("a/b", "x"), layertest.Symlink("c", "../.."), layertest.File("c/d", "y"), layertest.Hardlink("e", "a/b"), layertest.File("a/.wh.b", "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		outside := t.TempDir()
 		_, _ = unpack(bytes.NewReader(data), filepath.Join(outside, "layer"), Limits{Bytes: 1 << 20})

@@ -209,3 +209,39 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRead reads a log that a container could have written itself, in every way that users ask for.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(sample), int64(2), int64(7), true)
+	f.Add([]byte("\n\n \n2026-01-02T03:04:05Z stdout  x\n"), int64(1), int64(1), false)
+	f.Add([]byte("2026-01-02T03:04:05Z stdout F "+strings.Repeat("x", 70<<10)), int64(0), int64(3), true)
+	f.Add([]byte("x stderr P\nx stderr P"), int64(-1), int64(0), false)
+	f.Fuzz(func(t *testing.T, log []byte, tail, limit int64, stamps bool) {
+		path := filepath.Join(t.TempDir(), "0.log")
+		if err := os.WriteFile(path, log, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var all, some bytes.Buffer
+		if err := Read(t.Context(), path, Options{Tail: -1, Timestamps: stamps}, &all, &all); err != nil {
+			t.Fatal(err)
+		}
+		if err := Read(t.Context(), path, Options{Tail: tail, Limit: limit, Timestamps: stamps}, &some, &some); err != nil {
+			t.Fatal(err)
+		}
+		if all.Len() > 2*len(log) {
+			t.Errorf("%d bytes came out of %d", all.Len(), len(log))
+		}
+		if limit > 0 && int64(some.Len()) > limit {
+			t.Errorf("%d bytes, the limit is %d", some.Len(), limit)
+		}
+		if tail < 0 && limit <= 0 && !bytes.Equal(some.Bytes(), all.Bytes()) {
+			t.Errorf("got %q, want %q", some.Bytes(), all.Bytes())
+		}
+		if tail >= 0 && limit <= 0 && !stamps && int64(bytes.Count(some.Bytes(), []byte("\n"))) > tail {
+			t.Errorf("%d lines were asked for, got %q", tail, some.Bytes())
+		}
+		if text, err := Last(t.Context(), path, 5, 10); err != nil || len(text) > 10 {
+			t.Errorf("the end: %q, %v", text, err)
+		}
+	})
+}

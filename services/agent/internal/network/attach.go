@@ -29,15 +29,13 @@ type Lease struct {
 
 type podLinks struct {
 	gateway netip.Addr
-	bridge  int
-	mac     net.HardwareAddr
 	mtu     int
 }
 
 // Reserve takes an address for the pod; owner is unique and stable. Connect must follow, or Detach.
 func (n *Network) Reserve(owner string) (*Lease, error) {
 	n.mu.Lock()
-	prefix, links := n.cidr, podLinks{n.gateway, n.bridge, n.mac, n.mtu}
+	prefix, links := n.cidr, podLinks{n.gateway, n.mtu}
 	n.mu.Unlock()
 	if !prefix.IsValid() {
 		return nil, ErrNotReady
@@ -49,7 +47,7 @@ func (n *Network) Reserve(owner string) (*Lease, error) {
 	return &Lease{IP: ip, owner: owner, n: n, links: links}, nil
 }
 
-// Connect wires the calling thread's network namespace to the bridge; it is meant for NamespaceSpec.Inside.
+// Connect wires the calling thread's network namespace to the node; it is meant for NamespaceSpec.Inside.
 func (l *Lease) Connect() error {
 	inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -59,7 +57,8 @@ func (l *Lease) Connect() error {
 
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = "eth0", l.links.mtu, macOf(l.IP)
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: vethName(l.n.names, l.IP), PeerNamespace: netlink.NsFd(l.n.hostNS)}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: vethName(l.n.names, l.IP), PeerNamespace: netlink.NsFd(l.n.hostNS),
+		PeerHardwareAddr: macOf(l.links.gateway)}
 	if err := inside.LinkAdd(veth); err != nil {
 		return fmt.Errorf("making veth: %w", err)
 	}
@@ -81,7 +80,7 @@ func (l *Lease) Connect() error {
 	}
 	gateway := l.links.gateway
 	if err := inside.NeighSet(&netlink.Neigh{LinkIndex: eth0.Attrs().Index, State: netlink.NUD_PERMANENT,
-		IP: gateway.AsSlice(), HardwareAddr: l.links.mac}); err != nil {
+		IP: gateway.AsSlice(), HardwareAddr: macOf(gateway)}); err != nil {
 		return fmt.Errorf("setting gateway's link address: %w", err)
 	}
 	for _, route := range []*netlink.Route{
@@ -95,27 +94,48 @@ func (l *Lease) Connect() error {
 	return nil
 }
 
-// Plug connects the node's end of the pod's link to the bridge; call it in the node's namespace, after Connect.
+// Plug leads the pod's address to the node's end of its link; call it in the node's namespace, after Connect.
 func (l *Lease) Plug(ctx context.Context, ports []PortMapping) error {
-	link, err := netlink.LinkByName(vethName(l.n.names, l.IP))
+	name := vethName(l.n.names, l.IP)
+	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("finding veth: %w", err)
 	}
-	if err := netlink.LinkSetMasterByIndex(link, l.links.bridge); err != nil {
-		return fmt.Errorf("connecting veth to the bridge: %w", err)
-	}
-	// A Service may send a pod's packets back to the pod. Where the bridge asks iptables
-	// (bridge-nf-call-iptables), it turns them round itself and must be allowed to.
-	if err := netlink.LinkSetHairpin(link, true); err != nil {
-		return fmt.Errorf("setting veth to hairpin: %w", err)
+	if err := guard(name); err != nil {
+		return err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("setting veth up: %w", err)
+	}
+	index, gateway := link.Attrs().Index, l.links.gateway
+	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: hostNet(gateway)}); err != nil { // what is masqueraded has it
+		return fmt.Errorf("setting gateway address: %w", err)
+	}
+	if err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: l.IP.AsSlice(),
+		HardwareAddr: macOf(l.IP)}); err != nil {
+		return fmt.Errorf("setting pod's link address: %w", err)
+	}
+	if err := netlink.RouteReplace(&netlink.Route{LinkIndex: index, Dst: hostNet(l.IP), Scope: netlink.SCOPE_LINK, Src: gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("adding route to the pod: %w", err)
 	}
 	if len(ports) == 0 {
 		return nil
 	}
 	return l.n.ports.add(ctx, l.owner, l.IP, ports)
+}
+
+// guard sets what the node takes from a pod's link.
+func guard(link string) error {
+	for name, value := range map[string]string{
+		"net/ipv4/conf/" + link + "/rp_filter":      "1", // only what comes from the pod's own address
+		"net/ipv4/conf/" + link + "/send_redirects": "0", // a pod reaches itself through us on purpose
+		"net/ipv6/conf/" + link + "/disable_ipv6":   "1", // no address of the node that no rule knows of
+	} {
+		if err := setSysctl(name, value); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Detach gives the owner's address and ports back and removes the node's end of its link. It may be called twice.
@@ -149,5 +169,5 @@ func hostNet(ip netip.Addr) *net.IPNet {
 // vethName is the node's end of a pod's link: "kv", five digits of the instance, the address in hex.
 func vethName(n Names, ip netip.Addr) string {
 	a := ip.As4()
-	return fmt.Sprintf("kv%s%02x%02x%02x%02x", n.Hash[:5], a[0], a[1], a[2], a[3])
+	return fmt.Sprintf("%s%02x%02x%02x%02x", n.vethPrefix(), a[0], a[1], a[2], a[3])
 }

@@ -1,13 +1,15 @@
-// Package network gives pods their network: a bridge on the node, a namespace with one address for each pod, and
+// Package network gives pods their network: a link of its own and a namespace with one address for each pod, and
 // the iptables rules that let pods out and hostPorts in.
 //
-// Start with Network: New, Setup, then Attach and Detach. NewNamespace makes the namespaces themselves.
+// Start with Network: New, Setup, then Reserve, Connect and Plug, and Detach. NewNamespaces makes the namespaces.
 //
-// A pod holds its address as a /32 and reaches everything through the bridge's address, also its neighbours: so
+// A pod holds its address as a /32 and reaches everything through the gateway's address, also its neighbours: so
 // all traffic is routed, passes the node's iptables once in each direction, and Services work between pods of one
-// node without br_netfilter. The folder of leases is the truth about addresses; a pod keeps its address until
-// Detach. All names carry the instance's hash, so that two clusters on one machine never meet. Methods may be
-// called concurrently.
+// node without br_netfilter. No two pods share a link, so that nobody can take a neighbour's packets, and what a pod
+// sends from another address than its own is dropped where it arrives. A bridge without ports holds the gateway's
+// address and the node's part of the pod network. The folder of leases is the truth about addresses; a pod keeps its
+// address until Detach. All names carry the instance's hash, so that two clusters on one machine never meet. Methods may
+// be called concurrently.
 package network
 
 import (
@@ -20,6 +22,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -42,6 +45,7 @@ type Options struct {
 type Network struct {
 	opts   Options
 	names  Names
+	log    *zap.Logger
 	leases *leases
 	ports  *hostPorts
 	hostNS int // descriptor of the node's network namespace
@@ -49,8 +53,6 @@ type Network struct {
 	mu      sync.Mutex
 	cidr    netip.Prefix // invalid until Setup
 	gateway netip.Addr
-	bridge  int // link index
-	mac     net.HardwareAddr
 	mtu     int
 }
 
@@ -62,6 +64,13 @@ func NamesOf(instance string) Names {
 	sum := sha256.Sum256([]byte(instance))
 	hash := hex.EncodeToString(sum[:4])
 	return Names{Bridge: "kb-" + hash, Hash: hash}
+}
+
+// vethPrefix is what the node's ends of the instance's pods' links begin with.
+func (n Names) vethPrefix() string { return "kv" + n.Hash[:5] }
+
+func (n Names) ownLink(name string) bool {
+	return name == n.Bridge || strings.HasPrefix(name, n.vethPrefix())
 }
 
 // Chain is an iptables chain of this instance; purpose is short.
@@ -86,8 +95,11 @@ func New(opts Options) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the node's network namespace: %w", err)
 	}
-	n := &Network{opts: opts, names: NamesOf(opts.Instance), leases: l, hostNS: hostNS}
-	n.ports, err = openHostPorts(filepath.Join(opts.StateDir, "hostports.json"), n.names)
+	n := &Network{opts: opts, names: NamesOf(opts.Instance), log: opts.Logger, leases: l, hostNS: hostNS}
+	if n.log == nil {
+		n.log = zap.NewNop()
+	}
+	n.ports, err = openHostPorts(filepath.Join(opts.StateDir, "hostports.json"), n.names, n.log)
 	return n, err
 }
 
@@ -113,17 +125,16 @@ func (n *Network) Setup(ctx context.Context, cidr string) error {
 	if n.mtu = n.opts.MTU; n.mtu == 0 {
 		n.mtu = uplinkMTU()
 	}
-	link, err := ensureBridge(n.names.Bridge, gateway, prefix, n.mtu)
-	if err != nil {
+	if err := ensureBridge(n.names.Bridge, gateway, prefix, n.mtu); err != nil {
 		return fmt.Errorf("making bridge %s: %w", n.names.Bridge, err)
 	}
-	if err := n.sysctls(); err != nil {
+	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return err
 	}
 	if err := n.installRules(ctx, prefix); err != nil {
 		return fmt.Errorf("installing iptables rules: %w", err)
 	}
-	n.cidr, n.gateway, n.bridge, n.mac = prefix, gateway, link.Attrs().Index, link.Attrs().HardwareAddr
+	n.cidr, n.gateway = prefix, gateway
 	return n.ports.restore(ctx)
 }
 
@@ -147,23 +158,10 @@ func (n *Network) conflict(prefix netip.Prefix) error {
 			continue
 		}
 		link, err := netlink.LinkByIndex(r.LinkIndex)
-		if err != nil || link.Attrs().Name == n.names.Bridge {
+		if err != nil || n.names.ownLink(link.Attrs().Name) {
 			continue
 		}
 		return fmt.Errorf("pod CIDR %s is taken: link %s has a route to %s", prefix, link.Attrs().Name, other)
-	}
-	return nil
-}
-
-func (n *Network) sysctls() error {
-	for name, value := range map[string]string{
-		"net/ipv4/ip_forward": "1",
-		"net/ipv4/conf/" + n.names.Bridge + "/send_redirects": "0", // neighbours are reached through us on purpose
-		"net/ipv4/conf/" + n.names.Bridge + "/rp_filter":      "0",
-	} {
-		if err := setSysctl(name, value); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -196,7 +194,7 @@ func uplinkMTU() int {
 	return usual
 }
 
-func ensureBridge(name string, gateway netip.Addr, prefix netip.Prefix, mtu int) (netlink.Link, error) {
+func ensureBridge(name string, gateway netip.Addr, prefix netip.Prefix, mtu int) error {
 	link, err := netlink.LinkByName(name)
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
@@ -204,35 +202,35 @@ func ensureBridge(name string, gateway netip.Addr, prefix netip.Prefix, mtu int)
 		attrs.Name, attrs.MTU = name, mtu
 		attrs.HardwareAddr = macOf(gateway) // fixed: otherwise it changes with the ports
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-			return nil, err
+			return err
 		}
 		link, err = netlink.LinkByName(name)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if link.Type() != "bridge" {
-		return nil, fmt.Errorf("link of that name is a %s", link.Type())
+		return fmt.Errorf("link of that name is a %s", link.Type())
 	}
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: gateway.AsSlice(), Mask: net.CIDRMask(prefix.Bits(), 32)}}
 	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	found := false
 	for _, a := range have {
 		if a.Equal(*addr) {
 			found = true
 		} else if err := netlink.AddrDel(link, &a); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if !found {
 		if err := netlink.AddrAdd(link, addr); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return link, netlink.LinkSetUp(link)
+	return netlink.LinkSetUp(link)
 }
 
 // macOf derives a link address from an IP: a pod that gets a used address also gets its link address, so that no
@@ -246,4 +244,7 @@ func macOf(ip netip.Addr) net.HardwareAddr {
 func (n *Network) Bridge() string { return n.names.Bridge }
 
 // Close lets go of descriptors; links, rules and leases stay.
-func (n *Network) Close() error { return unix.Close(n.hostNS) }
+func (n *Network) Close() error {
+	n.ports.close()
+	return unix.Close(n.hostNS)
+}

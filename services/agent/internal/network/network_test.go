@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,32 +58,51 @@ func TestAddressesAreUniqueRestBeforeReuseAndSurviveARestart(t *testing.T) {
 
 func TestRulesOfAPodCIDR(t *testing.T) {
 	t.Parallel()
-	n := Names{Bridge: "kb-x", Hash: "x"}
+	n := Names{Bridge: "kb-x", Hash: "12345"}
 	got := strings.Join(append(n.masquerade(netip.MustParsePrefix("10.1.2.0/24"), "10.1.0.0/16"), n.forward()...), "\n")
-	want := `-A KUBUS-MASQ-x ! -s 10.1.2.0/24 -j RETURN
--A KUBUS-MASQ-x -d 10.1.0.0/16 -j RETURN
--A KUBUS-MASQ-x -d 224.0.0.0/4 -j RETURN
--A KUBUS-MASQ-x -j MASQUERADE --random-fully
--A KUBUS-FWD-x -i kb-x -j ACCEPT
--A KUBUS-FWD-x -o kb-x -j ACCEPT`
+	want := `-A KUBUS-MASQ-12345 ! -s 10.1.2.0/24 -j RETURN
+-A KUBUS-MASQ-12345 -d 10.1.0.0/16 -j RETURN
+-A KUBUS-MASQ-12345 -d 224.0.0.0/4 -j RETURN
+-A KUBUS-MASQ-12345 -j MASQUERADE --random-fully
+-A KUBUS-FWD-12345 -i kv12345+ -j ACCEPT
+-A KUBUS-FWD-12345 -o kv12345+ -j ACCEPT
+-A KUBUS-FWD-12345 -i kb-x -j ACCEPT
+-A KUBUS-FWD-12345 -o kb-x -j ACCEPT`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
+func TestFinding15RulesForWhatPodsSend(t *testing.T) {
+	t.Parallel()
+	n := Names{Bridge: "kb-x", Hash: "12345678"}
+	want := []string{"-A KUBUS-SRC-12345678 -d 127.0.0.0/8 -j DROP", "-A KUBUS-SRC-12345678 -m rpfilter --invert -j DROP"}
+	if got := n.source(true); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := n.source(false); !slices.Equal(got, want[:1]) {
+		t.Errorf("without the match: got %q, want %q", got, want[:1])
+	}
+	if !slices.ContainsFunc(n.jumps(), func(j jump) bool {
+		return j.rule() == "-A PREROUTING -i kv12345+ -j KUBUS-SRC-12345678" && j.table == "raw"
+	}) {
+		t.Errorf("nothing leads there: %v", n.jumps())
+	}
+}
+
 func TestRulesOfHostPorts(t *testing.T) {
 	t.Parallel()
-	n := Names{Bridge: "kb-x", Hash: "x"}
+	n := Names{Bridge: "kb-x", Hash: "12345"}
 	rules := n.portRules(map[string]podPorts{
 		"p1": {netip.MustParseAddr("10.1.2.3"), []PortMapping{{Protocol: "tcp", HostPort: 80, ContainerPort: 8080}}},
 		"p2": {netip.MustParseAddr("10.1.2.4"), []PortMapping{{Protocol: "udp", HostIP: "192.0.2.1", HostPort: 53, ContainerPort: 53}}},
 	})
-	want := "-A KUBUS-HP-x -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.1.2.3:8080\n" +
-		"-A KUBUS-HP-x -d 192.0.2.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.1.2.4:53"
-	if got := strings.Join(rules["nat/KUBUS-HP-x"], "\n"); got != want {
+	want := "-A KUBUS-HP-12345 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.1.2.3:8080\n" +
+		"-A KUBUS-HP-12345 -d 192.0.2.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.1.2.4:53"
+	if got := strings.Join(rules["nat/KUBUS-HP-12345"], "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got := rules["nat/KUBUS-HPM-x"]; len(got) != 4 {
+	if got := rules["nat/KUBUS-HPM-12345"]; len(got) != 4 {
 		t.Errorf("masquerade for hairpin and loopback: %v", got)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 )
@@ -19,7 +18,7 @@ func Purge(ctx context.Context, instance, nsDir string) error {
 	errs = errors.Join(errs, err)
 	for _, l := range links {
 		name := l.Attrs().Name
-		if name != names.Bridge && !(l.Type() == "veth" && strings.HasPrefix(name, "kv"+names.Hash[:5])) {
+		if !names.ownLink(name) {
 			continue
 		}
 		if err := netlink.LinkDel(l); err != nil {

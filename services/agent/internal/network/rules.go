@@ -3,18 +3,14 @@ package network
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 
-	"golang.org/x/sys/unix"
+	"go.uber.org/zap"
 )
 
 // jump is a rule in a built-in chain that leads into one of ours.
@@ -27,8 +23,12 @@ func (n Names) jumps() []jump {
 	return []jump{
 		{"nat", "POSTROUTING", n.Chain("MASQ"), ""},
 		{"filter", "FORWARD", n.Chain("FWD"), ""},
+		{"raw", "PREROUTING", n.Chain("SRC"), "-i " + n.veths()},
 	}
 }
+
+// veths matches the node's ends of all pods' links.
+func (n Names) veths() string { return n.vethPrefix() + "+" }
 
 func (n Names) portJumps() []jump {
 	return []jump{
@@ -57,9 +57,22 @@ func (n Names) masquerade(cidr netip.Prefix, cluster string) []string {
 func (n Names) forward() []string {
 	c := n.Chain("FWD")
 	return []string{
-		fmt.Sprintf("-A %s -i %s -j ACCEPT", c, n.Bridge),
+		fmt.Sprintf("-A %s -i %s -j ACCEPT", c, n.veths()),
+		fmt.Sprintf("-A %s -o %s -j ACCEPT", c, n.veths()),
+		fmt.Sprintf("-A %s -i %s -j ACCEPT", c, n.Bridge), // pods of an agent of before
 		fmt.Sprintf("-A %s -o %s -j ACCEPT", c, n.Bridge),
 	}
+}
+
+// source rules drop what a pod sends to anybody's loopback, and what it sends from an address that does not lead back
+// to its own link.
+func (n Names) source(reversePath bool) []string {
+	c := n.Chain("SRC")
+	rules := []string{fmt.Sprintf("-A %s -d 127.0.0.0/8 -j DROP", c)}
+	if reversePath {
+		rules = append(rules, fmt.Sprintf("-A %s -m rpfilter --invert -j DROP", c))
+	}
+	return rules
 }
 
 func (n *Network) installRules(ctx context.Context, cidr netip.Prefix) error {
@@ -67,10 +80,22 @@ func (n *Network) installRules(ctx context.Context, cidr netip.Prefix) error {
 	if cluster == "" {
 		cluster = cidr.String()
 	}
-	return restore(ctx, n.names.jumps(), map[string][]string{
+	chains := map[string][]string{
 		"nat/" + n.names.Chain("MASQ"):   n.names.masquerade(cidr, cluster),
 		"filter/" + n.names.Chain("FWD"): n.names.forward(),
-	})
+		"raw/" + n.names.Chain("SRC"):    n.names.source(true),
+	}
+	err := restore(ctx, n.names.jumps(), chains)
+	if err == nil {
+		return nil
+	}
+	// Without that match in the kernel rp_filter of each link does it, unless the machine's own setting is looser.
+	chains["raw/"+n.names.Chain("SRC")] = n.names.source(false)
+	if again := restore(ctx, n.names.jumps(), chains); again != nil {
+		return err
+	}
+	n.log.Warn("no rpfilter match in this kernel: pods' source addresses are checked by rp_filter alone", zap.Error(err))
+	return nil
 }
 
 // restore fills chains ("table/chain" to rules) and adds the jumps that are missing, in one atomic call for each
@@ -81,7 +106,7 @@ func restore(ctx context.Context, jumps []jump, chains map[string][]string) erro
 		return err
 	}
 	var in bytes.Buffer
-	for _, table := range []string{"nat", "filter"} {
+	for _, table := range []string{"raw", "nat", "filter"} {
 		var body bytes.Buffer
 		for _, key := range slices.Sorted(maps.Keys(chains)) {
 			if t, chain, _ := strings.Cut(key, "/"); t == table {
@@ -177,121 +202,10 @@ func removeRules(ctx context.Context, names Names) error {
 }
 
 func (n Names) owns(chain string) bool {
-	for _, purpose := range []string{"MASQ", "FWD", "HP", "HPM", "HPI"} {
+	for _, purpose := range []string{"MASQ", "FWD", "SRC", "HP", "HPM", "HPI"} {
 		if chain == n.Chain(purpose) {
 			return true
 		}
 	}
 	return false
-}
-
-// hostPorts keeps the pods' ports on the node; the file is the truth after a restart.
-type hostPorts struct {
-	file  string
-	names Names
-
-	mu   sync.Mutex
-	pods map[string]podPorts
-}
-
-type podPorts struct {
-	IP    netip.Addr    `json:"ip"`
-	Ports []PortMapping `json:"ports"`
-}
-
-func openHostPorts(file string, names Names) (*hostPorts, error) {
-	h := &hostPorts{file: file, names: names, pods: map[string]podPorts{}}
-	data, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return h, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &h.pods)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading hostPorts: %w", err)
-	}
-	return h, nil
-}
-
-func (h *hostPorts) add(ctx context.Context, owner string, ip netip.Addr, ports []PortMapping) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.pods[owner] = podPorts{ip, ports}
-	return h.sync(ctx)
-}
-
-func (h *hostPorts) remove(ctx context.Context, owner string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, ok := h.pods[owner]; !ok {
-		return nil
-	}
-	delete(h.pods, owner)
-	return h.sync(ctx)
-}
-
-func (h *hostPorts) keep(ctx context.Context, owners map[string]netip.Addr) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	before := len(h.pods)
-	maps.DeleteFunc(h.pods, func(owner string, _ podPorts) bool { _, ok := owners[owner]; return !ok })
-	if len(h.pods) == before {
-		return nil
-	}
-	return h.sync(ctx)
-}
-
-// restore brings the rules in line with the file, when there have ever been hostPorts.
-func (h *hostPorts) restore(ctx context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.pods) == 0 {
-		return nil
-	}
-	return h.sync(ctx)
-}
-
-func (h *hostPorts) sync(ctx context.Context) error {
-	data, err := json.Marshal(h.pods)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(h.file+".new", data, 0o600); err != nil {
-		return fmt.Errorf("writing hostPorts: %w", err)
-	}
-	if err := os.Rename(h.file+".new", h.file); err != nil {
-		return fmt.Errorf("writing hostPorts: %w", err)
-	}
-	// Ports on 127.0.0.1 need packets from loopback to leave it; HPI drops those that come from outside.
-	if err := setSysctl("net/ipv4/conf/"+h.names.Bridge+"/route_localnet", "1"); err != nil && !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	return restore(ctx, h.names.portJumps(), h.names.portRules(h.pods))
-}
-
-func (n Names) portRules(pods map[string]podPorts) map[string][]string {
-	in, masq := n.Chain("HP"), n.Chain("HPM")
-	rules := map[string][]string{
-		"nat/" + in:   {},
-		"nat/" + masq: {},
-		"filter/" + n.Chain("HPI"): {fmt.Sprintf("-A %s -i %s -d 127.0.0.0/8 ! -s 127.0.0.0/8 "+
-			"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP", n.Chain("HPI"), n.Bridge)},
-	}
-	for _, owner := range slices.Sorted(maps.Keys(pods)) {
-		pod := pods[owner]
-		for _, p := range pod.Ports {
-			to := ""
-			if p.HostIP != "" && p.HostIP != "0.0.0.0" {
-				to = " -d " + p.HostIP + "/32"
-			}
-			rules["nat/"+in] = append(rules["nat/"+in], fmt.Sprintf("-A %s%s -p %s -m %s --dport %d -j DNAT --to-destination %s:%d",
-				in, to, p.Protocol, p.Protocol, p.HostPort, pod.IP, p.ContainerPort))
-			for _, from := range []string{pod.IP.String() + "/32", "127.0.0.0/8"} { // a pod that calls itself; the node's loopback
-				rules["nat/"+masq] = append(rules["nat/"+masq], fmt.Sprintf("-A %s -s %s -d %s/32 -p %s -m %s --dport %d -j MASQUERADE",
-					masq, from, pod.IP, p.Protocol, p.Protocol, p.ContainerPort))
-			}
-		}
-	}
-	return rules
 }

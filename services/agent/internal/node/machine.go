@@ -21,6 +21,7 @@ type Machine struct {
 	MachineID   string
 	BootID      string
 	Swap        int64
+	PIDs        int64 // threads that there can be
 }
 
 // ReadMachine looks at the machine. dataDir tells which disk counts.
@@ -36,6 +37,15 @@ func ReadMachine(dataDir string) (Machine, error) {
 		return m, fmt.Errorf("looking at the disk of %s: %w", dataDir, err)
 	}
 	m.DiskBytes = int64(fs.Blocks) * fs.Bsize
+	for _, file := range []string{"pid_max", "threads-max"} {
+		most, err := strconv.ParseInt(line("/proc/sys/kernel/"+file), 10, 64)
+		if err != nil {
+			return m, fmt.Errorf("reading kernel.%s: %w", file, err)
+		}
+		if m.PIDs == 0 || most < m.PIDs {
+			m.PIDs = most
+		}
+	}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return m, fmt.Errorf("reading the kernel's version: %w", err)

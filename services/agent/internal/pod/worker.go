@@ -336,8 +336,8 @@ func (w *worker) world() World {
 			if image := newest.Labels[labelImage]; image != "" && image != spec.Image {
 				k.Kill = "Container " + spec.Name + " definition changed, will be restarted"
 			}
-		default: // its end is being established
-			k.Stage, k.Stopping = Ready, true
+		default: // its shim has not answered yet: it is left alone, unless it is to end
+			k.Stage, k.Stopping = Ready, c.stopping || !world.Terminating
 		}
 		world.Containers[spec.Name] = k
 	}

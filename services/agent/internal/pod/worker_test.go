@@ -64,7 +64,7 @@ func newBench(t *testing.T, rt *fakeRuntime, dir string) *bench {
 	b.m = NewManager(ctx, Deps{
 		Runtime: rt, Store: store, Objects: noObjects{},
 		Environment: &launch.Environment{Objects: noObjects{}, Services: noServices{}},
-		Volumes:     &volume.Manager{PodDir: store.PodDir, Objects: noObjects{}, Allocatable: func() corev1.ResourceList { return nil }},
+		Volumes:     &volume.Manager{PodDir: store.PodDir, MemoryDir: store.PodDir, Objects: noObjects{}, Allocatable: func() corev1.ResourceList { return nil }},
 		Forget:      func(types.UID) {}, Pulled: func() {}, PullEnded: func() {}, Probes: probes, Runner: runner, Reports: rec, Events: rec,
 		Node: Node{Name: "n", IPs: func() []string { return []string{"192.0.2.1"} }, Object: func() *corev1.Node { return nil },
 			ResolvConf: "/etc/resolv.conf", LogDir: dir + "/logs"},

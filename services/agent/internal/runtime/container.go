@@ -149,20 +149,14 @@ func (c *container) prepare(img *image.Image) error {
 
 func (c *container) upper() string { return filepath.Join(c.node.opts.upperDir(), c.record.ID) }
 
+// namespaces are those of the pod, and the processes that the container shares.
 func (c *container) namespaces() (oci.Namespaces, error) {
-	pod := c.sandbox.record.Spec
-	ns := oci.Namespaces{Net: c.sandbox.nsPath("net"), IPC: c.sandbox.nsPath("ipc"), UTS: c.sandbox.nsPath("uts")}
-	if pod.HostNetwork {
-		ns.Net, ns.UTS = oci.Host, oci.Host
-	}
-	if pod.HostIPC {
-		ns.IPC = oci.Host
-	}
+	pod, ns := c.sandbox.record.Spec, c.sandbox.namespaces()
 	switch target := c.record.Spec.TargetContainerID; {
 	case pod.HostPID:
 		ns.PID = oci.Host
 	case pod.ShareProcessNamespace:
-		ns.PID = fmt.Sprintf("/proc/%d/ns/pid", c.sandbox.record.PIDInit)
+		ns.PID = c.sandbox.nsPath("pid")
 	case target != "":
 		t, err := c.node.container(target)
 		if err != nil {
@@ -172,7 +166,10 @@ func (c *container) namespaces() (oci.Namespaces, error) {
 		if pid == 0 {
 			return ns, fmt.Errorf("target container %s: %w", target, ErrNotRunning)
 		}
-		ns.PID = fmt.Sprintf("/proc/%d/ns/pid", pid)
+		ns.PID = filepath.Join(c.dir, "pidns")
+		if err := pinProcesses(pid, t.record.ID, ns.PID); err != nil {
+			return ns, fmt.Errorf("target container %s: %w", target, err)
+		}
 	}
 	return ns, nil
 }
@@ -285,6 +282,7 @@ func (c *container) unstart() error {
 		return nil
 	}
 	c.state, c.record.Started = ContainerCreated, false
+	c.node.events.add(Event{Type: ContainerUnstarted, SandboxID: c.record.SandboxID, PodUID: c.record.PodUID, ContainerID: c.record.ID})
 	return c.save()
 }
 
@@ -325,7 +323,7 @@ func (c *container) apply(st shim.Status, reason string) {
 	}
 }
 
-// endWithoutShim settles a container whose shim is gone: by what the shim left on disk, else as killed.
+// endWithoutShim settles a container whose shim is gone or will not say: by what the shim left on disk, else as killed.
 func (c *container) endWithoutShim() {
 	c.mu.Lock()
 	state, last, started := c.state, c.status, c.record.Started
@@ -365,18 +363,19 @@ func (n *Node) StopContainer(ctx context.Context, id string, grace time.Duration
 		if err != nil {
 			return err
 		}
-		if _, err := c.sandbox.ask(ctx, &shim.Request{Op: shim.OpSignal, ID: id, Signal: int(sig)}); err != nil && c.running() &&
-			!errors.Is(err, ErrNotRunning) {
+		patience, cancel := context.WithTimeout(ctx, grace)
+		defer cancel()
+		_, err = c.sandbox.ask(patience, &shim.Request{Op: shim.OpSignal, ID: id, Signal: int(sig)})
+		if err != nil && patience.Err() == nil && c.running() && !errors.Is(err, ErrNotRunning) {
 			return err
 		}
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
 		select {
 		case <-c.ended:
 			return nil
-		case <-ctx.Done():
+		case <-patience.Done():
+		}
+		if ctx.Err() != nil {
 			return ctx.Err()
-		case <-timer.C:
 		}
 	}
 	return c.kill(ctx)
@@ -388,10 +387,17 @@ func (c *container) running() bool {
 	return c.state == ContainerRunning || c.state == ContainerUnknown
 }
 
-// kill kills the whole cgroup and waits for the container's end.
+// askPatience bounds the wait for a shim's answer where there is a way without it.
+const askPatience = 2 * time.Second
+
+// kill kills the whole cgroup and waits for the container's end. When nothing is left in the cgroup and its shim says
+// nothing, that is the end.
 func (c *container) kill(ctx context.Context) error {
-	if _, err := c.sandbox.ask(ctx, &shim.Request{Op: shim.OpSignal, ID: c.record.ID, All: true}); err != nil {
-		cgroup.Kill(cgroup.Dirs(c.record.Cgroup))
+	patience, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	dirs := cgroup.Dirs(c.record.Cgroup)
+	if _, err := c.sandbox.ask(patience, &shim.Request{Op: shim.OpSignal, ID: c.record.ID, All: true}); err != nil {
+		cgroup.Kill(dirs)
 	}
 	timer := time.NewTimer(stopPatience)
 	defer timer.Stop()
@@ -401,8 +407,12 @@ func (c *container) kill(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
+	}
+	if len(cgroup.Processes(dirs)) > 0 {
 		return fmt.Errorf("container %s did not end within %s of SIGKILL", c.record.ID, stopPatience)
 	}
+	c.endWithoutShim()
+	return nil
 }
 
 // RemoveContainer implements Runtime.
@@ -416,8 +426,14 @@ func (n *Node) RemoveContainer(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if _, err := c.sandbox.ask(ctx, &shim.Request{Op: shim.OpForget, ID: id}); err != nil && !errors.Is(err, ErrShimLost) {
+	patience, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	_, err = c.sandbox.ask(patience, &shim.Request{Op: shim.OpForget, ID: id})
+	if err != nil && patience.Err() == nil && !errors.Is(err, ErrShimLost) {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return c.remove()
 }
@@ -483,7 +499,7 @@ func (c *container) view() ContainerStatus {
 	v := ContainerStatus{ID: c.record.ID, SandboxID: c.record.SandboxID, Name: c.record.Spec.Name, Attempt: c.record.Spec.Attempt,
 		Image: c.record.Spec.Image, ImageID: c.record.ImageID, ImageRef: c.record.ImageRef, Labels: c.record.Spec.Labels,
 		State: c.state, CreatedAt: c.record.CreatedAt, StartedAt: st.StartedAt, FinishedAt: st.FinishedAt, ExitCode: st.ExitCode,
-		Signal: st.Signal, Message: st.Error, LogPath: c.record.LogPath, User: c.record.User}
+		Signal: st.Signal, Message: st.Error, LogPath: c.record.LogPath, Cgroup: c.record.Cgroup, User: c.record.User}
 	if c.state == ContainerRunning {
 		v.PID = st.PID
 	}
@@ -515,7 +531,7 @@ func (n *Node) loadContainers(s *sandbox, log *zap.Logger) {
 		return
 	}
 	for _, e := range entries {
-		if !e.IsDir() || e.Name() == "shm" {
+		if !e.IsDir() || e.Name() == "shm" || e.Name() == s.record.ID {
 			continue
 		}
 		c := &container{node: n, sandbox: s, dir: filepath.Join(s.dir, e.Name()), state: ContainerCreated, ended: make(chan struct{})}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -34,7 +35,12 @@ func (n *Node) Exec(ctx context.Context, id string, opts ExecOptions) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	conn, err := c.sandbox.dial()
+	starting, cancel := ctx, context.CancelFunc(func() {})
+	if opts.Timeout > 0 {
+		starting, cancel = context.WithTimeoutCause(ctx, opts.Timeout, ErrExecTimeout)
+	}
+	defer cancel()
+	conn, err := c.sandbox.dial(starting)
 	if err != nil {
 		return 0, err
 	}
@@ -50,7 +56,7 @@ func (n *Node) Exec(ctx context.Context, id string, opts ExecOptions) (int, erro
 		return 0, fmt.Errorf("%w: %w", ErrShimLost, err)
 	}
 	streams.closeTheirs()
-	if err := streams.started(conn, opts); err != nil {
+	if err := streams.started(starting, conn, opts); err != nil {
 		return 0, err
 	}
 	streams.copy(opts)
@@ -147,9 +153,13 @@ func (s *streams) close() {
 }
 
 // started waits for the process to run. Output is not read before: the OCI runtime writes its errors there too.
-func (s *streams) started(conn *shim.Conn, opts ExecOptions) error {
+func (s *streams) started(ctx context.Context, conn *shim.Conn, opts ExecOptions) error {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	var reply shim.Reply
 	fds, err := conn.Recv(&reply)
+	if !stop() && err == nil {
+		err = net.ErrClosed
+	}
 	for i, fd := range fds {
 		if i == 0 && opts.TTY && unix.SetNonblock(fd, true) == nil {
 			s.terminal = os.NewFile(uintptr(fd), "terminal")
@@ -158,6 +168,9 @@ func (s *streams) started(conn *shim.Conn, opts ExecOptions) error {
 		}
 	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return fmt.Errorf("%w: %w", ErrShimLost, err)
 	}
 	var refused *shim.Error
@@ -311,7 +324,7 @@ func (n *Node) Attach(ctx context.Context, id string, opts AttachOptions) error 
 	if !c.running() {
 		return ErrNotRunning
 	}
-	conn, err := c.sandbox.dial()
+	conn, err := c.sandbox.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -327,7 +340,7 @@ func (n *Node) Attach(ctx context.Context, id string, opts AttachOptions) error 
 		return fmt.Errorf("%w: %w", ErrShimLost, err)
 	}
 	s.closeTheirs()
-	if err := s.started(conn, ExecOptions{}); err != nil {
+	if err := s.started(ctx, conn, ExecOptions{}); err != nil {
 		return err
 	}
 	s.copy(ExecOptions{Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr})

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"fmt"
@@ -24,6 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"go.uber.org/zap/zaptest"
+
+	"kubus.dev/services/agent/internal/layertest"
 )
 
 // lack skips on a laptop and fails where CI has promised the tool.
@@ -190,31 +191,16 @@ func busyboxImage(t testing.TB) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	add := func(h tar.Header, data []byte) {
-		h.Size = int64(len(data))
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, dir := range []string{"bin/", "etc/", "tmp/", "root/"} {
-		add(tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}, nil)
-	}
-	add(tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, binary)
+	items := []layertest.Item{layertest.Dir("bin/"), layertest.Dir("etc/"), layertest.Dir("tmp/"), layertest.Dir("root/"),
+		layertest.Program("bin/busybox", string(binary))}
 	for _, applet := range []string{"sh", "sleep", "cat", "echo", "id", "true", "false", "ls", "hostname", "ps", "kill", "nc", "wget",
 		"ip", "dd", "env", "pwd", "touch", "test", "seq", "stty", "tail", "head", "mount", "httpd", "ping", "yes", "md5sum"} {
-		add(tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
+		items = append(items, layertest.Symlink("bin/"+applet, "busybox"))
 	}
-	add(tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/tmp:/bin/sh\n"))
-	add(tar.Header{Name: "etc/group", Typeflag: tar.TypeReg, Mode: 0o644}, []byte("root:x:0:\nweb:x:1001:\nextra:x:2000:web\n"))
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	items = append(items, layertest.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/tmp:/bin/sh\n"),
+		layertest.File("etc/group", "root:x:0:\nweb:x:1001:\nextra:x:2000:web\n"))
+	blob := layertest.Archive(t, items...)
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blob)), nil })
 	if err != nil {
 		t.Fatal(err)
 	}

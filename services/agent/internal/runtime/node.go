@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/cgroup"
 	"kubus.dev/services/agent/internal/image"
 	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/memory"
 	"kubus.dev/services/agent/internal/network"
 	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/tree"
@@ -76,6 +78,9 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 		}
 	}()
 	if err = forgetBoot(opts); err != nil {
+		return nil, err
+	}
+	if err = memory.Mount(opts.podsDir()); err != nil { // containers' environments are in it
 		return nil, err
 	}
 	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, MinFree: opts.ImageMinFree,
@@ -254,17 +259,30 @@ func (n *Node) Close() error {
 	return errors.Join(n.network.Close(), n.lock.Close())
 }
 
+// The bounds of adoption: a machine that is starved must not be asked for everything at once, and an agent's start does
+// not wait longer for the shims' answers.
+const (
+	adoptAtOnce   = 8
+	adoptPatience = 3 * time.Second
+)
+
 // adopt takes over every sandbox whose record is whole and removes the rest.
 func (n *Node) adopt(ctx context.Context) error {
 	entries, err := os.ReadDir(n.opts.podsDir())
 	if err != nil {
 		return err
 	}
-	var work sync.WaitGroup
+	limit, cancel := context.WithTimeout(ctx, adoptPatience)
+	defer cancel()
+	var work errgroup.Group
+	work.SetLimit(adoptAtOnce)
 	for _, e := range entries {
-		work.Go(func() { n.adoptSandbox(ctx, e.Name()) })
+		work.Go(func() error {
+			n.adoptSandbox(ctx, limit, e.Name())
+			return nil
+		})
 	}
-	work.Wait()
+	_ = work.Wait() // a sandbox that cannot be adopted is no reason not to start
 	owners := map[string]netip.Addr{}
 	for id, s := range n.sandboxes {
 		owners[id] = s.addr()

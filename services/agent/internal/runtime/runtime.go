@@ -248,7 +248,8 @@ type ContainerSpec struct {
 // ContainerState is where a container is in its one life: Created, Running, Exited.
 type ContainerState int
 
-// Unknown means that the shim was lost and the container's end is being established.
+// Unknown means that the shim has not answered yet since the agent began, or that it was lost and the container's end
+// is being established.
 const (
 	ContainerUnknown ContainerState = iota
 	ContainerCreated
@@ -285,6 +286,7 @@ type ContainerStatus struct {
 	Reason        string
 	Message       string
 	LogPath       string
+	Cgroup        string        // path of its group below each hierarchy
 	User          ContainerUser // whom the process ran as at first
 }
 
@@ -299,9 +301,10 @@ type EventType int
 
 // The closed list of events.
 const (
-	ContainerStarted EventType = iota + 1
-	ContainerStopped           // carries ExitCode and the rest
-	SandboxStopped             // the shim was lost; the pod needs a new sandbox
+	ContainerStarted   EventType = iota + 1
+	ContainerStopped             // carries ExitCode and the rest
+	SandboxStopped               // the shim was lost, or the pod's init; the pod needs a new sandbox
+	ContainerUnstarted           // its start never reached the shim; it is Created, as before
 )
 
 // Event is one change.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +22,7 @@ import (
 
 	"kubus.dev/services/agent/internal/cgroup"
 	"kubus.dev/services/agent/internal/network"
-	"kubus.dev/services/agent/internal/shim"
+	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/tree"
 )
 
@@ -51,9 +50,9 @@ type sandbox struct {
 
 	mu       sync.Mutex
 	state    SandboxState
-	events   *shim.Conn // subscription
-	released bool       // the agent lets go: the end of the subscription means nothing
-	watching chan struct{}
+	released bool               // the agent lets go: the shim is not followed any more
+	unfollow context.CancelFunc // ends following
+	watching chan struct{}      // closed when the shim is not followed any more
 }
 
 func (s *sandbox) addr() netip.Addr {
@@ -63,6 +62,18 @@ func (s *sandbox) addr() netip.Addr {
 
 func (s *sandbox) nsPath(kind string) string {
 	return filepath.Join(s.node.opts.nsDir(), s.record.ID, kind)
+}
+
+// namespaces are what every container of the pod joins.
+func (s *sandbox) namespaces() oci.Namespaces {
+	ns := oci.Namespaces{Net: s.nsPath("net"), IPC: s.nsPath("ipc"), UTS: s.nsPath("uts")}
+	if s.record.Spec.HostNetwork {
+		ns.Net, ns.UTS = oci.Host, oci.Host
+	}
+	if s.record.Spec.HostIPC {
+		ns.IPC = oci.Host
+	}
+	return ns
 }
 
 func (s *sandbox) view() Sandbox {
@@ -150,115 +161,16 @@ func (s *sandbox) make(ctx context.Context) error {
 		return err
 	}
 	if s.record.Spec.ShareProcessNamespace && !s.record.Spec.HostPID {
-		reply, err := s.ask(ctx, &shim.Request{Op: shim.OpPidNS})
-		if err != nil {
+		if err := s.startInit(ctx); err != nil {
 			return fmt.Errorf("making the pod's process namespace: %w", err)
 		}
-		s.record.PIDInit = reply.PID
 	}
+	s.state = SandboxReady
 	if err := s.watch(ctx); err != nil {
 		return err
 	}
 	s.record.Whole = true
-	s.state = SandboxReady
 	return s.save()
-}
-
-// startShim starts the shim; its socket is made here, so that it takes connections before it has begun to run.
-func (s *sandbox) startShim() error {
-	config, err := json.Marshal(shim.Config{RuntimeRoot: s.node.opts.runcDir(), LogMaxSize: s.node.opts.LogMaxSize,
-		LogMaxFiles: s.node.opts.LogMaxFiles})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(s.dir, shim.ConfigFile), config, 0o600); err != nil {
-		return err
-	}
-	listener, err := listen(s.dir)
-	if err != nil {
-		return fmt.Errorf("listening for the shim: %w", err)
-	}
-	defer listener.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	stderr, err := os.OpenFile(filepath.Join(s.dir, "shim.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer stderr.Close()
-	attr := &unix.SysProcAttr{Setsid: true}
-	leave, err := s.node.shimCgroup(attr)
-	if err != nil {
-		return err
-	}
-	process, err := os.StartProcess(s.node.opts.Shim, []string{"kubus-shim", s.dir}, &os.ProcAttr{
-		Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH"), "GOMAXPROCS=2", "GOTRACEBACK=single"},
-		Files: []*os.File{null, stderr, stderr, listener},
-		Sys:   attr,
-	})
-	if err != nil {
-		if attr.UseCgroupFD {
-			unix.Close(attr.CgroupFD)
-		}
-		return fmt.Errorf("starting shim: %w", err)
-	}
-	go func() { // ends with the shim, which it reaps
-		leave(process.Pid) // takes milliseconds on v1
-		_, _ = process.Wait()
-	}()
-	return os.WriteFile(filepath.Join(s.dir, "shim.pid"), []byte(strconv.Itoa(process.Pid)), 0o600)
-}
-
-// shimCgroup keeps shims out of the agent's own group, which a service manager kills as a whole when it stops the
-// agent. On v2 the shim is born in its group, on v1 only the service manager's hierarchy matters.
-func (n *Node) shimCgroup(attr *unix.SysProcAttr) (leave func(pid int), err error) {
-	path := filepath.Join(n.opts.cgroupRoot(), "shims")
-	if n.machine.CgroupV2 {
-		dir := filepath.Join(cgroup.Root, path)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("making the shims' cgroup: %w", err)
-		}
-		fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return nil, fmt.Errorf("opening the shims' cgroup: %w", err)
-		}
-		attr.UseCgroupFD, attr.CgroupFD = true, fd
-		return func(int) { unix.Close(fd) }, nil
-	}
-	return func(pid int) {
-		dir := filepath.Join(cgroup.Root, "systemd", path)
-		if os.MkdirAll(dir, 0o755) == nil { // hosts without that hierarchy have no such service manager
-			_ = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
-		}
-	}, nil
-}
-
-// listen makes the shim's socket; the folder is opened first, since a socket's path is short.
-func listen(dir string) (*os.File, error) {
-	folder, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(folder)
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), shim.Socket)
-	if err := unix.Fchmod(fd, 0o600); err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", folder, shim.Socket)})
-		if err == nil {
-			err = unix.Listen(fd, 128)
-		}
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-	}
-	return f, nil
 }
 
 func (s *sandbox) makeNamespaces(ctx context.Context, lease *network.Lease) error {
@@ -312,163 +224,15 @@ func portMappings(in []PortMapping) []network.PortMapping {
 	return out
 }
 
-// ask sends one request to the shim and gives its answer.
-func (s *sandbox) ask(ctx context.Context, req *shim.Request) (*shim.Reply, error) {
-	conn, err := s.dial()
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	var reply shim.Reply
-	if err = conn.Send(req); err == nil {
-		_, err = conn.Recv(&reply)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("%w: %w", ErrShimLost, err)
-	}
-	return &reply, toError(reply.Err())
-}
-
-func (s *sandbox) dial() (*shim.Conn, error) {
-	conn, err := shim.Dial(s.dir)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrShimLost, err)
-	}
-	return conn, nil
-}
-
-// toError turns the shim's kinds into this package's errors.
-func toError(err error) error {
-	var e *shim.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Kind {
-	case shim.KindNotFound:
-		return fmt.Errorf("%w: %s", ErrNotFound, e.Message)
-	case shim.KindNotRunning:
-		return ErrNotRunning
-	}
-	return err
-}
-
-// watch subscribes to the shim and returns when every status it had is known here; then it goes on until the
-// shim ends or the agent lets go.
-func (s *sandbox) watch(ctx context.Context) error {
-	conn, err := s.dial()
-	if err != nil {
-		return err
-	}
-	if err := conn.Send(&shim.Request{Op: shim.OpSubscribe}); err != nil {
-		conn.Close()
-		return fmt.Errorf("%w: %w", ErrShimLost, err)
-	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	for {
-		var reply shim.Reply
-		if _, err := conn.Recv(&reply); err != nil {
-			stop()
-			conn.Close()
-			return fmt.Errorf("%w: %w", ErrShimLost, err)
-		}
-		if reply.Synced {
-			break
-		}
-		s.node.apply(reply.Status)
-	}
-	if !stop() {
-		return ctx.Err()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.released {
-		conn.Close()
-		return ErrShimLost
-	}
-	s.events, s.watching = conn, make(chan struct{})
-	go s.follow(conn, s.watching) // ends with the connection
-	return nil
-}
-
-func (s *sandbox) follow(conn *shim.Conn, done chan struct{}) {
-	defer close(done)
-	for {
-		var reply shim.Reply
-		if _, err := conn.Recv(&reply); err != nil {
-			break
-		}
-		s.node.apply(reply.Status)
-	}
-	conn.Close()
-	s.mu.Lock()
-	released := s.released
-	s.mu.Unlock()
-	if !released {
-		go s.reconnect() // ends at once; follow must end first
-	}
-}
-
-// reconnect tells a subscription that was cut off for being slow from a shim that is gone.
-func (s *sandbox) reconnect() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := s.watch(ctx); err == nil {
-		return
-	}
-	s.lost()
-}
-
-// letGo ends the subscription and waits for its goroutine.
-func (s *sandbox) letGo() {
-	s.mu.Lock()
-	s.released = true
-	conn, done := s.events, s.watching
-	s.mu.Unlock()
-	if conn != nil {
-		conn.Close()
-		<-done
-	}
-}
-
-// lost handles the end of a shim that nobody asked for: what it held is killed and reported as ended.
-func (s *sandbox) lost() {
-	s.mu.Lock()
-	if s.released || s.state == SandboxNotReady {
-		s.mu.Unlock()
-		return
-	}
-	s.state = SandboxNotReady
-	s.mu.Unlock()
-	s.node.log.Warn("the pod's shim is gone; its containers are killed", zap.String("sandbox", s.record.ID),
-		zap.String("namespace", s.record.Spec.Namespace), zap.String("pod", s.record.Spec.Name))
-	s.killAll()
-	for _, c := range s.node.containersOf(s.record.ID) {
-		c.endWithoutShim()
-	}
-	s.node.events.add(Event{Type: SandboxStopped, SandboxID: s.record.ID, PodUID: s.record.Spec.PodUID})
-}
-
 // killAll kills every process of the pod without the shim and removes its cgroups and the runtime's state.
 func (s *sandbox) killAll() {
 	dirs := cgroup.Dirs(s.record.Cgroup)
 	cgroup.Kill(dirs)
-	if s.record.PIDInit > 0 && isShimInit(s.record.PIDInit) {
-		_ = unix.Kill(s.record.PIDInit, unix.SIGKILL)
-	}
 	_ = cgroup.Remove(dirs, 2*time.Second)
 	for _, c := range s.node.containersOf(s.record.ID) {
 		_ = os.RemoveAll(filepath.Join(s.node.opts.runcDir(), c.record.ID))
 	}
-}
-
-func isShimInit(pid int) bool {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.HasPrefix(string(data), "kubus-shim\x00init")
+	_ = os.RemoveAll(filepath.Join(s.node.opts.runcDir(), s.record.ID)) // of its init
 }
 
 // Sandboxes implements Runtime.
@@ -514,46 +278,6 @@ func (s *sandbox) stop(ctx context.Context) error {
 	return s.save()
 }
 
-// shutdown has the shim kill its containers, tell their ends and end itself; a shim that does not is killed.
-func (s *sandbox) shutdown(ctx context.Context) {
-	limit, cancel := context.WithTimeout(ctx, stopPatience)
-	defer cancel()
-	if conn, err := s.dial(); err == nil {
-		stop := context.AfterFunc(limit, func() { conn.Close() })
-		if conn.Send(&shim.Request{Op: shim.OpShutdown}) == nil {
-			var ignored shim.Reply
-			_, _ = conn.Recv(&ignored) // the end of the connection
-		}
-		stop()
-		conn.Close()
-	}
-	s.mu.Lock()
-	watching := s.watching
-	s.mu.Unlock()
-	if watching != nil {
-		select {
-		case <-watching: // all that it had to tell has been heard
-		case <-limit.Done():
-		}
-	}
-	s.killShim()
-}
-
-// killShim kills the shim's process, if there is one.
-func (s *sandbox) killShim() {
-	data, err := os.ReadFile(filepath.Join(s.dir, "shim.pid"))
-	if err != nil {
-		return
-	}
-	pid, err := strconv.Atoi(string(data))
-	if err != nil {
-		return
-	}
-	if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && string(cmdline) == "kubus-shim\x00"+s.dir+"\x00" {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-}
-
 // takeDown gives back network and namespaces.
 func (s *sandbox) takeDown(ctx context.Context) error {
 	var errs error
@@ -591,6 +315,9 @@ func (n *Node) RemoveSandbox(ctx context.Context, id string) error {
 
 // destroy takes back a sandbox that is not whole, as after a crash while it was made.
 func (s *sandbox) destroy(ctx context.Context) error {
+	s.mu.Lock()
+	s.state = SandboxNotReady
+	s.mu.Unlock()
 	s.shutdown(ctx)
 	s.letGo()
 	s.killAll()
@@ -608,8 +335,9 @@ func (s *sandbox) destroy(ctx context.Context) error {
 	return tree.Clear(s.dir)
 }
 
-// adoptSandbox takes one folder of the run folder over, or removes it.
-func (n *Node) adoptSandbox(ctx context.Context, id string) {
+// adoptSandbox takes one folder of the run folder over, or removes it. A shim that says nothing before limit ends is
+// alive all the same: what it holds becomes known later.
+func (n *Node) adoptSandbox(ctx, limit context.Context, id string) {
 	s := &sandbox{node: n, dir: n.opts.sandboxDir(id)}
 	log := n.log.With(zap.String("sandbox", id))
 	data, err := os.ReadFile(filepath.Join(s.dir, sandboxFile))
@@ -635,39 +363,8 @@ func (n *Node) adoptSandbox(ctx context.Context, id string) {
 		s.state, s.released = SandboxNotReady, true
 		return
 	}
-	limit, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	err = s.watch(limit)
-	if err == nil {
-		err = s.settle(limit)
+	if err := s.watch(limit); limit.Err() != nil && err != nil {
+		log.Warn("the pod's shim is silent; its containers go on and are known when it answers",
+			zap.String("namespace", s.record.Spec.Namespace), zap.String("pod", s.record.Spec.Name))
 	}
-	if err != nil {
-		log.Warn("adopting a sandbox", zap.Error(err))
-		s.lost()
-	}
-}
-
-// settle finds out about the containers whose start was asked for, or was about to be, when the last agent died,
-// and of which the shim has told nothing. One whose start never reached it is as it was before.
-func (s *sandbox) settle(ctx context.Context) error {
-	for _, c := range s.node.containersOf(s.record.ID) {
-		if c.view().State != ContainerUnknown {
-			continue
-		}
-		reply, err := s.ask(ctx, &shim.Request{Op: shim.OpSettle, ID: c.record.ID})
-		var refused *shim.Error
-		switch {
-		case err == nil && reply.Status != nil:
-			if st := reply.Status; st.Running || !st.FinishedAt.IsZero() {
-				s.node.apply(st)
-			} // else it is being started, and the subscription will tell
-		case errors.Is(err, ErrNotFound), errors.As(err, &refused): // or a shim of before, which knows no such question
-			if err := c.unstart(); err != nil {
-				return err
-			}
-		case err != nil:
-			return err
-		}
-	}
-	return nil
 }

@@ -84,6 +84,8 @@ func (s *server) exec(conn *Conn, req *Request, passed *files) error {
 	}
 	if err == nil {
 		go s.execSignals(conn, c, pid) // ends when the connection does
+	} else { // who asked has given up meanwhile
+		s.killTree(c, pid)
 	}
 	status := <-ended
 	code := status.ExitStatus()

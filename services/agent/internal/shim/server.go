@@ -43,7 +43,6 @@ type server struct {
 	containers  map[string]*container
 	barred      map[string]bool // containers that must not be started any more
 	subscribers map[chan Status]struct{}
-	pidns       int // pid of the pod's process namespace's init
 }
 
 // Run serves until a shutdown request; the working folder is the shim's own.
@@ -124,12 +123,6 @@ func (s *server) serve(conn *Conn) {
 	case OpSubscribe:
 		s.subscribe(conn)
 		return
-	case OpPidNS:
-		var pid int
-		if pid, err = s.processNamespace(); err == nil {
-			_ = conn.Send(Reply{PID: pid})
-			return
-		}
 	case OpShutdown:
 		s.shutdown()
 	default:
@@ -280,7 +273,6 @@ func (s *server) shutdown() {
 	for _, c := range s.containers {
 		all = append(all, c)
 	}
-	pidns := s.pidns
 	s.mu.Unlock()
 	for _, c := range all {
 		cgroup.Kill(c.req.Cgroups)
@@ -292,70 +284,7 @@ func (s *server) shutdown() {
 		case <-limit:
 		}
 	}
-	if pidns > 0 {
-		_ = s.reap.signal(pidns, syscall.SIGKILL)
-	}
 	os.Exit(0)
-}
-
-// processNamespace starts the init of the namespace that the pod's containers share, once.
-func (s *server) processNamespace() (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pidns > 0 {
-		return s.pidns, nil
-	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer null.Close()
-	var alive [2]int // the init ends when the shim's end is closed, however the shim ends
-	if err := unix.Pipe2(alive[:], unix.O_CLOEXEC); err != nil {
-		return 0, err
-	}
-	defer unix.Close(alive[0])
-	pid, ended, err := s.reap.start("/proc/self/exe", []string{"kubus-shim", "init"}, &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   os.Environ(),
-		Files: []uintptr{uintptr(alive[0]), null.Fd(), null.Fd()},
-		Sys:   &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Setsid: true},
-	})
-	if err != nil {
-		return 0, err
-	}
-	s.pidns = pid
-	go func() { // ends with the init
-		<-ended
-		s.mu.Lock()
-		s.pidns = 0
-		s.mu.Unlock()
-	}()
-	return pid, nil
-}
-
-// Init is the first process of a pod's shared process namespace: it reaps what is left to it until the shim, which
-// holds the other end of its standard input, is gone. Everything in the namespace ends with it.
-func Init() {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-	go func() {
-		var none [1]byte
-		for {
-			if n, err := syscall.Read(0, none[:]); n == 0 && err == nil || err != nil && err != syscall.EINTR {
-				os.Exit(0)
-			}
-		}
-	}()
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, syscall.SIGCHLD)
-	for range children {
-		for {
-			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-			if err != unix.EINTR && (err != nil || pid <= 0) {
-				break
-			}
-		}
-	}
 }
 
 // writeFile replaces a file in one step.

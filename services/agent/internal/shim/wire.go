@@ -31,7 +31,6 @@ const (
 	OpForget    = "forget"    // ID; the container must have ended
 	OpSettle    = "settle"    // ID; answer: Status as it is, or NotFound, and then it never will be started
 	OpSubscribe = "subscribe" // answers: every status, Synced, then each change
-	OpPidNS     = "pidns"     // makes the pod's process namespace; answer: PID of its init
 	OpShutdown  = "shutdown"  // kills everything; the connection ends when the shim ends
 )
 
@@ -145,14 +144,26 @@ func NewConn(fd int) (*Conn, error) {
 	return &Conn{file: f, raw: raw}, nil
 }
 
-// Dial connects to the socket in a shim's folder. The folder is opened first, since a socket's path is short.
+// Dead tells that the shim of a folder has ended. It is certain: a shim's socket takes connections exactly as long as its
+// process lives, however silent that is, since nobody else holds it.
+func Dead(dir string) bool {
+	conn, err := Dial(dir)
+	if err == nil {
+		conn.Close()
+		return false
+	}
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+}
+
+// Dial connects to the socket in a shim's folder; EAGAIN says that too many wait there already. The folder is opened
+// first, since a socket's path is short.
 func Dial(dir string) (*Conn, error) {
 	folder, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(folder)
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,10 @@ package source
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,15 +49,15 @@ func (o *Objects) Secret(ctx context.Context, namespace, name string) (*corev1.S
 
 // Hold notes what the pod names. Again for the same pod it replaces what was noted.
 func (o *Objects) Hold(pod *corev1.Pod) {
-	configMaps, secrets := References(pod)
-	o.configMaps.hold(pod.UID, pod.Namespace, configMaps)
-	o.secrets.hold(pod.UID, pod.Namespace, secrets)
+	configMaps, secrets, pulls := References(pod)
+	o.configMaps.hold(pod.UID, pod.Namespace, configMaps, nil)
+	o.secrets.hold(pod.UID, pod.Namespace, secrets, pulls)
 }
 
 // Release forgets the pod.
 func (o *Objects) Release(uid types.UID) {
-	o.configMaps.hold(uid, "", nil)
-	o.secrets.hold(uid, "", nil)
+	o.configMaps.hold(uid, "", nil, nil)
+	o.secrets.hold(uid, "", nil, nil)
 }
 
 // Sweep removes kept copies of what no pod holds; call it when all pods are known.
@@ -89,7 +91,7 @@ type cache[T any, P object[T]] struct {
 }
 
 type held[T any] struct {
-	pods     map[types.UID]bool
+	pods     map[types.UID]bool // true: the pod cannot start without it, so a copy is kept
 	stop     context.CancelFunc // of the watch; nil before it is begun
 	known    bool               // value is the API's answer
 	followed bool               // the watch keeps it
@@ -111,11 +113,12 @@ func (c *cache[T, P]) sweep() error {
 	})
 }
 
-func (c *cache[T, P]) hold(uid types.UID, namespace string, names []string) {
+// hold notes the objects that a pod needs to start, and those that it may use besides.
+func (c *cache[T, P]) hold(uid types.UID, namespace string, needed, used []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := make(map[types.NamespacedName]bool, len(names))
-	for _, name := range names {
+	now := make(map[types.NamespacedName]bool, len(needed)+len(used))
+	for i, name := range slices.Concat(needed, used) {
 		key := types.NamespacedName{Namespace: namespace, Name: name}
 		now[key] = true
 		h := c.held[key]
@@ -123,7 +126,7 @@ func (c *cache[T, P]) hold(uid types.UID, namespace string, names []string) {
 			h = &held[T]{pods: map[types.UID]bool{}}
 			c.held[key] = h
 		}
-		h.pods[uid] = true
+		h.pods[uid] = i < len(needed)
 	}
 	for key := range c.pods[uid] {
 		if !now[key] {
@@ -214,13 +217,24 @@ func (c *cache[T, P]) path(namespace string) string {
 }
 
 func (c *cache[T, P]) keep(key types.NamespacedName, value *T) {
-	if value == nil {
+	if value == nil || !c.kept(key) {
 		return
 	}
 	P(value).SetManagedFields(nil)
 	if err := c.store.save(c.store.objectFile(c.resource, key.Namespace, key.Name), value); err != nil {
 		c.log.Warn("object not kept", zap.String("kind", c.resource), zap.String("name", key.Name), zap.Error(err))
 	}
+}
+
+// kept tells whether a copy of the object belongs on the disk: some pod needs it to start.
+func (c *cache[T, P]) kept(key types.NamespacedName) bool {
+	if _, secret := any((*T)(nil)).(*corev1.Secret); secret && c.store.bare {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.held[key]
+	return h != nil && slices.Contains(slices.Collect(maps.Values(h.pods)), true)
 }
 
 // follow begins the watch of an object that pods hold.
@@ -271,8 +285,9 @@ func (c *cache[T, P]) set(key types.NamespacedName, h *held[T], value *T) {
 	c.changed(pods)
 }
 
-// References lists the ConfigMaps and Secrets that a pod's spec names.
-func References(pod *corev1.Pod) (configMaps, secrets []string) {
+// References lists the ConfigMaps and Secrets that a pod's spec names; pulls are the Secrets that only pulling its images
+// needs.
+func References(pod *corev1.Pod) (configMaps, secrets, pulls []string) {
 	cm, sec := map[string]bool{}, map[string]bool{}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
@@ -302,10 +317,13 @@ func References(pod *corev1.Pod) (configMaps, secrets []string) {
 		c := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		environment(&c, cm, sec)
 	}
+	forPulls := map[string]bool{}
 	for _, s := range pod.Spec.ImagePullSecrets {
-		sec[s.Name] = true
+		if !sec[s.Name] {
+			forPulls[s.Name] = true
+		}
 	}
-	return names(cm), names(sec)
+	return names(cm), names(sec), names(forPulls)
 }
 
 func environment(c *corev1.Container, cm, sec map[string]bool) {

@@ -36,25 +36,27 @@ func TestReferencesAreAllThatASpecNames(t *testing.T) {
 		name                string
 		spec                corev1.PodSpec
 		configMaps, secrets []string
+		pulls               []string
 	}{
-		{"nothing", corev1.PodSpec{}, nil, nil},
-		{"a volume of a ConfigMap", volume(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("c")}}), []string{"c"}, nil},
-		{"a volume of a Secret", volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}), nil, []string{"s"}},
+		{"nothing", corev1.PodSpec{}, nil, nil, nil},
+		{"a volume of a ConfigMap", volume(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("c")}}), []string{"c"}, nil, nil},
+		{"a volume of a Secret", volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}), nil, []string{"s"}, nil},
 		{"a projected volume", volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("c")}}, {Secret: &corev1.SecretProjection{LocalObjectReference: local("s")}},
-			{DownwardAPI: &corev1.DownwardAPIProjection{}}}}}), []string{"c"}, []string{"s"}},
-		{"a container's environment", corev1.PodSpec{Containers: []corev1.Container{env("c", "s")}}, []string{"c"}, []string{"s"}},
-		{"an init container's", corev1.PodSpec{InitContainers: []corev1.Container{env("c", "s")}}, []string{"c"}, []string{"s"}},
-		{"an ephemeral container's", corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon(env("c", "s"))}}}, []string{"c"}, []string{"s"}},
-		{"pull secrets", corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{local("s")}}, nil, []string{"s"}},
-		{"one name in two places is one", corev1.PodSpec{Containers: []corev1.Container{env("c", "s"), env("c", "s")}}, []string{"c"}, []string{"s"}},
-		{"an empty name is none", corev1.PodSpec{Containers: []corev1.Container{env("", "")}}, nil, nil},
+			{DownwardAPI: &corev1.DownwardAPIProjection{}}}}}), []string{"c"}, []string{"s"}, nil},
+		{"a container's environment", corev1.PodSpec{Containers: []corev1.Container{env("c", "s")}}, []string{"c"}, []string{"s"}, nil},
+		{"an init container's", corev1.PodSpec{InitContainers: []corev1.Container{env("c", "s")}}, []string{"c"}, []string{"s"}, nil},
+		{"an ephemeral container's", corev1.PodSpec{EphemeralContainers: []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon(env("c", "s"))}}}, []string{"c"}, []string{"s"}, nil},
+		{"pull secrets", corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{local("s")}}, nil, nil, []string{"s"}},
+		{"a pull secret that a container needs too", corev1.PodSpec{Containers: []corev1.Container{env("c", "s")}, ImagePullSecrets: []corev1.LocalObjectReference{local("s")}}, []string{"c"}, []string{"s"}, nil},
+		{"one name in two places is one", corev1.PodSpec{Containers: []corev1.Container{env("c", "s"), env("c", "s")}}, []string{"c"}, []string{"s"}, nil},
+		{"an empty name is none", corev1.PodSpec{Containers: []corev1.Container{env("", "")}}, nil, nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			configMaps, secrets := References(&corev1.Pod{Spec: tt.spec})
-			if !slices.Equal(configMaps, tt.configMaps) || !slices.Equal(secrets, tt.secrets) {
-				t.Errorf("got %v and %v, want %v and %v", configMaps, secrets, tt.configMaps, tt.secrets)
+			configMaps, secrets, pulls := References(&corev1.Pod{Spec: tt.spec})
+			if !slices.Equal(configMaps, tt.configMaps) || !slices.Equal(secrets, tt.secrets) || !slices.Equal(pulls, tt.pulls) {
+				t.Errorf("got %v, %v and %v, want %v, %v and %v", configMaps, secrets, pulls, tt.configMaps, tt.secrets, tt.pulls)
 			}
 		})
 	}

@@ -19,8 +19,11 @@ import (
 // Store keeps objects as JSON files that only root can read. A file is replaced
 // as a whole; after a power cut it may be older than what was saved last, never
 // torn in a way that Load would take for good.
+//
+// What is secret it keeps only for pods to start without the cluster; see WithoutSecrets.
 type Store struct {
 	dir     string
+	bare    bool       // keeps nothing secret
 	writing sync.Mutex // one file at a time: two writers of one object must not meet
 }
 
@@ -32,6 +35,21 @@ func OpenStore(dir string) (*Store, error) {
 		}
 	}
 	return &Store{dir: dir}, nil
+}
+
+// WithoutSecrets makes the store keep no Secret and no token, and removes those that are there.
+func (s *Store) WithoutSecrets() error {
+	s.bare = true
+	err := tree.Remove(filepath.Join(s.dir, "objects", "secrets"))
+	folders, listErr := s.Folders()
+	err = errors.Join(err, listErr)
+	for _, uid := range folders {
+		err = errors.Join(err, tree.Remove(s.tokenDir(uid)))
+	}
+	if err != nil {
+		return fmt.Errorf("removing kept secrets: %w", err)
+	}
+	return nil
 }
 
 // PodDir is the folder of one pod: its object, its volumes, its files.
@@ -116,6 +134,8 @@ func (s *Store) sweepObjects(resource string, wanted func(types.NamespacedName) 
 	}
 	return nil
 }
+
+func (s *Store) tokenDir(uid types.UID) string { return filepath.Join(s.PodDir(uid), "tokens") }
 
 func (s *Store) objectFile(resource, namespace, name string) string {
 	return filepath.Join(s.dir, "objects", resource, namespace, name+".json")

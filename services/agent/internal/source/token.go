@@ -2,10 +2,13 @@ package source
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
 	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,10 +18,12 @@ import (
 )
 
 // Tokens asks for service account tokens bound to pods, and remembers each until
-// it should be renewed.
+// it should be renewed, in the store too: after a reboot pods start with theirs.
 type Tokens struct {
-	api *apiclient.Client
-	now func() time.Time
+	api   *apiclient.Client
+	store *Store
+	log   *zap.Logger
+	now   func() time.Time
 
 	mu    sync.Mutex
 	known map[tokenKey]token
@@ -36,9 +41,16 @@ type token struct {
 	expires time.Time
 }
 
-// NewTokens remembers none.
-func NewTokens(api *apiclient.Client) *Tokens {
-	return &Tokens{api: api, now: time.Now, known: map[tokenKey]token{}}
+// keptToken is a token's form on the disk.
+type keptToken struct {
+	Value   string    `json:"value"`
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
+}
+
+// NewTokens remembers what the store has.
+func NewTokens(api *apiclient.Client, store *Store, log *zap.Logger) *Tokens {
+	return &Tokens{api: api, store: store, log: log, now: time.Now, known: map[tokenKey]token{}}
 }
 
 // renewAt is at 80 % of the token's life, after 24 hours at the latest.
@@ -52,9 +64,7 @@ func (t token) renewAt() time.Time {
 func (t *Tokens) Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (value string, renewAt time.Time, err error) {
 	key := tokenKey{pod.UID, audience, seconds}
 	now := t.now()
-	t.mu.Lock()
-	old, ok := t.known[key]
-	t.mu.Unlock()
+	old, ok := t.remembered(key)
 	if ok && now.Before(old.renewAt()) {
 		return old.value, old.renewAt(), nil
 	}
@@ -68,7 +78,34 @@ func (t *Tokens) Token(ctx context.Context, pod *corev1.Pod, audience string, se
 	t.mu.Lock()
 	t.known[key] = fresh
 	t.mu.Unlock()
+	if !t.store.bare {
+		if err := t.store.save(t.file(key), keptToken{fresh.value, fresh.issued, fresh.expires}); err != nil {
+			t.log.Warn("token not kept", zap.String("pod", pod.Name), zap.Error(err))
+		}
+	}
 	return fresh.value, fresh.renewAt(), nil
+}
+
+func (t *Tokens) remembered(key tokenKey) (token, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, ok := t.known[key]
+	if ok {
+		return old, true
+	}
+	var kept keptToken
+	if load(t.file(key), &kept) != nil {
+		return token{}, false
+	}
+	old = token{kept.Value, kept.Issued, kept.Expires}
+	t.known[key] = old
+	return old, true
+}
+
+// file is where a token is kept: in the pod's folder, which goes with the pod.
+func (t *Tokens) file(key tokenKey) string {
+	sum := sha256.Sum256([]byte(key.audience))
+	return filepath.Join(t.store.tokenDir(key.pod), fmt.Sprintf("%x-%d.json", sum[:8], key.seconds))
 }
 
 func (t *Tokens) request(ctx context.Context, pod *corev1.Pod, audience string, seconds int64, now time.Time) (token, error) {

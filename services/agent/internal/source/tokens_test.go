@@ -3,10 +3,12 @@ package source
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,8 +44,13 @@ func TestTokens(t *testing.T) {
 		r.Status = authv1.TokenRequestStatus{Token: fmt.Sprint("t", len(asked)), ExpirationTimestamp: metav1.NewTime(now.Add(time.Hour))}
 		return &r, nil
 	})
-	tokens := NewTokens(api.Client("system:node:n"))
-	tokens.now = func() time.Time { return now }
+	store := open(t)
+	begin := func() *Tokens {
+		tokens := NewTokens(api.Client("system:node:n"), store, zap.NewNop())
+		tokens.now = func() time.Time { return now }
+		return tokens
+	}
+	tokens := begin()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "ns", UID: "u"}}
 	get := func() string {
 		value, _, err := tokens.Token(t.Context(), pod, "api", 3600)
@@ -74,6 +81,21 @@ func TestTokens(t *testing.T) {
 	}
 	api.Away(false)
 	step("when the API is back", "t3")
+	api.Away(true)
+	tokens = begin()
+	step("after a restart while the API is away", "t3")
+	api.Away(false)
 	tokens.Forget("u")
+	if err := store.RemovePod("u"); err != nil {
+		t.Fatal(err)
+	}
 	step("after the pod was forgotten", "t4")
+	if err := store.WithoutSecrets(); err != nil {
+		t.Fatal(err)
+	}
+	tokens = begin()
+	step("after a restart of an agent that keeps none", "t5")
+	if left, err := os.ReadDir(store.tokenDir("u")); len(left) > 0 {
+		t.Errorf("kept all the same: %v, %v", left, err)
+	}
 }

@@ -13,6 +13,10 @@ func containerStatuses(in Input) []corev1.ContainerStatus {
 	for i := range list {
 		c := &list[i]
 		k := in.Containers[c.Name]
+		if p := unanswered(k, find(in.Previous.ContainerStatuses, c.Name)); p != nil {
+			out = append(out, *p)
+			continue
+		}
 		s := containerStatus(in, c, k, in.Previous.ContainerStatuses, len(in.Pod.Spec.InitContainers) > 0)
 		started := s.State.Running != nil && k.Started
 		s.Started = &started
@@ -31,6 +35,10 @@ func initStatuses(in Input, regularStarted bool) []corev1.ContainerStatus {
 	for i := range list {
 		c := &list[i]
 		k := in.Containers[c.Name]
+		if p := unanswered(k, find(in.Previous.InitContainerStatuses, c.Name)); p != nil {
+			out = append(out, *p)
+			continue
+		}
 		s := containerStatus(in, c, k, in.Previous.InitContainerStatuses, true)
 		if k.Newest == nil && regularStarted && !Sidecar(c) && s.State.Waiting != nil {
 			s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
@@ -58,9 +66,21 @@ func ephemeralStatuses(in Input) []corev1.ContainerStatus {
 	out := make([]corev1.ContainerStatus, 0, len(list))
 	for i := range list {
 		c := corev1.Container(list[i].EphemeralContainerCommon)
+		if p := unanswered(in.Containers[c.Name], find(in.Previous.EphemeralContainerStatuses, c.Name)); p != nil {
+			out = append(out, *p)
+			continue
+		}
 		out = append(out, containerStatus(in, &c, in.Containers[c.Name], in.Previous.EphemeralContainerStatuses, false))
 	}
 	return out
+}
+
+// unanswered is the status of a container whose shim has not answered since the agent began: as it was last.
+func unanswered(k Container, previous *corev1.ContainerStatus) *corev1.ContainerStatus {
+	if k.Newest == nil || k.Newest.State != runtime.ContainerUnknown || previous == nil || previous.ContainerID != IDPrefix+k.Newest.ID {
+		return nil
+	}
+	return previous.DeepCopy()
 }
 
 func containerStatus(in Input, c *corev1.Container, k Container, previous []corev1.ContainerStatus, hasInit bool) corev1.ContainerStatus {

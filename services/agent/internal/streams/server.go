@@ -37,21 +37,30 @@ type Pods interface {
 	Ended(containerID string) <-chan struct{}
 }
 
+// Endpoint answers a path of the node itself.
+type Endpoint func(path string) ([]byte, error)
+
 // Server answers tunnels.
 type Server struct {
 	pods    Pods
 	runtime runtime.Runtime
+	node    Endpoint
 	log     *zap.Logger
 }
 
 // New makes a server; Handle is its tunnel.Handler.
-func New(pods Pods, rt runtime.Runtime, log *zap.Logger) *Server { return &Server{pods, rt, log} }
+func New(pods Pods, rt runtime.Runtime, node Endpoint, log *zap.Logger) *Server {
+	return &Server{pods, rt, node, log}
+}
 
 // Handle runs one tunnel.
 func (s *Server) Handle(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
 	req := &message.NodeRequest{}
 	if err := protobuf.Unmarshal(open.Request, req); err != nil {
 		return errors.New("unreadable request")
+	}
+	if open.Kind == "node" {
+		return s.ofNode(req.Path, t)
 	}
 	p := s.pods.Find(req.Namespace, req.Pod, types.UID(req.Uid))
 	if p == nil {
@@ -71,6 +80,19 @@ func (s *Server) Handle(ctx context.Context, open *message.TunnelOpen, t *tunnel
 		return s.proxy(ctx, p, req, t)
 	}
 	return fmt.Errorf("this node does not serve %q streams", open.Kind)
+}
+
+// ofNode sends what the node says of itself.
+func (s *Server) ofNode(path string, t *tunnel.Tunnel) error {
+	body, err := s.node(path)
+	if err != nil {
+		return err
+	}
+	out := t.Channel(stdout)
+	if _, err := out.Write(body); err != nil {
+		return nil // nobody is there any more
+	}
+	return out.Close()
 }
 
 func (s *Server) exec(ctx context.Context, p *pod.Snapshot, req *message.NodeRequest, t *tunnel.Tunnel) error {

@@ -115,12 +115,32 @@ func serve(t *testing.T, n *node) *bus.Conn {
 	conn := bustest.Start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	sub, err := tunnel.PeerAs(proto.NodeUser("n")).Serve(ctx, conn, proto.NodeTunnelSubject("n"), "", New(n, n, zap.NewNop()).Handle)
+	sub, err := tunnel.PeerAs(proto.NodeUser("n")).Serve(ctx, conn, proto.NodeTunnelSubject("n"), "", New(n, n, says, zap.NewNop()).Handle)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(sub.Stop)
 	return conn
+}
+
+// says is what the node knows of itself.
+func says(path string) ([]byte, error) {
+	if path != "stats/summary" {
+		return nil, fmt.Errorf("no %s here", path)
+	}
+	return []byte("a summary"), nil
+}
+
+func TestTheNodeIsAskedOfItself(t *testing.T) {
+	conn := serve(t, newNode(t))
+	for path, want := range map[string]answer{
+		"stats/summary": {out: "a summary"},
+		"configz":       {err: "no configz here"},
+	} {
+		if got := ask(t, conn, "node", &message.NodeRequest{Path: path}, "", ""); got != want {
+			t.Errorf("%s: got %+v, want %+v", path, got, want)
+		}
+	}
 }
 
 // answer is all that came of a stream.

@@ -36,8 +36,10 @@ type Claims interface {
 
 // Manager puts volumes in place. Different pods may be handled at the same time.
 type Manager struct {
-	// PodDir is the folder of a pod; volumes are below it.
+	// PodDir is the folder of a pod; volumes are below it, but those that may hold secrets: they are below MemoryDir,
+	// which is in memory.
 	PodDir      func(types.UID) string
+	MemoryDir   func(types.UID) string
 	Objects     Objects
 	Tokens      Tokens
 	Claims      Claims
@@ -125,7 +127,15 @@ func (m *Manager) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, 
 }
 
 func (m *Manager) dir(uid types.UID, kind, name string) string {
-	return filepath.Join(m.PodDir(uid), "volumes", "kubernetes.io~"+kind, name)
+	below := filepath.Join("volumes", "kubernetes.io~"+kind, name)
+	dir := filepath.Join(m.PodDir(uid), below)
+	switch kind {
+	case "secret", "projected", "downward-api":
+		if _, err := os.Lstat(dir); err != nil { // else containers have it, from an agent of before
+			return filepath.Join(m.MemoryDir(uid), below)
+		}
+	}
+	return dir
 }
 
 func makeDir(dir string, mode fs.FileMode, gid int) error {
@@ -212,8 +222,7 @@ func isMount(dir string) (bool, error) {
 // TearDown unmounts and removes everything SetUp and SubPath made for a pod, and what the pod has mounted there.
 func (m *Manager) TearDown(uid types.UID) error {
 	var problems []error
-	for _, sub := range []string{"volume-subpaths", "volumes"} {
-		top := filepath.Join(m.PodDir(uid), sub)
+	for _, top := range []string{filepath.Join(m.PodDir(uid), "volume-subpaths"), filepath.Join(m.PodDir(uid), "volumes"), m.MemoryDir(uid)} {
 		err := tree.UnmountBelow(top)
 		if err == nil {
 			err = tree.Remove(top)

@@ -38,7 +38,8 @@ func TestTokensAreAskedForOnlyWhenDue(t *testing.T) {
 	now := time.Now()
 	fresh, due, over := jwt(now, now.Add(time.Hour)), jwt(now.Add(-55*time.Minute), now.Add(5*time.Minute)), jwt(now.Add(-2*time.Hour), now.Add(-time.Hour))
 	source := &tokens{value: due}
-	m := &Manager{PodDir: func(types.UID) string { return top }, Tokens: source}
+	dir := func(types.UID) string { return top }
+	m := &Manager{PodDir: dir, MemoryDir: dir, Tokens: source}
 	pod := &corev1.Pod{}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}}}}}}}

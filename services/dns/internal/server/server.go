@@ -31,11 +31,16 @@ const (
 type Counts interface {
 	Answered(tcp bool, code int)
 	Dropped(tcp bool)
+	Stranger(tcp bool)
 }
+
+// Gate tells whom the server answers.
+type Gate interface{ Allow(netip.Addr) bool }
 
 // Server has a UDP and a TCP socket of one address.
 type Server struct {
 	handler *Handler
+	gate    Gate
 	counts  Counts
 	log     *zap.Logger
 	udp     *net.UDPConn
@@ -45,7 +50,7 @@ type Server struct {
 
 // Listen takes the address. It need not exist yet: a bridge may come later. No
 // packet is read before Serve.
-func Listen(ctx context.Context, address string, h *Handler, counts Counts, logger *zap.Logger) (*Server, error) {
+func Listen(ctx context.Context, address string, h *Handler, gate Gate, counts Counts, logger *zap.Logger) (*Server, error) {
 	lc := net.ListenConfig{Control: freebind}
 	packet, err := lc.ListenPacket(ctx, "udp", address)
 	if err != nil {
@@ -60,7 +65,7 @@ func Listen(ctx context.Context, address string, h *Handler, counts Counts, logg
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening for DNS: %w", err), udp.Close())
 	}
-	return &Server{handler: h, counts: counts, log: logger, udp: udp, tcp: tcp, slow: make(chan struct{}, mostSlow)}, nil
+	return &Server{handler: h, gate: gate, counts: counts, log: logger, udp: udp, tcp: tcp, slow: make(chan struct{}, mostSlow)}, nil
 }
 
 func freebind(_, _ string, c syscall.RawConn) error {
@@ -112,6 +117,10 @@ func (s *Server) serveUDP(ctx context.Context) error {
 			}
 			continue // an ICMP error of an earlier answer
 		}
+		if !s.gate.Allow(from.Addr()) {
+			s.counts.Stranger(false)
+			continue
+		}
 		answer, slow := s.handler.Respond(out[:0], in[:n], &q, 0)
 		switch {
 		case slow:
@@ -161,6 +170,11 @@ func (s *Server) serveTCP(ctx context.Context) error {
 				return errors.Join(err, group.Wait())
 			}
 			s.log.Warn("accepting a connection", zap.Error(err))
+			continue
+		}
+		if from, ok := c.RemoteAddr().(*net.TCPAddr); !ok || !s.gate.Allow(from.AddrPort().Addr()) {
+			s.counts.Stranger(true)
+			_ = c.Close()
 			continue
 		}
 		if !group.TryGo(func() error { s.serveConn(ctx, c); return nil }) {

@@ -16,10 +16,11 @@ type nobody struct{}
 
 func (nobody) Answered(bool, int) {}
 func (nobody) Dropped(bool)       {}
+func (nobody) Stranger(bool)      {}
 
 func listen(t testing.TB, h *Handler) *Server {
 	t.Helper()
-	s, err := Listen(t.Context(), "127.0.0.1:0", h, nobody{}, zap.NewNop())
+	s, err := Listen(t.Context(), "127.0.0.1:0", h, NewClients(nil), nobody{}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

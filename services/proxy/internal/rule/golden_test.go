@@ -85,7 +85,7 @@ func runScript(t *testing.T, path string) {
 
 func step(table *service.Table, set *rule.Set, hooks []rule.Hook) []byte {
 	for _, name := range table.TakeDirty() {
-		set.Put(name, table.Ports(name, node))
+		set.Put(name, table.Ports(name, node, &service.Guard{}))
 	}
 	out, _ := set.Delta(hooks)
 	set.Commit()

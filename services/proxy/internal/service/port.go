@@ -18,6 +18,7 @@ type Port struct {
 	NodePort        uint16
 	ExternalIPs     []netip.Addr
 	LoadBalancerIPs []netip.Addr
+	Refused         []Refusal      // of what the Service says, what the port may not have
 	SourceRanges    []netip.Prefix // nil: everybody
 	Affinity        time.Duration
 	InternalLocal   bool
@@ -34,14 +35,6 @@ type Port struct {
 // External tells whether anything but the ClusterIP leads to the port.
 func (p *Port) External() bool {
 	return p.NodePort != 0 || len(p.ExternalIPs) > 0 || len(p.LoadBalancerIPs) > 0
-}
-
-// without drops the external addresses at which the port is one of taken. A Service's
-// owner chooses them and its ports, and would else stand between everybody and the API.
-func (p *Port) without(taken []netip.AddrPort) {
-	is := func(ip netip.Addr) bool { return slices.Contains(taken, netip.AddrPortFrom(ip, p.Number)) }
-	p.ExternalIPs = slices.DeleteFunc(slices.Clone(p.ExternalIPs), is)
-	p.LoadBalancerIPs = slices.DeleteFunc(slices.Clone(p.LoadBalancerIPs), is)
 }
 
 func (p *Port) String() string {

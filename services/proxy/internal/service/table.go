@@ -97,8 +97,8 @@ func (t *Table) Names() []Name { return slices.Collect(maps.Keys(t.services)) }
 // Service gives nil for one that is not there.
 func (t *Table) Service(name Name) *Service { return t.services[name] }
 
-// Ports is Ports for the Service of that name; nil when there is none.
-func (t *Table) Ports(name Name, node string) []Port {
+// Ports is Ports for the Service of that name, without the addresses that the guard refuses; nil when there is none.
+func (t *Table) Ports(name Name, node string, g *Guard) []Port {
 	s := t.services[name]
 	if s == nil {
 		return nil
@@ -106,7 +106,7 @@ func (t *Table) Ports(name Name, node string) []Port {
 	ports := Ports(s, slices.Collect(maps.Values(t.slices[name])), node)
 	if name != api && len(s.ExternalIPs)+len(s.LoadBalancerIPs) > 0 {
 		for i := range ports {
-			ports[i].without(t.apiAt())
+			ports[i].guard(g, t.apiAt())
 		}
 	}
 	return ports

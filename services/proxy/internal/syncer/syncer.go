@@ -12,6 +12,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,8 @@ type Kernel interface {
 type Options struct {
 	Node        string
 	Rules       rule.Options
-	MinInterval time.Duration // between two syncs under constant change
+	Guard       func() *service.Guard // made anew for each sync; nil: a zero one
+	MinInterval time.Duration         // between two syncs under constant change
 	Kernel      Kernel
 	// Clean forgets UDP flows; nil leaves them.
 	Clean  func(conntrack.Frontends) (int, error)
@@ -49,6 +51,7 @@ type Result struct {
 	Services int           // looked at
 	Chains   int           // written or removed
 	Bytes    int           // of restore input; 0: nothing to do
+	Refused  int           // addresses of all Services that they may not have
 	Waited   time.Duration // from the first change in it to its start
 	Took     time.Duration
 	Err      error
@@ -74,6 +77,8 @@ type Syncer struct {
 	// Only Run touches these.
 	set *rule.Set // nil: the kernel's state is unknown
 	udp map[service.Name]conntrack.Frontends
+
+	refused map[service.Name][]service.Refusal
 }
 
 // errNotYet is a Syncer's state before its first sync.
@@ -84,9 +89,12 @@ func New(opts Options) *Syncer {
 	if opts.Observe == nil {
 		opts.Observe = func(Result) {}
 	}
+	if opts.Guard == nil {
+		opts.Guard = func() *service.Guard { return &service.Guard{} }
+	}
 	return &Syncer{
 		opts: opts, wake: make(chan struct{}, 1), table: service.NewTable(),
-		state: errNotYet, udp: map[service.Name]conntrack.Frontends{},
+		state: errNotYet, udp: map[service.Name]conntrack.Frontends{}, refused: map[service.Name][]service.Refusal{},
 	}
 }
 
@@ -196,8 +204,9 @@ func (s *Syncer) take(all bool) work {
 	if all {
 		names = append(names, s.table.Names()...)
 	}
+	guard := s.opts.Guard()
 	for _, name := range names {
-		w.ports[name] = s.table.Ports(name, s.opts.Node)
+		w.ports[name] = s.table.Ports(name, s.opts.Node, guard)
 	}
 	for _, name := range s.table.HealthChecked() {
 		w.checks[s.table.Service(name).HealthCheckNodePort] = health.Check{
@@ -222,7 +231,7 @@ func (s *Syncer) sync(ctx context.Context) error {
 		}
 	}
 	w := s.take(fresh)
-	result := Result{Services: len(w.ports)}
+	result := Result{Services: len(w.ports), Refused: s.tellRefused(w)}
 	if !w.since.IsZero() {
 		result.Waited = start.Sub(w.since)
 	}
@@ -249,6 +258,30 @@ func (s *Syncer) sync(ctx context.Context) error {
 	}
 	s.finish(result)
 	return nil
+}
+
+// tellRefused says which addresses were refused anew, and counts all that are.
+func (s *Syncer) tellRefused(w work) int {
+	for name, ports := range w.ports {
+		var now []service.Refusal
+		for i := range ports {
+			for _, r := range ports[i].Refused {
+				now = append(now, r)
+				if !slices.Contains(s.refused[name], r) {
+					s.opts.Logger.Warn("a Service may not have this address", zap.String("namespace", name.Namespace), zap.String("name", name.Name),
+						zap.Stringer("address", r.At), zap.String("reason", r.Reason))
+				}
+			}
+		}
+		if s.refused[name] = now; now == nil {
+			delete(s.refused, name)
+		}
+	}
+	all := 0
+	for _, list := range s.refused {
+		all += len(list)
+	}
+	return all
 }
 
 func (s *Syncer) finish(r Result) {
