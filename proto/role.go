@@ -61,6 +61,9 @@ func Controllers() []string {
 		"persistent-volume-binder", "pvc-protection-controller", "pv-protection-controller", "volumeattributesclass-protection-controller",
 		"expand-controller", "ephemeral-volume-controller", "attachdetach-controller",
 		"job-controller", "cronjob-controller", "ttl-after-finished-controller",
+		"resourcequota-controller", "disruption-controller", "storage-version-migrator-controller", "resource-claim-controller", "device-taint-eviction-controller",
+		"clusterrole-aggregation-controller", "certificate-controller", "podcertificaterequestcleaner", "kube-apiserver-serving-clustertrustbundle-publisher",
+		"bootstrap-signer", "token-cleaner", "tokens-controller", "service-cidrs-controller",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)

@@ -2,8 +2,14 @@ package controllers
 
 import (
 	"kubus.dev/services/controllers/internal/account"
+	"kubus.dev/services/controllers/internal/accounttoken"
+	"kubus.dev/services/controllers/internal/bootstrap"
+	"kubus.dev/services/controllers/internal/certificate"
+	"kubus.dev/services/controllers/internal/clusterrole"
 	"kubus.dev/services/controllers/internal/cronjob"
 	"kubus.dev/services/controllers/internal/deployment"
+	"kubus.dev/services/controllers/internal/devicetaint"
+	"kubus.dev/services/controllers/internal/disruption"
 	"kubus.dev/services/controllers/internal/endpoint"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/garbage"
@@ -12,6 +18,11 @@ import (
 	"kubus.dev/services/controllers/internal/node"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
+	"kubus.dev/services/controllers/internal/resourceclaim"
+	"kubus.dev/services/controllers/internal/resourcequota"
+	"kubus.dev/services/controllers/internal/servicecidr"
+	"kubus.dev/services/controllers/internal/storagemigration"
+	"kubus.dev/services/controllers/internal/trustbundle"
 	"kubus.dev/services/controllers/internal/ttlafterfinished"
 	"kubus.dev/services/controllers/internal/volume/attachdetach"
 	"kubus.dev/services/controllers/internal/volume/binder"
@@ -34,6 +45,7 @@ func Groups() []frame.Group {
 			endpoint.Slices(),
 			endpoint.Legacy(),
 			endpoint.Mirrored(),
+			servicecidr.Controller(),
 		}},
 		{Name: "lifecycle", Controllers: []frame.Definition{
 			namespace.Controller(),
@@ -42,6 +54,20 @@ func Groups() []frame.Group {
 			ttlafterfinished.Controller(),
 			account.Default(),
 			account.RootCA(),
+			accounttoken.Tokens(),
+			resourcequota.Controller(),
+			disruption.Controller(),
+			storagemigration.Controller(),
+			resourceclaim.Controller(),
+			devicetaint.Controller(),
+			clusterrole.Controller(),
+			certificate.Approver(),
+			certificate.Signer(),
+			certificate.Cleaner(),
+			certificate.PodCleaner(),
+			trustbundle.Controller(),
+			bootstrap.Signer(),
+			bootstrap.Cleaner(),
 		}},
 		{Name: "storage", Controllers: []frame.Definition{
 			binder.Controller(),

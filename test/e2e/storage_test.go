@@ -42,19 +42,20 @@ func TestADatabaseKeepsItsData(t *testing.T) {
 		})
 	})
 	step("the claim is bound in under a second after its pod is there, and the database starts", func(t *testing.T) {
+		_, phases := d.start(t, "get", "pvc", "data-db-0", "--watch", "-o", "jsonpath={.status.phase}{'\\n'}")
+		d.eventually(t, "the watch", func() bool { return strings.Contains(phases.String(), "Pending") })
 		d.apply(t, d.manifest("db-0"))
 		began := time.Now()
-		d.run(t, "wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data-db-0", "--timeout=20s")
-		took := time.Since(began)
-		t.Logf("bound after %v", took)
-		if took > time.Second && !testing.Short() {
+		d.eventually(t, "the binding", func() bool { return strings.Contains(phases.String(), "Bound") })
+		if took := time.Since(began); took > time.Second {
 			t.Errorf("bound after %v", took)
 		}
 		d.run(t, "wait", "--for=condition=Ready", "pod/db-0", "--timeout=120s")
 		d.sql(t, "db-0", "create table t (v text); insert into t values ('kept')")
 	})
-	step("a killed server comes back with its data", func(t *testing.T) {
-		_, _ = d.try("exec", "db-0", "--", "sh", "-c", "kill -9 $(head -1 /data/pg/postmaster.pid)")
+	step("a server that ends in the middle of its work comes back with its data", func(t *testing.T) {
+		// Its immediate shutdown is as good as a crash: nothing is written, the next start recovers.
+		_, _ = d.try("exec", "db-0", "--", "sh", "-c", "kill -QUIT 1")
 		d.eventually(t, "a restart", func() bool {
 			return d.run(t, "get", "pod", "db-0", "-o", "jsonpath={.status.containerStatuses[0].restartCount}") != "0"
 		})

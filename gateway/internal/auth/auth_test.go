@@ -85,8 +85,8 @@ func TestRolesDecideAndChangesCountAtOnce(t *testing.T) {
 	a := auth.NewAuthorizer(auth.NewRules(log.View))
 	const g = "rbac.authorization.k8s.io"
 	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "reader", nil), Rules: rule("get", "pods")})
-	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "sum", nil), AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"part": "yes"}}}}})
-	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "part", map[string]string{"part": "yes"}), Rules: rule("list", "nodes")})
+	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "sum", nil), Rules: rule("list", "nodes"), AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"part": "yes"}}}}})
+	put(t, log, g, "clusterroles", &rbacv1.ClusterRole{ObjectMeta: meta("", "part", map[string]string{"part": "yes"}), Rules: append(rule("list", "nodes"), rule("list", "secrets")...)})
 	put(t, log, g, "roles", &rbacv1.Role{ObjectMeta: meta("a", "writer", nil), Rules: rule("create", "pods")})
 	put(t, log, g, "clusterrolebindings", &rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "readers", nil), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "reader"}, Subjects: []rbacv1.Subject{{Kind: "Group", Name: "devs"}}})
 	put(t, log, g, "clusterrolebindings", &rbacv1.ClusterRoleBinding{ObjectMeta: meta("", "sums", nil), RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "sum"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "ann"}}})
@@ -105,7 +105,8 @@ func TestRolesDecideAndChangesCountAtOnce(t *testing.T) {
 		"a group's cluster role, everywhere":       {request(ann, "get", "b", "pods", "x"), true, `RBAC: allowed by ClusterRoleBinding "readers" of ClusterRole "reader" to Group "devs"`},
 		"not another verb":                         {request(ann, "delete", "b", "pods", "x"), false, ""},
 		"not a subresource":                        {request(ann, "get", "b", "pods/log", "x"), false, ""},
-		"an aggregated role":                       {request(ann, "list", "", "nodes", ""), true, `to User "ann"`},
+		"an aggregated role, as it is written":     {request(ann, "list", "", "nodes", ""), true, `to User "ann"`},
+		"not what its controller has yet to add":   {request(ann, "list", "", "secrets", ""), false, ""},
 		"a service account's role":                 {request(bot, "create", "a", "pods", ""), true, `RBAC: allowed by RoleBinding "writers/a" of Role "writer" to ServiceAccount "bot/a"`},
 		"not in another namespace":                 {request(bot, "create", "b", "pods", ""), false, ""},
 		"not another namespace's account":          {request(otherBot, "create", "a", "pods", ""), false, ""},

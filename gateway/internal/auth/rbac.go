@@ -35,7 +35,6 @@ type Rules struct {
 	roleBindings        *decoded[*rbacv1.RoleBinding]
 	clusterRoles        *decoded[*rbacv1.ClusterRole]
 	clusterRoleBindings *decoded[*rbacv1.ClusterRoleBinding]
-	sums                aggregates
 }
 
 // NewRules registers the indexes on the views.
@@ -188,17 +187,10 @@ func (r *Rules) GetRoleReferenceRules(_ context.Context, ref rbacv1.RoleRef, nam
 		}
 		return role.Rules, nil
 	case "ClusterRole":
-		return r.clusterRoleRules(ref.Name)
-	}
-	return nil, fmt.Errorf("unsupported role reference kind: %q", ref.Kind)
-}
-
-func (r *Rules) clusterRoleRules(name string) ([]rbacv1.PolicyRule, error) {
-	role, err := r.clusterRole(name)
-	if err != nil || role.AggregationRule == nil {
+		role, err := r.clusterRole(ref.Name)
 		return rulesOf(role), err
 	}
-	return r.aggregated(name)
+	return nil, fmt.Errorf("unsupported role reference kind: %q", ref.Kind)
 }
 
 func (r *Rules) clusterRole(name string) (*rbacv1.ClusterRole, error) {

@@ -121,6 +121,11 @@ func services() []service {
 			rbac.NewRule("patch").Groups("").Resources("nodes", "nodes/status", "services/status").RuleOrDie(),
 			events,
 		}},
+		// Upstream's controller of token Secrets speaks as kube-controller-manager itself.
+		{"system:kubus:tokens", proto.ControllerUser("tokens-controller"), []rbacv1.PolicyRule{
+			rbac.NewRule("patch", "delete").Groups("").Resources("secrets").RuleOrDie(),
+			rbac.NewRule("get", "update").Groups("").Resources("serviceaccounts").RuleOrDie(),
+		}},
 		{"system:kubus:events", proto.EventsUser, []rbacv1.PolicyRule{
 			rbac.NewRule("get", "list", "watch").Groups("").Resources("namespaces").RuleOrDie(),
 		}},

@@ -48,6 +48,7 @@ func All() []Service {
 			func(c *controllers.Config, i *instance.Instance) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "controllers"), i.ID, false
 				c.PodCIDR, c.NodeMaskSize, c.RootCAFile = i.PodCIDR, nodeMask(i.PodCIDR), i.PKI("ca.crt")
+				c.SigningCertFile, c.SigningKeyFile = i.PKI("ca.crt"), i.PKI("ca.key")
 			}, controllers.Run,
 			func(c *controllers.Config) cluster.Options {
 				return options(c.Bus, "controllers", controllers.Identity)

@@ -103,9 +103,9 @@ func startGateway(ctx context.Context, i *instance.Instance, p *kit.Process, con
 	return gateway.New(ctx, *cfg.(*gateway.Config), p.Named(s.Name), conn, views)
 }
 
-// ownConnection are the services that keep a stream in an account of their own, or that
-// others than gateways speak to there. The others share the gateway's.
-var ownConnection = map[string]bool{"status": true, "events": true, "metrics": true, "agent": true}
+// ownConnection are the services that keep a stream in an account of their own, that others
+// than gateways speak to there, or that speak to such. The others share the gateway's.
+var ownConnection = map[string]bool{"status": true, "events": true, "metrics": true, "agent": true, "controllers": true}
 
 // busOf is the way to the store, which is started here when it is ours.
 type busOf struct {

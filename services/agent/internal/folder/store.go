@@ -178,4 +178,11 @@ func syncNames(dir string) error {
 	return nil
 }
 
-func amount(n int64) string { return resource.NewQuantity(n, resource.BinarySI).String() }
+// amount is rounded down to what people can read.
+func amount(n int64) string {
+	unit := int64(1) << 30
+	if n < 10*unit {
+		unit = 1 << 20
+	}
+	return resource.NewQuantity(n/unit*unit, resource.BinarySI).String()
+}

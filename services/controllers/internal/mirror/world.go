@@ -77,6 +77,7 @@ type World struct {
 	ResourceClaims              *Kind[resourcev1.ResourceClaim]
 	ResourceClaimTemplates      *Kind[resourcev1.ResourceClaimTemplate]
 	ResourceSlices              *Kind[resourcev1.ResourceSlice]
+	DeviceClasses               *Kind[resourcev1.DeviceClass]
 	DeviceTaintRules            *Kind[resourcev1.DeviceTaintRule]
 	ValidatingAdmissionPolicies *Kind[admissionv1.ValidatingAdmissionPolicy]
 	StorageVersionMigrations    *Kind[migrationv1.StorageVersionMigration]
@@ -124,6 +125,7 @@ func NewWorld() *World {
 	w.ResourceClaims = add[resourcev1.ResourceClaim](w, "resource.k8s.io", "v1", "ResourceClaim", "resourceclaims", true)
 	w.ResourceClaimTemplates = add[resourcev1.ResourceClaimTemplate](w, "resource.k8s.io", "v1", "ResourceClaimTemplate", "resourceclaimtemplates", true)
 	w.ResourceSlices = add[resourcev1.ResourceSlice](w, "resource.k8s.io", "v1", "ResourceSlice", "resourceslices", false)
+	w.DeviceClasses = add[resourcev1.DeviceClass](w, "resource.k8s.io", "v1", "DeviceClass", "deviceclasses", false)
 	w.DeviceTaintRules = add[resourcev1.DeviceTaintRule](w, "resource.k8s.io", "v1", "DeviceTaintRule", "devicetaintrules", false)
 	w.ValidatingAdmissionPolicies = add[admissionv1.ValidatingAdmissionPolicy](w, "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false)
 	w.StorageVersionMigrations = add[migrationv1.StorageVersionMigration](w, "storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations", false)

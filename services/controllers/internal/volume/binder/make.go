@@ -63,7 +63,7 @@ func (c *controller) provisionLocal(ctx context.Context, claim *corev1.Persisten
 	}
 	node := c.world.Nodes.Get("", name)
 	if node == nil {
-		return c.tryLater(ctx, claim, fmt.Errorf("Failed to get target node: node %q not found", name), true) //nolint:staticcheck // upstream's sentence
+		return c.tryLater(ctx, claim, fmt.Errorf("Failed to get target node: node %q not found", name), true)
 	}
 	path, err := c.folders.Make(ctx, name, volumeName(claim), rule.Request(claim).Value())
 	if err != nil {

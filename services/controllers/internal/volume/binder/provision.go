@@ -45,7 +45,7 @@ func cannot(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) 
 	case spec.DataSource != nil || spec.DataSourceRef != nil:
 		return fmt.Errorf("plugin %q is not a CSI plugin. Only CSI plugin can provision a claim with a datasource", rule.LocalProvisioner)
 	case len(class.MountOptions) > 0:
-		return fmt.Errorf("Mount options are not supported by the provisioner but StorageClass %q has mount options %v", class.Name, class.MountOptions) //nolint:staticcheck // upstream's sentence
+		return fmt.Errorf("Mount options are not supported by the provisioner but StorageClass %q has mount options %v", class.Name, class.MountOptions)
 	case spec.Selector != nil:
 		return failed(class, errors.New("claim.Spec.Selector is not supported for dynamic provisioning by "+rule.LocalProvisioner))
 	case rule.IsBlock(spec.VolumeMode):
@@ -59,7 +59,7 @@ func cannot(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) 
 }
 
 func failed(class *storagev1.StorageClass, err error) error {
-	return fmt.Errorf("Failed to provision volume with StorageClass %q: %w", class.Name, err) //nolint:staticcheck // upstream's sentence
+	return fmt.Errorf("Failed to provision volume with StorageClass %q: %w", class.Name, err)
 }
 
 // volumeName is that of the volume made for a claim; making it again makes no second one.
