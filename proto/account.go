@@ -80,6 +80,7 @@ func Crossings(roles []Role) []Crossing {
 		}
 		if r.Node != "" {
 			add(Crossing{LogAccount, own, NodeTunnelSubject(r.Node), "", true})
+			add(Crossing{controllersName, own, NodeVolumeSubject(r.Node), "", true})
 			add(Crossing{own, statusName, "report." + Token(r.Node) + ".>", "", true})
 			for _, to := range []string{LogAccount, controllersName, statusName} {
 				add(Crossing{own, to, HeartbeatSubject(r.Node), "", false})

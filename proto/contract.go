@@ -25,6 +25,7 @@ func Contract() []Use {
 		{LogReadSubject("CLIENT"), "services", "one gateway", "opening of a tunnel; messages of a stream, of what the client may read, come on channel 1"},
 		{GatewayHelloSubject, "gateway", "agents, whoever holds a tunnel", "core; a gateway began to answer: beat, ask whether the one spoken to is still there"},
 		{NodeTunnelSubject("NODE"), "gateway", "the node's agent", "opening of a tunnel for exec, attach, log, portforward, proxy (NodeRequest)"},
+		{NodeVolumeSubject("NODE"), "the volume binder", "the node's agent", "core request and reply; VolumeRequest, VolumeResponse: a folder for a persistent volume of class local"},
 		{HeartbeatSubject("NODE"), "agent", "node controller, status service, gateway", "core, every 10 s and when a gateway began; Heartbeat; never stored"},
 		{UsageSampleSubject, "metrics service", "agents", "core; read what the node uses: every 15 s, every 2 s while somebody reads metrics"},
 		{UsageSubject("NODE"), "agent", "metrics service", "core; NodeUsage, as asked for; never stored"},

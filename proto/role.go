@@ -58,6 +58,8 @@ func Controllers() []string {
 		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
 		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
 		"horizontal-pod-autoscaler",
+		"persistent-volume-binder", "pvc-protection-controller", "pv-protection-controller", "volumeattributesclass-protection-controller",
+		"expand-controller", "ephemeral-volume-controller", "attachdetach-controller",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)
@@ -110,6 +112,9 @@ var (
 	services       = GroupResource{Resource: "services"}
 	namespaces     = GroupResource{Resource: "namespaces"}
 	endpointSlices = GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+	claims         = GroupResource{Resource: "persistentvolumeclaims"}
+	volumes        = GroupResource{Resource: "persistentvolumes"}
+	storageClasses = GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
 )
 
 // Roles of the control plane and of a node named node.
@@ -118,10 +123,10 @@ func Roles(node string) []Role {
 	return []Role{
 		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", MetricsRequestSubject, "$JS.API.>"},
 			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>"}},
-		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>"},
+		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>", "node.*.volume"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>", UsageFreshSubject}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
-			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes)},
+			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses)},
 		{Name: statusName, Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
 		{Name: "cloud", Identities: []string{CloudUser}, Publish: []string{"heartbeat.leader.>"},
@@ -134,7 +139,7 @@ func Roles(node string) []Role {
 		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: state(services, namespaces, endpointSlices)},
 		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
 			Publish:   []string{HeartbeatSubject(node), UsageSubject(node), "report." + Token(node) + ".>"},
-			Subscribe: []string{NodeTunnelSubject(node), UsageSampleSubject}},
+			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node), UsageSampleSubject}},
 		{Name: automationName, Subscribe: []string{"events.>"}, Stream: ChangesStream.Name},
 	}
 }

@@ -202,6 +202,10 @@ const (
 	MetricsQueue          = "metrics"
 )
 
+// NodeVolumeSubject is where the agent of a node makes and removes the folders of
+// persistent volumes. See message.VolumeRequest.
+func NodeVolumeSubject(node string) string { return "node." + Token(node) + ".volume" }
+
 // WatermarkSubject: core; gateways announce there the newest revision of a
 // stream that is known to be on disk.
 func WatermarkSubject(stream string) string { return "watermark." + stream }

@@ -24,6 +24,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type VolumeRequest_Verb int32
+
+const (
+	VolumeRequest_UNKNOWN VolumeRequest_Verb = 0
+	VolumeRequest_MAKE    VolumeRequest_Verb = 1 // of bytes, or grow it to so many
+	VolumeRequest_REMOVE  VolumeRequest_Verb = 2 // with all that is in it
+)
+
+// Enum value maps for VolumeRequest_Verb.
+var (
+	VolumeRequest_Verb_name = map[int32]string{
+		0: "UNKNOWN",
+		1: "MAKE",
+		2: "REMOVE",
+	}
+	VolumeRequest_Verb_value = map[string]int32{
+		"UNKNOWN": 0,
+		"MAKE":    1,
+		"REMOVE":  2,
+	}
+)
+
+func (x VolumeRequest_Verb) Enum() *VolumeRequest_Verb {
+	p := new(VolumeRequest_Verb)
+	*p = x
+	return p
+}
+
+func (x VolumeRequest_Verb) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VolumeRequest_Verb) Descriptor() protoreflect.EnumDescriptor {
+	return file_message_message_proto_enumTypes[0].Descriptor()
+}
+
+func (VolumeRequest_Verb) Type() protoreflect.EnumType {
+	return &file_message_message_proto_enumTypes[0]
+}
+
+func (x VolumeRequest_Verb) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VolumeRequest_Verb.Descriptor instead.
+func (VolumeRequest_Verb) EnumDescriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{18, 0}
+}
+
 // One header line of an HTTP message. Names are in canonical form.
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1284,6 +1333,122 @@ func (x *Usage) GetAfterNs() int64 {
 	return 0
 }
 
+// VolumeRequest: what the volume binder asks of an agent, subject node.<node>.volume,
+// core request/reply: the folder of a persistent volume of class local. Each may be sent
+// again: to make what is there and to remove what is gone succeeds.
+type VolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // of the PersistentVolume: the folder's
+	Verb          VolumeRequest_Verb     `protobuf:"varint,2,opt,name=verb,proto3,enum=kubus.message.v1.VolumeRequest_Verb" json:"verb,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeRequest) Reset() {
+	*x = VolumeRequest{}
+	mi := &file_message_message_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeRequest) ProtoMessage() {}
+
+func (x *VolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_message_message_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeRequest.ProtoReflect.Descriptor instead.
+func (*VolumeRequest) Descriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *VolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeRequest) GetVerb() VolumeRequest_Verb {
+	if x != nil {
+		return x.Verb
+	}
+	return VolumeRequest_UNKNOWN
+}
+
+func (x *VolumeRequest) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// VolumeResponse answers a VolumeRequest.
+type VolumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"` // a sentence for the claim's or volume's event; empty: done
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`   // of MAKE: where the folder is on the node
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeResponse) Reset() {
+	*x = VolumeResponse{}
+	mi := &file_message_message_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeResponse) ProtoMessage() {}
+
+func (x *VolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_message_message_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeResponse.ProtoReflect.Descriptor instead.
+func (*VolumeResponse) Descriptor() ([]byte, []int) {
+	return file_message_message_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *VolumeResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *VolumeResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 var File_message_message_proto protoreflect.FileDescriptor
 
 const file_message_message_proto_rawDesc = "" +
@@ -1392,7 +1557,19 @@ const file_message_message_proto_rawDesc = "" +
 	"\x06cpu_ns\x18\x01 \x01(\x04R\x05cpuNs\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x04R\vmemoryBytes\x12\"\n" +
 	"\rstart_unix_ns\x18\x03 \x01(\x03R\vstartUnixNs\x12\x19\n" +
-	"\bafter_ns\x18\x04 \x01(\x03R\aafterNsB\x19Z\x17kubus.dev/proto/messageb\x06proto3"
+	"\bafter_ns\x18\x04 \x01(\x03R\aafterNs\"\x9e\x01\n" +
+	"\rVolumeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
+	"\x04verb\x18\x02 \x01(\x0e2$.kubus.message.v1.VolumeRequest.VerbR\x04verb\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\")\n" +
+	"\x04Verb\x12\v\n" +
+	"\aUNKNOWN\x10\x00\x12\b\n" +
+	"\x04MAKE\x10\x01\x12\n" +
+	"\n" +
+	"\x06REMOVE\x10\x02\":\n" +
+	"\x0eVolumeResponse\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04pathB\x19Z\x17kubus.dev/proto/messageb\x06proto3"
 
 var (
 	file_message_message_proto_rawDescOnce sync.Once
@@ -1406,42 +1583,47 @@ func file_message_message_proto_rawDescGZIP() []byte {
 	return file_message_message_proto_rawDescData
 }
 
-var file_message_message_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_message_message_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_message_message_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_message_message_proto_goTypes = []any{
-	(*Header)(nil),         // 0: kubus.message.v1.Header
-	(*ApiRequest)(nil),     // 1: kubus.message.v1.ApiRequest
-	(*ApiResponse)(nil),    // 2: kubus.message.v1.ApiResponse
-	(*BulkRequest)(nil),    // 3: kubus.message.v1.BulkRequest
-	(*BulkResponse)(nil),   // 4: kubus.message.v1.BulkResponse
-	(*Fence)(nil),          // 5: kubus.message.v1.Fence
-	(*AcquireFence)(nil),   // 6: kubus.message.v1.AcquireFence
-	(*FenceState)(nil),     // 7: kubus.message.v1.FenceState
-	(*Heartbeat)(nil),      // 8: kubus.message.v1.Heartbeat
-	(*PodReport)(nil),      // 9: kubus.message.v1.PodReport
-	(*NodeReport)(nil),     // 10: kubus.message.v1.NodeReport
-	(*TunnelOpen)(nil),     // 11: kubus.message.v1.TunnelOpen
-	(*TunnelFrame)(nil),    // 12: kubus.message.v1.TunnelFrame
-	(*NodeRequest)(nil),    // 13: kubus.message.v1.NodeRequest
-	(*NodeUsage)(nil),      // 14: kubus.message.v1.NodeUsage
-	(*PodUsage)(nil),       // 15: kubus.message.v1.PodUsage
-	(*ContainerUsage)(nil), // 16: kubus.message.v1.ContainerUsage
-	(*Usage)(nil),          // 17: kubus.message.v1.Usage
+	(VolumeRequest_Verb)(0), // 0: kubus.message.v1.VolumeRequest.Verb
+	(*Header)(nil),          // 1: kubus.message.v1.Header
+	(*ApiRequest)(nil),      // 2: kubus.message.v1.ApiRequest
+	(*ApiResponse)(nil),     // 3: kubus.message.v1.ApiResponse
+	(*BulkRequest)(nil),     // 4: kubus.message.v1.BulkRequest
+	(*BulkResponse)(nil),    // 5: kubus.message.v1.BulkResponse
+	(*Fence)(nil),           // 6: kubus.message.v1.Fence
+	(*AcquireFence)(nil),    // 7: kubus.message.v1.AcquireFence
+	(*FenceState)(nil),      // 8: kubus.message.v1.FenceState
+	(*Heartbeat)(nil),       // 9: kubus.message.v1.Heartbeat
+	(*PodReport)(nil),       // 10: kubus.message.v1.PodReport
+	(*NodeReport)(nil),      // 11: kubus.message.v1.NodeReport
+	(*TunnelOpen)(nil),      // 12: kubus.message.v1.TunnelOpen
+	(*TunnelFrame)(nil),     // 13: kubus.message.v1.TunnelFrame
+	(*NodeRequest)(nil),     // 14: kubus.message.v1.NodeRequest
+	(*NodeUsage)(nil),       // 15: kubus.message.v1.NodeUsage
+	(*PodUsage)(nil),        // 16: kubus.message.v1.PodUsage
+	(*ContainerUsage)(nil),  // 17: kubus.message.v1.ContainerUsage
+	(*Usage)(nil),           // 18: kubus.message.v1.Usage
+	(*VolumeRequest)(nil),   // 19: kubus.message.v1.VolumeRequest
+	(*VolumeResponse)(nil),  // 20: kubus.message.v1.VolumeResponse
 }
 var file_message_message_proto_depIdxs = []int32{
-	0,  // 0: kubus.message.v1.ApiRequest.headers:type_name -> kubus.message.v1.Header
-	0,  // 1: kubus.message.v1.ApiResponse.headers:type_name -> kubus.message.v1.Header
-	1,  // 2: kubus.message.v1.BulkRequest.items:type_name -> kubus.message.v1.ApiRequest
-	5,  // 3: kubus.message.v1.BulkRequest.fence:type_name -> kubus.message.v1.Fence
-	2,  // 4: kubus.message.v1.BulkResponse.items:type_name -> kubus.message.v1.ApiResponse
-	17, // 5: kubus.message.v1.NodeUsage.node:type_name -> kubus.message.v1.Usage
-	15, // 6: kubus.message.v1.NodeUsage.pods:type_name -> kubus.message.v1.PodUsage
-	16, // 7: kubus.message.v1.PodUsage.containers:type_name -> kubus.message.v1.ContainerUsage
-	17, // 8: kubus.message.v1.ContainerUsage.usage:type_name -> kubus.message.v1.Usage
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	1,  // 0: kubus.message.v1.ApiRequest.headers:type_name -> kubus.message.v1.Header
+	1,  // 1: kubus.message.v1.ApiResponse.headers:type_name -> kubus.message.v1.Header
+	2,  // 2: kubus.message.v1.BulkRequest.items:type_name -> kubus.message.v1.ApiRequest
+	6,  // 3: kubus.message.v1.BulkRequest.fence:type_name -> kubus.message.v1.Fence
+	3,  // 4: kubus.message.v1.BulkResponse.items:type_name -> kubus.message.v1.ApiResponse
+	18, // 5: kubus.message.v1.NodeUsage.node:type_name -> kubus.message.v1.Usage
+	16, // 6: kubus.message.v1.NodeUsage.pods:type_name -> kubus.message.v1.PodUsage
+	17, // 7: kubus.message.v1.PodUsage.containers:type_name -> kubus.message.v1.ContainerUsage
+	18, // 8: kubus.message.v1.ContainerUsage.usage:type_name -> kubus.message.v1.Usage
+	0,  // 9: kubus.message.v1.VolumeRequest.verb:type_name -> kubus.message.v1.VolumeRequest.Verb
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_message_message_proto_init() }
@@ -1454,13 +1636,14 @@ func file_message_message_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_message_message_proto_rawDesc), len(file_message_message_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   18,
+			NumEnums:      1,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_message_message_proto_goTypes,
 		DependencyIndexes: file_message_message_proto_depIdxs,
+		EnumInfos:         file_message_message_proto_enumTypes,
 		MessageInfos:      file_message_message_proto_msgTypes,
 	}.Build()
 	File_message_message_proto = out.File

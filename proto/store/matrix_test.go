@@ -85,7 +85,7 @@ func subjects(creds []*credential) []string {
 			out = append(out, "$JS.API."+strings.Replace(api, ".STREAM", "."+s, strings.Count(api, ".STREAM")))
 		}
 	}
-	return append(out, "$JS.API.INFO", "$JS.API.STREAM.LIST", "$SYS.REQ.SERVER.PING", "$JS.ACK.STATE.x.1.1.1.1.1", "foreign", ">", "state.>", "_INBOX.>", "_INBOX.gateway.>", "_INBOX.peer.>", "_R_.x", "_R_.>", "api.*.*", "log.*.*", "node.*.tunnel", "report.>")
+	return append(out, "$JS.API.INFO", "$JS.API.STREAM.LIST", "$SYS.REQ.SERVER.PING", "$JS.ACK.STATE.x.1.1.1.1.1", "foreign", ">", "state.>", "_INBOX.>", "_INBOX.gateway.>", "_INBOX.peer.>", "_R_.x", "_R_.>", "api.*.*", "log.*.*", "node.*.tunnel", "node.*.volume", "report.>")
 }
 
 func expand(subject string, values map[string][]string) []string {

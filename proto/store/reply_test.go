@@ -260,7 +260,7 @@ func foreign() []string {
 		proto.BarrierSubject("STATE", "w"), proto.WatermarkSubject("STATE"), proto.GatewayHelloSubject, proto.AuditSubject("delete", "pods"),
 		proto.APIRequestSubject(proto.SchedulerUser), proto.APIBulkSubject(proto.ControllerUser("generic-garbage-collector")), proto.APIFenceSubject(proto.StatusUser), proto.APITunnelSubject(proto.NodeUser("node-1")),
 		proto.APIRequestSubject(proto.NodeUser("node-2")), proto.LogReadSubject("controllers"), proto.LogStateSubject("events"),
-		proto.NodeTunnelSubject("node-1"), proto.NodeTunnelSubject("node-2"), proto.HeartbeatSubject("node-1"), proto.HeartbeatSubject("node-2"), proto.LeaderSubject("controllers"),
+		proto.NodeTunnelSubject("node-1"), proto.NodeTunnelSubject("node-2"), proto.NodeVolumeSubject("node-1"), proto.NodeVolumeSubject("node-2"), proto.HeartbeatSubject("node-1"), proto.HeartbeatSubject("node-2"), proto.LeaderSubject("controllers"),
 		proto.PodReportSubject("node-1", "a", "b"), proto.PodReportSubject("node-2", "a", "b"), proto.NodeReportSubject("node-2"),
 		proto.SchedulerTakeSubject(), proto.SchedulerPlanSubject(), "events.kubus.core.pods.a.b.added",
 		proto.GatewayInbox(proto.NodeUser("node-1")) + ".x", proto.GatewayInbox("controllers") + ".x", proto.PeerInbox(proto.NodeUser("node-2")) + ".x", proto.PeerInbox("events") + ".x", "_INBOX.gateway.x", "_INBOX.controllers.x", "_R_.x",

@@ -24,6 +24,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/memory"
@@ -116,6 +117,7 @@ type agent struct {
 	images   *imagegc.Collector
 	streams  *streams.Server
 	usage    *usage.Sampler
+	folders  *folder.Store
 	synced   atomic.Bool
 }
 
@@ -131,6 +133,9 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		}
 	}
 	if err := memory.Mount(cfg.memoryDir()); err != nil {
+		return nil, err
+	}
+	if a.folders, err = folder.Open(filepath.Join(cfg.DataDir, "agent", "volumes")); err != nil {
 		return nil, err
 	}
 	machine, err := node.ReadMachine(cfg.DataDir)
@@ -156,7 +161,8 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	tokens := source.NewTokens(a.api, a.store, log)
 	runner := probe.NewRunner(rt)
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
-	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable}
+	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable,
+		Claims: source.NewClaims(a.api), Labels: func() map[string]string { return a.node.Object().Labels }}
 	a.pods = pod.NewManager(ctx, pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
@@ -244,6 +250,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.node.Run(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
+	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })
 	g.Go(func() error {

@@ -10,6 +10,11 @@ import (
 	"kubus.dev/services/controllers/internal/node"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
+	"kubus.dev/services/controllers/internal/volume/attachdetach"
+	"kubus.dev/services/controllers/internal/volume/binder"
+	"kubus.dev/services/controllers/internal/volume/ephemeral"
+	"kubus.dev/services/controllers/internal/volume/expand"
+	"kubus.dev/services/controllers/internal/volume/protection"
 )
 
 // Groups are all controllers, by what is led as one.
@@ -31,6 +36,15 @@ func Groups() []frame.Group {
 			podgc.Controller(),
 			account.Default(),
 			account.RootCA(),
+		}},
+		{Name: "storage", Controllers: []frame.Definition{
+			binder.Controller(),
+			protection.Claims(),
+			protection.Volumes(),
+			protection.Attributes(),
+			expand.Controller(),
+			ephemeral.Controller(),
+			attachdetach.Controller(),
 		}},
 		{Name: "nodes", Controllers: []frame.Definition{
 			node.Lifecycle(),

@@ -143,8 +143,15 @@ func TestANodeGetsWhatItsPodsNeed(t *testing.T) {
 	a := auth.NewAuthorizer(auth.NewRules(log.View))
 	put(t, log, "", "pods", &corev1.Pod{ObjectMeta: meta("a", "p", nil), Spec: corev1.PodSpec{
 		NodeName: "n1", ServiceAccountName: "sa", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
-		Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}}},
+		Volumes: []corev1.Volume{
+			{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}},
+			{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
+			{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}},
+		},
 	}})
+	for claim, volume := range map[string]string{"data": "pv", "p-scratch": "", "other": "pv2"} {
+		put(t, log, "", "persistentvolumeclaims", &corev1.PersistentVolumeClaim{ObjectMeta: meta("a", claim, nil), Spec: corev1.PersistentVolumeClaimSpec{VolumeName: volume}})
+	}
 	node := func(name string) user.Info {
 		return &user.DefaultInfo{Name: "system:node:" + name, Groups: []string{user.NodesGroup}}
 	}
@@ -178,6 +185,14 @@ func TestANodeGetsWhatItsPodsNeed(t *testing.T) {
 		"not all nodes":                   {request(node("n1"), "list", "", "nodes", ""), false, "node 'n1' cannot read all nodes, only its own Node object"},
 		"services, as every node":         {request(node("n1"), "list", "", "services", ""), true, ""},
 		"not deployments":                 {request(node("n1"), "list", "", "deployments", ""), false, ""},
+		"the claim of its pod":            {request(node("n1"), "get", "a", "persistentvolumeclaims", "data"), true, ""},
+		"that of an ephemeral volume":     {request(node("n1"), "get", "a", "persistentvolumeclaims", "p-scratch"), true, ""},
+		"no other claim":                  {request(node("n1"), "get", "a", "persistentvolumeclaims", "other"), false, "no relationship found between node 'n1' and this object"},
+		"no claim of another's pod":       {request(node("n2"), "get", "a", "persistentvolumeclaims", "data"), false, "no relationship found"},
+		"not all claims":                  {request(node("n1"), "list", "a", "persistentvolumeclaims", ""), false, "can only get individual resources of this type"},
+		"the volume behind it":            {request(node("n1"), "get", "", "persistentvolumes", "pv"), true, ""},
+		"no other volume":                 {request(node("n1"), "get", "", "persistentvolumes", "pv2"), false, "no relationship found between node 'n1' and this object"},
+		"not to delete it":                {request(node("n1"), "delete", "", "persistentvolumes", "pv"), false, "can only get individual resources of this type"},
 		"a node without a name":           {request(&user.DefaultInfo{Name: "x", Groups: []string{user.NodesGroup}}, "list", "", "services", ""), false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,12 +15,16 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/proto/volume"
 )
 
 // nodeIndex finds pods by their node; package read registers it.
 const nodeIndex = "spec.nodeName"
 
-var pods = proto.GroupResource{Resource: "pods"}
+var (
+	pods   = proto.GroupResource{Resource: "pods"}
+	claims = proto.GroupResource{Resource: "persistentvolumeclaims"}
+)
 
 // nodes gives an agent what the pods on its node need, with upstream's rules and
 // words (plugin/pkg/auth/authorizer/node). Instead of a graph it asks the
@@ -30,16 +34,25 @@ type nodes struct {
 	rules      []rbacv1.PolicyRule
 	view       ViewFunc
 	refs       *decoded[*references]
+	bound      *decoded[string] // of claims: the volume
 }
 
 // references are the objects that a pod names.
 type references struct {
-	secrets, configMaps map[string]bool
-	serviceAccount      string
+	secrets, configMaps, claims map[string]bool
+	serviceAccount              string
 }
 
 func newNodes(view ViewFunc) *nodes {
-	return &nodes{identifier: nodeidentifier.NewDefaultNodeIdentifier(), rules: bootstrappolicy.NodeRules(), view: view, refs: newDecoded(referencesOf)}
+	return &nodes{identifier: nodeidentifier.NewDefaultNodeIdentifier(), rules: bootstrappolicy.NodeRules(), view: view, refs: newDecoded(referencesOf), bound: newDecoded(volumeOf)}
+}
+
+func volumeOf(e *statelog.Entry) (string, error) {
+	claim, err := statelog.Decode[corev1.PersistentVolumeClaim](e)
+	if err != nil {
+		return "", err
+	}
+	return claim.Spec.VolumeName, nil
 }
 
 func referencesOf(e *statelog.Entry) (*references, error) {
@@ -47,9 +60,12 @@ func referencesOf(e *statelog.Entry) (*references, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &references{secrets: map[string]bool{}, configMaps: map[string]bool{}, serviceAccount: pod.Spec.ServiceAccountName}
+	r := &references{secrets: map[string]bool{}, configMaps: map[string]bool{}, claims: map[string]bool{}, serviceAccount: pod.Spec.ServiceAccountName}
 	podutil.VisitPodSecretNames(pod, func(name string) bool { r.secrets[name] = true; return true })
 	podutil.VisitPodConfigmapNames(pod, func(name string) bool { r.configMaps[name] = true; return true })
+	for _, name := range volume.ClaimNames(pod) {
+		r.claims[name] = true
+	}
 	return r, nil
 }
 
@@ -75,8 +91,11 @@ func (n *nodes) decide(a authorizer.Attributes) (authorizer.Decision, string) {
 			return ownNode(node, a)
 		case schema.GroupResource{Resource: "pods"}:
 			return n.pod(node, a)
-		case schema.GroupResource{Resource: "persistentvolumeclaims"}, schema.GroupResource{Resource: "persistentvolumes"},
-			schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
+		case schema.GroupResource{Resource: "persistentvolumeclaims"}:
+			return n.claim(node, a)
+		case schema.GroupResource{Resource: "persistentvolumes"}:
+			return n.volume(node, a)
+		case schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
 			return no("no relationship found between node '%s' and this object", node)
 		}
 	}
@@ -123,6 +142,56 @@ func (n *nodes) related(node, ns string, names func(*references) bool) bool {
 		return !found
 	})
 	return found
+}
+
+// claim allows reading by name a claim that a pod on the node names.
+func (n *nodes) claim(node string, a authorizer.Attributes) (authorizer.Decision, string) {
+	if decision, why := getOne(a); decision != authorizer.DecisionAllow {
+		return decision, why
+	}
+	if a.GetNamespace() == "" || !n.related(node, a.GetNamespace(), func(r *references) bool { return r.claims[a.GetName()] }) {
+		return no("no relationship found between node '%s' and this object", node)
+	}
+	return authorizer.DecisionAllow, ""
+}
+
+// volume allows reading by name a volume that is behind the claim of a pod on the node.
+func (n *nodes) volume(node string, a authorizer.Attributes) (authorizer.Decision, string) {
+	if decision, why := getOne(a); decision != authorizer.DecisionAllow {
+		return decision, why
+	}
+	found := false
+	n.view(pods).Snapshot(pods).ByIndex(nodeIndex, node, func(e *statelog.Entry) bool {
+		r, err := n.refs.of(e)
+		if err != nil {
+			return true
+		}
+		for name := range r.claims {
+			if claim := n.view(claims).Get(claims, e.Key().Namespace, name); claim != nil {
+				if bound, err := n.bound.of(claim); err == nil && bound != "" && bound == a.GetName() {
+					found = true
+				}
+			}
+		}
+		return !found
+	})
+	if !found {
+		return no("no relationship found between node '%s' and this object", node)
+	}
+	return authorizer.DecisionAllow, ""
+}
+
+// getOne allows nothing but reading one object by name.
+func getOne(a authorizer.Attributes) (authorizer.Decision, string) {
+	switch {
+	case a.GetVerb() != "get":
+		return no("can only get individual resources of this type")
+	case a.GetSubresource() != "":
+		return no("cannot get subresource")
+	case a.GetName() == "":
+		return no("No Object name found")
+	}
+	return authorizer.DecisionAllow, ""
 }
 
 func (n *nodes) serviceAccount(node string, a authorizer.Attributes) (authorizer.Decision, string) {

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,6 +14,7 @@ import (
 	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/proto/volume"
 )
 
 func typed(kind string, gv schema.GroupVersion) metav1.TypeMeta {
@@ -48,6 +50,19 @@ func priorities() []runtime.Object {
 		out = append(out, class)
 	}
 	return out
+}
+
+// storageClasses is the class of folders on nodes, the default one of a new cluster. Who
+// wants another as the default takes away its annotation, which stays so; a class that is
+// deleted is made again when the next gateway starts.
+func storageClasses() []runtime.Object {
+	wait, remove, grow := storagev1.VolumeBindingWaitForFirstConsumer, corev1.PersistentVolumeReclaimDelete, true
+	return []runtime.Object{&storagev1.StorageClass{
+		TypeMeta: typed("StorageClass", storagev1.SchemeGroupVersion),
+		ObjectMeta: metav1.ObjectMeta{Name: volume.LocalClass,
+			Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}},
+		Provisioner: volume.LocalProvisioner, VolumeBindingMode: &wait, ReclaimPolicy: &remove, AllowVolumeExpansion: &grow,
+	}}
 }
 
 // authentication is what extension API servers trust clients by.

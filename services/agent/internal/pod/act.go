@@ -75,7 +75,7 @@ func (w *worker) makeVolumes(ctx context.Context) {
 		return func() {
 			w.volumesCancel = nil
 			if err != nil {
-				w.volumes = Thing{Stage: Missing, RetryAt: w.d.now().Add(volumeRetry)}
+				w.volumes = Thing{Stage: Missing, RetryAt: w.d.now().Add(retryOf(err))}
 				if !cut {
 					w.event("", corev1.EventTypeWarning, "FailedMount", err.Error())
 				}
@@ -93,9 +93,18 @@ func (w *worker) makeVolumes(ctx context.Context) {
 // Delays of what is tried again without a known reason to hope.
 const (
 	volumeRetry  = 10 * time.Second
+	claimRetry   = time.Second // a claim is about to be bound
 	sandboxRetry = time.Second
 	stopRetry    = 5 * time.Second
 )
+
+// retryOf says when volumes are tried again: nobody tells the node that a claim is bound.
+func retryOf(err error) time.Duration {
+	if errors.Is(err, volume.ErrNotBound) {
+		return claimRetry
+	}
+	return volumeRetry
+}
 
 // refresh brings the content of mounted volumes up to date.
 func (w *worker) refresh() {

@@ -76,7 +76,7 @@ func (a *attempt) mounts(mounted *volume.Mounted, env []string) ([]runtime.Mount
 		if !path.IsAbs(target) {
 			target = "/" + target
 		}
-		one := runtime.Mount{HostPath: host, ContainerPath: target, ReadOnly: m.ReadOnly || writtenByUs(a.pod, m.Name)}
+		one := runtime.Mount{HostPath: host, ContainerPath: target, ReadOnly: m.ReadOnly || mounted.ReadOnly[m.Name] || writtenByUs(a.pod, m.Name)}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			one.RecursiveReadOnly = true
 		}

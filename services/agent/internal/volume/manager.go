@@ -28,6 +28,12 @@ type Tokens interface {
 	Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (value string, renewAt time.Time, err error)
 }
 
+// Claims gives claims and the persistent volumes behind them.
+type Claims interface {
+	Claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error)
+	Volume(ctx context.Context, name string) (*corev1.PersistentVolume, error)
+}
+
 // Manager puts volumes in place. Different pods may be handled at the same time.
 type Manager struct {
 	// PodDir is the folder of a pod; volumes are below it, but those that may hold secrets: they are below MemoryDir,
@@ -36,13 +42,16 @@ type Manager struct {
 	MemoryDir   func(types.UID) string
 	Objects     Objects
 	Tokens      Tokens
+	Claims      Claims
 	Allocatable func() corev1.ResourceList
+	Labels      func() map[string]string // the node's
 }
 
 // Mounted says where a pod's volumes are.
 type Mounted struct {
-	Paths   map[string]string // by the volume's name; a file for some hostPaths
-	RenewAt time.Time         // when SetUp must run again; zero: only when an object changes
+	Paths    map[string]string // by the volume's name; a file for some hostPaths
+	ReadOnly map[string]bool   // those that no container may write to
+	RenewAt  time.Time         // when SetUp must run again; zero: only when an object changes
 }
 
 // Error says which volume could not be put in place.
@@ -58,11 +67,19 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// SetUp makes or refreshes all volumes of a pod; the error is an *Error.
+// SetUp makes or refreshes all volumes of a pod; the error is an *Error or a *ClaimError.
 func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, a downward.Addresses) (*Mounted, error) {
-	out := &Mounted{Paths: make(map[string]string, len(pod.Spec.Volumes))}
+	out := &Mounted{Paths: make(map[string]string, len(pod.Spec.Volumes)), ReadOnly: map[string]bool{}}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
+		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
+			path, readOnly, err := m.persistent(ctx, pod, v)
+			if err != nil {
+				return nil, err
+			}
+			out.Paths[v.Name], out.ReadOnly[v.Name] = path, readOnly
+			continue
+		}
 		path, renewAt, err := m.setUp(ctx, pod, v, a)
 		if err != nil {
 			return nil, &Error{v.Name, err}

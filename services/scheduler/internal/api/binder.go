@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/services/scheduler/internal/plan"
 	"kubus.dev/services/scheduler/internal/planner"
 )
 
@@ -32,17 +34,38 @@ func NewBinder(client *apiclient.Client, fence *message.Fence) *Binder {
 
 // Bind implements planner.Binder.
 func (b *Binder) Bind(ctx context.Context, bindings []planner.Binding) ([]planner.Verdict, error) {
-	requests := make([]apiclient.Request, len(bindings))
+	var requests []apiclient.Request
+	ends := make([]int, len(bindings)) // of each binding's requests
 	for i := range bindings {
-		requests[i] = bindingRequest(&bindings[i])
+		if len(bindings[i].Claims) == 0 {
+			requests = append(requests, bindingRequest(&bindings[i]))
+		}
+		for _, c := range bindings[i].Claims {
+			request, err := claimRequest(c, bindings[i].Node)
+			if err != nil {
+				return nil, err
+			}
+			requests = append(requests, request)
+		}
+		ends[i] = len(requests)
 	}
-	results, err := b.client.Bulk(ctx, apiclient.BulkOptions{Fence: b.fence}, requests)
-	if err != nil {
-		return nil, fmt.Errorf("binding pods: %w", err)
+	results := make([]apiclient.Result, 0, len(requests))
+	for part := range slices.Chunk(requests, plan.MostPods) {
+		some, err := b.client.Bulk(ctx, apiclient.BulkOptions{Fence: b.fence}, part)
+		if err != nil {
+			return nil, fmt.Errorf("binding pods: %w", err)
+		}
+		results = append(results, some...)
 	}
 	verdicts := make([]planner.Verdict, len(bindings))
-	for i := range results {
-		verdicts[i] = verdict(results[i].Err, bindings[i].Node)
+	from := 0
+	for i := range bindings {
+		if own := results[from:ends[i]]; len(bindings[i].Claims) == 0 {
+			verdicts[i] = verdict(own[0].Err, bindings[i].Node)
+		} else {
+			verdicts[i] = prepared(own)
+		}
+		from = ends[i]
 	}
 	return verdicts, nil
 }

@@ -105,7 +105,7 @@ func (b *Broker) reoffer() {
 func (b *Broker) parkedGroups() []*group {
 	var out []*group
 	for _, g := range b.groups {
-		if g.parked.live > 0 && len(g.shape.Missing) == 0 {
+		if g.parked.live > 0 && g.shape.Placeable() {
 			out = append(out, g)
 		}
 	}
@@ -118,7 +118,7 @@ func (b *Broker) parkedGroups() []*group {
 // fill puts as many of the group's parked pods into room as fit and counts them.
 func fill(g *group, room *node.Node) int {
 	n := 0
-	if filter.Fit(g.shape, room) != filter.OK || filter.Static(g.shape, room) != filter.OK {
+	if filter.Node(g.shape, room) != filter.OK {
 		return 0
 	}
 	for n < g.parked.live && filter.Fit(g.shape, room) == filter.OK {
@@ -131,7 +131,7 @@ func fill(g *group, room *node.Node) int {
 // fitsSince counts how many of the group's parked pods fit into room that was
 // gained after the worker looked.
 func (b *Broker) fitsSince(g *group) int {
-	if len(g.shape.Missing) > 0 {
+	if !g.shape.Placeable() {
 		return 0
 	}
 	n := 0

@@ -128,7 +128,8 @@ func (b *Broker) observe(batch feed.Batch) []gained {
 			gains = append(gains, gained{was, plan.Revision{Pods: c.Revision}})
 		}
 	}
-	b.mirror.Apply(feed.Batch{PodRevision: batch.PodRevision, NodeRevision: batch.NodeRevision})
+	batch.Changes = nil
+	b.mirror.Apply(batch)
 	return gains
 }
 
@@ -147,7 +148,7 @@ func (b *Broker) rescan() {
 
 // track follows one pod version.
 func (b *Broker) track(p *shape.Pod, gone bool) {
-	waits := !gone && p.Pending() && !p.Shape.Gated && b.ours[p.Shape.SchedulerName]
+	waits := !gone && p.Pending() && !p.Shape.Gated && !p.Shape.Waits() && b.ours[p.Shape.SchedulerName]
 	w := b.pods[p.UID]
 	if w != nil && (!waits || w.group.key != keyOf(p)) {
 		b.leave(w)

@@ -239,7 +239,7 @@ func (s *Set) judge(n *node.Node, pods int32) (int64, bool) {
 		return 0, false
 	}
 	v := s.static(n)
-	if !v.ok || filter.Fit(s.shape, n) != filter.OK {
+	if !v.ok || filter.Fit(s.shape, n) != filter.OK || filter.Volumes(s.shape, n) != filter.OK {
 		return 0, false
 	}
 	points := score.Usage(s.shape, n) + v.raw.Points(s.most)

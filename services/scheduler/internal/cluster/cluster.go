@@ -32,10 +32,12 @@ type Mirror struct {
 	log  []int32 // indices of changed nodes, in order
 	base uint64  // position of log[0]
 
-	PodRevision  uint64
-	NodeRevision uint64
-	podSeen      uint64
-	nodeSeen     uint64
+	PodRevision    uint64
+	NodeRevision   uint64
+	VolumeRevision uint64
+	podSeen        uint64
+	nodeSeen       uint64
+	volumeSeen     uint64
 }
 
 // record is what is kept of a pod.
@@ -43,6 +45,7 @@ type record struct {
 	pod     *shape.Pod
 	node    int32 // where it takes room; none when nowhere
 	assumed bool  // the log does not say so yet
+	held    bool  // its claims are being bound there
 }
 
 const none int32 = -1
@@ -62,12 +65,16 @@ func New() *Mirror {
 func (m *Mirror) Node(i int32) *node.Node { return &m.nodes[i] }
 
 // At is how far the mirror has read the log.
-func (m *Mirror) At() plan.Revision { return plan.Revision{Pods: m.PodRevision, Nodes: m.NodeRevision} }
+func (m *Mirror) At() plan.Revision {
+	return plan.Revision{Pods: m.PodRevision, Nodes: m.NodeRevision, Volumes: m.VolumeRevision}
+}
 
 // Seen is the newest change of each resource that the mirror shows: what to ask of
 // another mirror, which gets there by reading the same changes. At is no such
 // thing; a mirror without a change to read stays where it is.
-func (m *Mirror) Seen() plan.Revision { return plan.Revision{Pods: m.podSeen, Nodes: m.nodeSeen} }
+func (m *Mirror) Seen() plan.Revision {
+	return plan.Revision{Pods: m.podSeen, Nodes: m.nodeSeen, Volumes: m.volumeSeen}
+}
 
 // Index finds a node by name.
 func (m *Mirror) Index(name string) (int32, bool) {
@@ -132,6 +139,7 @@ func (m *Mirror) Apply(b feed.Batch) {
 		m.ApplyOne(c)
 	}
 	m.PodRevision, m.NodeRevision = max(m.PodRevision, b.PodRevision), max(m.NodeRevision, b.NodeRevision)
+	m.VolumeRevision, m.volumeSeen = max(m.VolumeRevision, b.VolumeRevision), max(m.volumeSeen, b.VolumeSeen)
 	if m.classes.Len() > 2*len(m.nodes)+16 {
 		m.sweep()
 	}

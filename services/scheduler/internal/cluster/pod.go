@@ -19,22 +19,46 @@ func (m *Mirror) setPod(p *shape.Pod) {
 		m.unplace(r, old)
 		delete(m.pods, p.UID)
 	case p.NodeName != "":
-		r.assumed = false
+		r.assumed, r.held = false, false
 		i := m.slot(p.NodeName)
 		if r.node == i && old.Shape == p.Shape {
 			return
 		}
 		m.unplace(r, old)
 		m.place(r, m.slot(p.NodeName))
-	case r.assumed && p.Deleting: // the API binds no pod that is being deleted
-		m.unplace(r, old)
-		r.assumed = false
+	case p.Deleting: // the API binds no pod that is being deleted
+		m.displace(r, old)
+	case p.Shape.HoldsAt() != "":
+		m.hold(r, old)
+	case r.held, r.assumed && old.Shape != p.Shape && old.Shape.Unbound(): // its claims are bound, or could not be: it is looked at again
+		m.displace(r, old)
 	case r.assumed && old.Shape != p.Shape:
 		i := r.node
 		m.unplace(r, old)
 		if r.assumed = m.nodes[i].Present; r.assumed {
 			m.place(r, i)
 		}
+	}
+}
+
+// hold keeps room for a pod on the node where its claims are being bound.
+func (m *Mirror) hold(r *record, old *shape.Pod) {
+	i, ok := m.Index(r.pod.Shape.HoldsAt())
+	if r.held && ok && r.node == i && old.Shape == r.pod.Shape {
+		return
+	}
+	m.displace(r, old)
+	if ok && m.nodes[i].Present {
+		m.place(r, i)
+		r.held = true
+	}
+}
+
+// displace takes a pod off the node that the log does not say it is on.
+func (m *Mirror) displace(r *record, as *shape.Pod) {
+	if r.assumed || r.held {
+		m.unplace(r, as)
+		r.assumed, r.held = false, false
 	}
 }
 

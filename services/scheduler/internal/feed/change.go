@@ -32,6 +32,11 @@ type Batch struct {
 	// newest change, since the log holds other things too.
 	PodRevision  uint64
 	NodeRevision uint64
+	// VolumeRevision is the same of claims, volumes and storage classes together, and
+	// VolumeSeen the newest change of one of them: those are no changes of their own, but
+	// of the pods that they matter to, which come again with another shape.
+	VolumeRevision uint64
+	VolumeSeen     uint64
 }
 
 // Sink takes batches, one call at a time, and should return soon.

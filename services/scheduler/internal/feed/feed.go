@@ -8,32 +8,43 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/services/scheduler/internal/claim"
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
 var (
-	pods  = proto.GroupResource{Resource: "pods"}
-	nodes = proto.GroupResource{Resource: "nodes"}
+	pods    = proto.GroupResource{Resource: "pods"}
+	nodes   = proto.GroupResource{Resource: "nodes"}
+	claims  = proto.GroupResource{Resource: "persistentvolumeclaims"}
+	volumes = proto.GroupResource{Resource: "persistentvolumes"}
+	classes = proto.GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
 )
 
 // Resources is what the scheduler reads of the log.
-func Resources() []proto.GroupResource { return []proto.GroupResource{pods, nodes} }
+func Resources() []proto.GroupResource {
+	return []proto.GroupResource{pods, nodes, claims, volumes, classes}
+}
 
-// Feed follows pods and nodes of a view.
+// storage is read before pods: claims are there when the pods that name them are resolved.
+var storage = []proto.GroupResource{classes, volumes, claims}
+
+// Feed follows pods and nodes of a view, and what pods' claims are about.
 type Feed struct {
 	view   *statelog.View
 	shapes *shape.Table
+	claims *claim.Catalog
 	sinks  []Sink
 	log    *zap.Logger
 }
 
 // New makes a feed for the sinks, each of which gets every batch, in their order.
 func New(view *statelog.View, logger *zap.Logger, sinks ...Sink) *Feed {
-	return &Feed{view: view, shapes: shape.NewTable(), sinks: sinks, log: logger}
+	return &Feed{view: view, shapes: shape.NewTable(), claims: claim.New(), sinks: sinks, log: logger}
 }
 
 // Shapes is the number of distinct pod shapes in use.
@@ -56,63 +67,144 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
-// follow loads everything and then waits for changes of either resource.
+// watches are those of the resources, in the order in which they are read.
+type watches struct {
+	nodes, pods *statelog.Watch
+	storage     []*statelog.Watch
+}
+
+// follow loads everything and then waits for changes of any resource.
 func (f *Feed) follow(ctx context.Context) error {
-	podWatch, nodeWatch, err := f.load()
+	w, err := f.load()
 	if err != nil {
 		return err
 	}
+	waits := make([]<-chan struct{}, len(w.storage))
 	for {
 		b := Batch{}
-		nodeEvents, nodeWait, err := nodeWatch.Poll()
+		nodeEvents, nodeWait, err := w.nodes.Poll()
 		if err != nil {
 			return err
 		}
-		podEvents, podWait, err := podWatch.Poll()
-		if err != nil {
-			return err
-		}
+		read := len(nodeEvents)
 		for _, e := range nodeEvents {
 			b.Changes = f.node(b.Changes, e.Entry)
 			b.NodeRevision = e.Entry.Revision()
+		}
+		for i, watch := range w.storage {
+			events, wait, err := watch.Poll()
+			if err != nil {
+				return err
+			}
+			waits[i], read = wait, read+len(events)
+			for _, e := range events {
+				f.stored(storage[i], e.Entry)
+				b.VolumeSeen = max(b.VolumeSeen, e.Entry.Revision())
+			}
+		}
+		b.VolumeRevision = b.VolumeSeen
+		podEvents, podWait, err := w.pods.Poll()
+		if err != nil {
+			return err
 		}
 		for _, e := range podEvents {
 			b.Changes = f.pod(b.Changes, e.Entry)
 			b.PodRevision = e.Entry.Revision()
 		}
-		if len(nodeEvents)+len(podEvents) > 0 {
+		b.Changes = f.again(b.Changes)
+		if read+len(podEvents) > 0 {
 			f.send(b)
 			continue
 		}
 		select {
 		case <-nodeWait:
 		case <-podWait:
+		case <-waits[0]:
+		case <-waits[1]:
+		case <-waits[2]:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-func (f *Feed) load() (podWatch, nodeWatch *statelog.Watch, err error) {
+func (f *Feed) load() (w watches, err error) {
 	b := Batch{Reset: true}
-	nodeSnap, podSnap := f.view.Snapshot(nodes), f.view.Snapshot(pods)
+	f.claims = claim.New()
+	nodeSnap := f.view.Snapshot(nodes)
 	nodeSnap.Ascend("", func(e *statelog.Entry) bool {
 		b.Changes = f.node(b.Changes, e)
 		return true
 	})
+	for _, gr := range storage {
+		snap := f.view.Snapshot(gr)
+		snap.Ascend("", func(e *statelog.Entry) bool {
+			f.stored(gr, e)
+			b.VolumeSeen = max(b.VolumeSeen, e.Revision())
+			return true
+		})
+		b.VolumeRevision = max(b.VolumeRevision, snap.Revision())
+		watch, err := f.view.Watch(gr, snap.Revision())
+		if err != nil {
+			return w, err
+		}
+		w.storage = append(w.storage, watch)
+	}
+	podSnap := f.view.Snapshot(pods)
 	podSnap.Ascend("", func(e *statelog.Entry) bool {
 		b.Changes = f.pod(b.Changes, e)
 		return true
 	})
+	b.Changes = f.again(b.Changes)
 	b.NodeRevision, b.PodRevision = nodeSnap.Revision(), podSnap.Revision()
-	if nodeWatch, err = f.view.Watch(nodes, b.NodeRevision); err != nil {
-		return nil, nil, err
+	if w.nodes, err = f.view.Watch(nodes, b.NodeRevision); err != nil {
+		return w, err
 	}
-	if podWatch, err = f.view.Watch(pods, b.PodRevision); err != nil {
-		return nil, nil, err
+	if w.pods, err = f.view.Watch(pods, b.PodRevision); err != nil {
+		return w, err
 	}
 	f.send(b)
-	return podWatch, nodeWatch, nil
+	return w, nil
+}
+
+// stored takes over one version of a claim, a volume or a class. What cannot be read is
+// as if it were not there: the pods that name it say so.
+func (f *Feed) stored(gr proto.GroupResource, e *statelog.Entry) {
+	key := e.Key()
+	var err error
+	switch gr {
+	case claims:
+		var claim *corev1.PersistentVolumeClaim
+		claim, err = present[corev1.PersistentVolumeClaim](e)
+		f.claims.SetClaim(key.Namespace+"/"+key.Name, claim)
+	case volumes:
+		var pv *corev1.PersistentVolume
+		pv, err = present[corev1.PersistentVolume](e)
+		f.claims.SetVolume(key.Name, pv)
+	case classes:
+		var class *storagev1.StorageClass
+		class, err = present[storagev1.StorageClass](e)
+		f.claims.SetClass(key.Name, class)
+	}
+	if err != nil {
+		f.log.Error("an object of storage cannot be read", zap.Stringer("key", key), zap.Error(err))
+	}
+}
+
+// present decodes what is there; nil is gone.
+func present[T any](e *statelog.Entry) (*T, error) {
+	if e.Deleted() {
+		return nil, nil
+	}
+	return statelog.Decode[T](e)
+}
+
+// again gives pods whose claims changed once more, with what these ask for now.
+func (f *Feed) again(changes []Change) []Change {
+	for _, pod := range f.claims.Changed() {
+		changes = append(changes, Change{Pod: pod, Revision: pod.Revision})
+	}
+	return changes
 }
 
 func (f *Feed) send(b Batch) {
@@ -129,7 +221,7 @@ func (f *Feed) pod(changes []Change, e *statelog.Entry) []Change {
 		f.log.Error("a pod cannot be read and will not be scheduled", zap.Stringer("pod", e.Key()), zap.Error(err))
 		return changes
 	}
-	return append(changes, Change{Pod: p, Gone: e.Deleted(), Revision: e.Revision()})
+	return append(changes, Change{Pod: f.claims.Pod(p, e.Deleted()), Gone: e.Deleted(), Revision: e.Revision()})
 }
 
 func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {

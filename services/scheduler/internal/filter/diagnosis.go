@@ -32,7 +32,7 @@ func (d *Diagnosis) Add(n *node.Node, lower bool) {
 		return
 	}
 	d.nodes++
-	if len(d.shape.Missing) > 0 {
+	if d.shape.Obstacle() != "" {
 		return
 	}
 	reason := Node(d.shape, n)
@@ -45,7 +45,7 @@ func (d *Diagnosis) Add(n *node.Node, lower bool) {
 			d.reasons[text]++
 		}
 		d.preempt(hopeless, lower)
-	case HostPorts:
+	case HostPorts, VolumeExclusive:
 		d.reasons[reason.String()]++
 		d.preempt(false, lower)
 	default:
@@ -72,8 +72,8 @@ func (d *Diagnosis) Message() string {
 }
 
 func (d *Diagnosis) why() string {
-	if len(d.shape.Missing) > 0 {
-		return "the pod asks for " + strings.Join(d.shape.Missing, ", ") + ", which this scheduler does not support yet"
+	if obstacle := d.shape.Obstacle(); obstacle != "" {
+		return obstacle
 	}
 	return histogram(d.reasons)
 }
@@ -89,7 +89,7 @@ func (d *Diagnosis) preemption() string {
 		}
 	}
 	helpless := d.helpless
-	if len(d.shape.Missing) > 0 {
+	if d.shape.Obstacle() != "" {
 		helpless = d.nodes
 	}
 	set("Preemption is not helpful for scheduling", helpless)

@@ -2,9 +2,10 @@
 // upstream's default filter plugins, in upstream's order and words. Workers,
 // planner and broker all call this code, so they cannot disagree for long.
 //
-// Start with Node, which applies every rule. Static and Fit are its two halves:
+// Start with Node, which applies every rule. Static, Fit and Volumes are its parts:
 // Static looks at labels, taints and names only, so its answer holds for a whole
-// node class unless the shape is PerNode; Fit looks at what is taken. All are
+// node class unless the shape is PerNode; Fit looks at what is taken, Volumes at where
+// the pod's volumes are. All are
 // pure and safe for concurrent use on nodes that do not change meanwhile.
 package filter
 
@@ -27,6 +28,10 @@ const (
 	NodeSelector
 	HostPorts
 	Resources
+	VolumeExclusive
+	VolumeAffinity
+	VolumeUnbound
+	VolumeGone
 	reasons
 )
 
@@ -38,6 +43,10 @@ var texts = [reasons]string{
 	NodeSelector:     "node(s) didn't match Pod's node affinity/selector",
 	HostPorts:        "node(s) didn't have free ports for the requested pod ports",
 	Resources:        "Insufficient resources",
+	VolumeExclusive:  "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+	VolumeAffinity:   "node(s) didn't match PersistentVolume's node affinity",
+	VolumeUnbound:    "node(s) didn't find available persistent volumes to bind",
+	VolumeGone:       "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
 }
 
 // String is upstream's wording. Resources has a sentence for each resource
@@ -49,7 +58,30 @@ func Node(s *shape.Shape, n *node.Node) Reason {
 	if r := Static(s, n); r != OK {
 		return r
 	}
-	return Fit(s, n)
+	if r := Fit(s, n); r != OK {
+		return r
+	}
+	return Volumes(s, n)
+}
+
+// Volumes applies the rules of the pod's claims: they look at the node's labels only, but
+// are no matter of its class, since volumes are on one node.
+func Volumes(s *shape.Shape, n *node.Node) Reason {
+	c := s.Claims
+	switch {
+	case c == nil:
+		return OK
+	case c.Exclusive:
+		return VolumeExclusive
+	case !c.Reach(n.Self):
+		return VolumeAffinity
+	case c.Lost:
+		return VolumeGone
+	}
+	if _, ok := c.Choose(n.Self); !ok {
+		return VolumeUnbound
+	}
+	return OK
 }
 
 // Static applies the rules that look at the node's class and, for PerNode

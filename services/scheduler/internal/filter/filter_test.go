@@ -186,7 +186,7 @@ func TestDiagnosis(t *testing.T) {
 		{"a pod that asks for what is not there yet", aPod(nil, func(s *corev1.PodSpec) {
 			s.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}}
 		}), []on{{aNode(), false}},
-			`0/1 nodes are available: the pod asks for the persistent volume claim of volume "data", which this scheduler does not support yet. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.`},
+			`0/1 nodes are available: the pod's claims are not known yet. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,12 +12,15 @@ const MostPods = 1000
 
 // Revision is how far somebody has read the log, for each resource.
 type Revision struct {
-	Pods  uint64 `json:"pods"`
-	Nodes uint64 `json:"nodes"`
+	Pods    uint64 `json:"pods"`
+	Nodes   uint64 `json:"nodes"`
+	Volumes uint64 `json:"volumes,omitempty"` // and claims and storage classes
 }
 
 // Covers tells whether r is at least as new as o.
-func (r Revision) Covers(o Revision) bool { return r.Pods >= o.Pods && r.Nodes >= o.Nodes }
+func (r Revision) Covers(o Revision) bool {
+	return r.Pods >= o.Pods && r.Nodes >= o.Nodes && r.Volumes >= o.Volumes
+}
 
 // Eval asks a worker to find nodes for pods of one shape, in their order.
 type Eval struct {

@@ -83,7 +83,7 @@ func (p *Planner) settle(items []*item, verdicts []Verdict) []*item {
 		case Unknown:
 			unknown = append(unknown, it)
 			continue
-		case Bound:
+		case Bound, Prepared:
 			if it.moved {
 				c.result.Moved = append(c.result.Moved, plan.Placement{UID: it.Pod.UID, Node: it.Node})
 			}

@@ -43,10 +43,13 @@ type Planner struct {
 	busy atomic.Int64  // queued and sent, not yet answered
 }
 
-// Binding is one decision to commit.
+// Binding is one decision to commit. With Claims, these are written instead of the pod:
+// when they are bound, the log gives the pod again, and it is decided anew, now that its
+// volumes say where it can run. Until then it holds its room (cluster.Mirror).
 type Binding struct {
-	Pod  *shape.Pod
-	Node string
+	Pod    *shape.Pod
+	Node   string
+	Claims []shape.Binding
 }
 
 // Verdict is what became of a Binding. Error says why it was refused.
@@ -62,8 +65,9 @@ type Outcome uint8
 const (
 	Unknown Outcome = iota
 	Bound
-	Gone    // the pod is gone, is being deleted, or was bound by somebody else
-	Refused // the API does not want it this way; plan again later
+	Prepared // the claims are written; the pod is not bound yet
+	Gone     // the pod is gone, is being deleted, or was bound by somebody else
+	Refused  // the API does not want it this way; plan again later
 )
 
 // Binder commits bindings, at most plan.MostPods at once; verdicts come in the
@@ -145,7 +149,7 @@ func (p *Planner) wake() {
 // verify lets one placement into the ledger and the queue, or says why not.
 func (p *Planner) verify(c *call, placement plan.Placement) {
 	pod := p.ledger.Pod(placement.UID)
-	if pod == nil || !pod.Pending() || pod.Shape.Gated || len(pod.Shape.Missing) > 0 {
+	if pod == nil || !pod.Pending() || pod.Shape.Gated || !pod.Shape.Placeable() {
 		c.result.Dropped = append(c.result.Dropped, placement.UID)
 		return
 	}
@@ -159,10 +163,13 @@ func (p *Planner) verify(c *call, placement plan.Placement) {
 		return
 	}
 	p.ledger.Assume(placement.UID, node)
-	name := p.ledger.Node(node).Name
+	binding := Binding{Pod: pod, Node: p.ledger.Node(node).Name}
+	if pod.Shape.Unbound() {
+		binding.Claims, _ = pod.Shape.Claims.Choose(p.ledger.Node(node).Self)
+	}
 	c.left++
 	p.busy.Add(1)
-	p.queue = append(p.queue, &item{Binding: Binding{pod, name}, call: c, moved: name != placement.Node})
+	p.queue = append(p.queue, &item{Binding: binding, call: c, moved: binding.Node != placement.Node})
 }
 
 // choose tries the proposed node and then the others.

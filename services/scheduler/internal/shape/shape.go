@@ -7,8 +7,8 @@
 package shape
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -48,6 +48,10 @@ type Shape struct {
 	// Missing lists what the pod requires and this scheduler cannot give yet; such
 	// a pod stays pending and is told so.
 	Missing []string
+	// Volumes are those with claims behind them, and Claims what these ask of a node. Claims
+	// is nil in the shape of a pod's specification alone; package claim resolves it.
+	Volumes []Volume
+	Claims  *Claims
 
 	required nodeaffinity.RequiredNodeAffinity
 	selects  bool
@@ -99,6 +103,7 @@ func New(pod *corev1.Pod) *Shape {
 		Tolerations:   spec.Tolerations,
 		Ports:         hostPorts(spec),
 		Missing:       missing(spec),
+		Volumes:       volumesOf(spec),
 	}
 	if spec.Priority != nil {
 		s.Priority = *spec.Priority
@@ -196,6 +201,11 @@ func hostPorts(spec *corev1.PodSpec) []Port {
 	return ports
 }
 
+// unsupported says what is missing.
+func (s *Shape) unsupported() string {
+	return "the pod asks for " + strings.Join(s.Missing, ", ") + ", which this scheduler does not support yet"
+}
+
 // missing names the hard rules that this scheduler does not know; silently ignoring one
 // would place a pod where it must not run.
 func missing(spec *corev1.PodSpec) []string {
@@ -212,12 +222,6 @@ func missing(spec *corev1.PodSpec) []string {
 		return c.WhenUnsatisfiable == corev1.DoNotSchedule
 	}) {
 		m = append(m, "topology spread constraints with DoNotSchedule")
-	}
-	for i := range spec.Volumes {
-		v := &spec.Volumes[i]
-		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
-			m = append(m, fmt.Sprintf("the persistent volume claim of volume %q", v.Name))
-		}
 	}
 	if len(spec.ResourceClaims) > 0 {
 		m = append(m, "dynamic resource claims")

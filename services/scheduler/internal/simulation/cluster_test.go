@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kubus.dev/services/scheduler/internal/broker"
+	"kubus.dev/services/scheduler/internal/claim"
 	"kubus.dev/services/scheduler/internal/cluster"
 	"kubus.dev/services/scheduler/internal/feed"
 	"kubus.dev/services/scheduler/internal/filter"
@@ -34,6 +35,7 @@ type world struct {
 	pods    map[string]*shape.Pod
 	nodes   map[string]*corev1.Node
 	truth   *cluster.Mirror // what the log says, for the checks
+	catalog *claim.Catalog
 	sinks   []feed.Sink
 	broker  *broker.Broker
 	planner *planner.Planner
@@ -45,7 +47,7 @@ type world struct {
 }
 
 func newWorld(t testing.TB, workers int) *world {
-	w := &world{t: t, pods: map[string]*shape.Pod{}, nodes: map[string]*corev1.Node{}, truth: cluster.New(), told: map[string]string{}}
+	w := &world{t: t, pods: map[string]*shape.Pod{}, nodes: map[string]*corev1.Node{}, truth: cluster.New(), catalog: claim.New(), told: map[string]string{}}
 	log := zap.NewNop()
 	w.planner = planner.New(w, planner.Options{InFlight: 3, Logger: log})
 	w.broker = broker.New(broker.Options{SchedulerNames: []string{"default-scheduler"}, Logger: log, Unschedulable: func(p *shape.Pod, m string) {
@@ -76,11 +78,11 @@ func (w *world) commit(changes ...feed.Change) {
 		if c.Pod != nil {
 			p := *c.Pod
 			p.Revision = w.rev
-			changes[i].Pod = &p
+			changes[i].Pod = w.catalog.Pod(&p, c.Gone)
 			if c.Gone {
 				delete(w.pods, p.UID)
 			} else {
-				w.pods[p.UID] = &p
+				w.pods[p.UID] = changes[i].Pod
 			}
 			continue
 		}
@@ -137,6 +139,9 @@ func (w *world) Bind(_ context.Context, bindings []planner.Binding) ([]planner.V
 		if at, ok := w.truth.Index(b.Node); ok && w.truth.Node(at).Present {
 			if r := filter.Fit(p.Shape, w.truth.Node(at)); r != filter.OK {
 				w.t.Errorf("%s was bound to %s, which has no room: %v", p, b.Node, r)
+			}
+			if r := filter.Volumes(p.Shape, w.truth.Node(at)); r != filter.OK || !p.Shape.Placeable() {
+				w.t.Errorf("%s was bound to %s, where its volumes are not: %v", p, b.Node, r)
 			}
 		}
 		q := *p

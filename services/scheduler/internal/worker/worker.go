@@ -168,20 +168,21 @@ func (w *Worker) decide(owner string, pods []string) decision {
 	defer w.mirror.Unlock()
 	d := decision{at: w.mirror.At(), placements: make([]plan.Placement, 0, len(pods))}
 	var set *candidate.Set
+	var of *shape.Shape // what the set is of
 	var near []int32
 	for i, uid := range pods {
 		pod := w.mirror.Pod(uid)
-		if pod == nil || !pod.Pending() || pod.Shape.Gated {
+		if pod == nil || !pod.Pending() || pod.Shape.Gated || pod.Shape.Waits() {
 			continue
 		}
 		if _, placed := w.mirror.Placed(uid); placed {
 			continue
 		}
-		if set == nil || len(pod.Shape.Missing) > 0 {
-			set = w.set(pod.Shape, owner)
+		if pod.Shape != of {
+			set, of = w.set(pod.Shape, owner), pod.Shape
 		}
 		at, ok := int32(0), false
-		if len(pod.Shape.Missing) == 0 {
+		if pod.Shape.Placeable() {
 			at, ok = set.Best()
 		}
 		if !ok {
