@@ -48,7 +48,7 @@ func openHostPorts(file string, names Names, log *zap.Logger) (*hostPorts, error
 	return h, nil
 }
 
-// add makes ports lead to a pod. ErrPortTaken says that one is another program's.
+// add makes ports lead to a pod, all or none; EADDRINUSE says that one is another program's.
 func (h *hostPorts) add(ctx context.Context, owner string, ip netip.Addr, ports []PortMapping) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

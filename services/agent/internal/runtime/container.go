@@ -167,7 +167,7 @@ func (c *container) namespaces() (oci.Namespaces, error) {
 			return ns, fmt.Errorf("target container %s: %w", target, ErrNotRunning)
 		}
 		ns.PID = filepath.Join(c.dir, "pidns")
-		if err := pinProcesses(pid, t.record.ID, ns.PID); err != nil {
+		if err := pinProcesses(pid, inContainer(t.record.ID), ns.PID); err != nil {
 			return ns, fmt.Errorf("target container %s: %w", target, err)
 		}
 	}

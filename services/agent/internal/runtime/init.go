@@ -57,7 +57,7 @@ func (s *sandbox) startInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return pinProcesses(reply.PID, id, s.nsPath("pid"))
+	return pinProcesses(reply.PID, inContainer(id), s.nsPath("pid"))
 }
 
 // initEnded notes that everything in the pod's process namespace has ended with its init, as its containers will tell.
@@ -73,9 +73,9 @@ func (s *sandbox) initEnded() {
 // errReused: the number of a process is another's by now.
 var errReused = errors.New("its process has ended")
 
-// pinProcesses mounts the process namespace of a container's process at path, so that whoever joins it later joins that
-// one. A folder in /proc stays its process's: what is checked and what is kept cannot be two processes'.
-func pinProcesses(pid int, containerID, path string) error {
+// pinProcesses mounts the process namespace of a process at path, so that whoever joins it later joins that one. A folder
+// in /proc stays its process's: the one that is asked for, and the one whose namespace is kept, cannot be two.
+func pinProcesses(pid int, meant func(dir int) bool, path string) error {
 	dir, err := unix.Open(fmt.Sprintf("/proc/%d", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return errReused
@@ -86,7 +86,7 @@ func pinProcesses(pid int, containerID, path string) error {
 		return errReused
 	}
 	defer unix.Close(ns)
-	if groups, err := readAt(dir, "cgroup"); err != nil || !bytes.Contains(groups, []byte("/"+containerID+"\n")) {
+	if !meant(dir) {
 		return errReused
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
@@ -98,6 +98,30 @@ func pinProcesses(pid int, containerID, path string) error {
 		return fmt.Errorf("keeping the process namespace: %w", err)
 	}
 	return nil
+}
+
+// inContainer tells processes of a container by their cgroup.
+func inContainer(id string) func(dir int) bool {
+	return func(dir int) bool {
+		groups, err := readAt(dir, "cgroup")
+		return err == nil && bytes.Contains(groups, []byte("/"+id+"\n"))
+	}
+}
+
+// adoptInit keeps the process namespace of a pod whose agent of before knew it by a number only.
+func (s *sandbox) adoptInit() error {
+	if s.record.PIDInit == 0 {
+		return nil
+	}
+	err := pinProcesses(s.record.PIDInit, func(dir int) bool {
+		cmdline, err := readAt(dir, "cmdline")
+		return err == nil && bytes.HasPrefix(cmdline, []byte("kubus-shim\x00"+shim.InitCommand+"\x00"))
+	}, s.nsPath("pid"))
+	if err != nil {
+		return err
+	}
+	s.record.PIDInit = 0
+	return s.save()
 }
 
 func readAt(dir int, name string) ([]byte, error) {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,8 +102,32 @@ func TestProcessNamespacesAreKeptAndNotJoinedByANumber(t *testing.T) {
 			}
 		}
 	}
-	if err := pinProcesses(os.Getpid(), target, filepath.Join(t.TempDir(), "ns")); err == nil {
+	if err := pinProcesses(os.Getpid(), inContainer(target), filepath.Join(t.TempDir(), "ns")); !errors.Is(err, errReused) {
 		t.Error("the namespace of a process that is not the container's was kept")
+	}
+}
+
+func TestTheInitOfAnAgentOfBeforeIsKept(t *testing.T) {
+	n := newTestNode(t)
+	img := n.pull(busybox(t))
+	s := n.pod(func(s *SandboxSpec) { s.ShareProcessNamespace = true })
+	n.run(s, img, "sleep 4321", nil)
+	box, err := n.sandbox(s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box.record.PIDInit = n.initOf(s) // as such an agent would have left it
+	if err := box.save(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount(box.nsPath("pid"), 0); err != nil {
+		t.Fatal(err)
+	}
+	n.Close()
+	n.open()
+	other := n.run(s, img, "sleep 1000", nil)
+	if out, _ := n.exec(other, "ps"); !strings.Contains(out, "sleep 4321") {
+		t.Errorf("ps shows:\n%s", out)
 	}
 }
 

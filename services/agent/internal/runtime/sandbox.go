@@ -31,8 +31,8 @@ type sandboxRecord struct {
 	ID        string      `json:"id"`
 	Spec      SandboxSpec `json:"spec"`
 	IP        string      `json:"ip,omitempty"`
-	Cgroup    string      `json:"cgroup"` // path of the pod's group
-	PIDInit   int         `json:"pidInit,omitempty"`
+	Cgroup    string      `json:"cgroup"`            // path of the pod's group
+	PIDInit   int         `json:"pidInit,omitempty"` // set by agents of before; see adoptInit
 	CreatedAt time.Time   `json:"createdAt"`
 	Whole     bool        `json:"whole"`   // everything was made
 	Stopped   bool        `json:"stopped"` // its network and namespaces are gone
@@ -362,6 +362,9 @@ func (n *Node) adoptSandbox(ctx, limit context.Context, id string) {
 	if s.record.Stopped {
 		s.state, s.released = SandboxNotReady, true
 		return
+	}
+	if err := s.adoptInit(); err != nil {
+		log.Warn("the pod's process namespace is not kept", zap.Error(err))
 	}
 	if err := s.watch(limit); limit.Err() != nil && err != nil {
 		log.Warn("the pod's shim is silent; its containers go on and are known when it answers",

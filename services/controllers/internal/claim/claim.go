@@ -26,6 +26,8 @@ type Owner struct {
 	Kind     schema.GroupVersionKind
 	Path     string // in the API
 	Selector labels.Selector
+	// Finalizers are put on what it adopts, and taken from what it releases.
+	Finalizers []string
 }
 
 // Selector is that of a spec. The empty one, which would match everything, matches nothing.
@@ -86,20 +88,22 @@ func Settle[T any, P object[T]](ctx context.Context, w *write.Client, o Owner, c
 		}
 	}
 	var requests []apiclient.Request
-	add := func(p metav1.Object, reference any) error {
-		request, err := write.Strategic(children.Path(p.GetNamespace(), p.GetName()), map[string]any{
-			"metadata": map[string]any{"uid": p.GetUID(), "ownerReferences": []any{reference}},
-		})
+	add := func(p metav1.Object, reference any, finalizers string) error {
+		meta := map[string]any{"uid": p.GetUID(), "ownerReferences": []any{reference}}
+		if len(o.Finalizers) > 0 {
+			meta[finalizers] = o.Finalizers
+		}
+		request, err := write.Strategic(children.Path(p.GetNamespace(), p.GetName()), map[string]any{"metadata": meta})
 		requests = append(requests, request)
 		return err
 	}
 	for _, each := range found.Adopt {
-		if err := add(P(each), metav1.NewControllerRef(o, o.Kind)); err != nil {
+		if err := add(P(each), metav1.NewControllerRef(o, o.Kind), "finalizers"); err != nil {
 			return nil, err
 		}
 	}
 	for _, each := range found.Release {
-		if err := add(P(each), map[string]any{"$patch": "delete", "uid": o.GetUID()}); err != nil {
+		if err := add(P(each), map[string]any{"$patch": "delete", "uid": o.GetUID()}, "$deleteFromPrimitiveList/finalizers"); err != nil {
 			return nil, err
 		}
 	}

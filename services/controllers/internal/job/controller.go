@@ -53,21 +53,18 @@ func Controller() frame.Definition {
 		}
 		jobs := frame.Keyed(e, newReconciler(l, time.Now).reconcile)
 		later := func(key types.NamespacedName) { jobs.AddAfter(key, gather) }
-		e.Until(frame.On(e.World.Jobs, specChanged)(jobs.Add))
-		e.Until(frame.On(e.World.Jobs, frame.Self)(later))
+		e.Until(frame.On(e.World.Jobs, func(old, new *batchv1.Job, add func(types.NamespacedName)) {
+			if old != nil && new != nil && old.Generation == new.Generation { // a status, mostly our own
+				add = later
+			}
+			frame.Self(old, new, add)
+		})(jobs.Add))
 		e.Until(frame.Owned(e.World.Pods, e.World.Jobs, selectorOf)(later))
 
-		orphans := frame.Keyed(e, l.freeOrphans, frame.On(e.World.Pods, l.orphaned), frame.On(e.World.Jobs, ended))
+		orphans := frame.Keyed(e, l.freeOrphans, frame.On(e.World.Pods, l.orphaned), frame.On(e.World.Jobs, countsNoMore))
 		e.Go(func(ctx context.Context) error { return orphans.Run(ctx, 1) })
 		return jobs, nil
 	}}
-}
-
-// specChanged wakes a job for what users do to it.
-func specChanged(old, new *batchv1.Job, add func(types.NamespacedName)) {
-	if old == nil || new == nil || old.Generation != new.Generation {
-		frame.Self(old, new, add)
-	}
 }
 
 func selectorOf(job *batchv1.Job) (labels.Selector, error) { return claim.Selector(job.Spec.Selector) }

@@ -33,8 +33,8 @@ func (l *live) orphaned(_, new *corev1.Pod, add func(orphanage)) {
 	}
 }
 
-// ended wakes for a job that counts its pods no more.
-func ended(old, new *batchv1.Job, add func(orphanage)) {
+// countsNoMore wakes for a job that counts its pods no more.
+func countsNoMore(old, new *batchv1.Job, add func(orphanage)) {
 	switch {
 	case new == nil:
 		add(orphanage{old.Namespace, old.UID})

@@ -13,8 +13,7 @@ import (
 	podpkg "kubus.dev/services/controllers/internal/pod"
 )
 
-// atOnce is the most pods that one step creates or deletes, as upstream: what is
-// accomplished shows in the status in between.
+// atOnce is the most pods that one step creates or deletes: what one request holds.
 const atOnce = 500
 
 // observed is a job and its pods as of one point of the log.
@@ -64,7 +63,6 @@ func plan(o observed, manage bool, now time.Time) (step, backoff) {
 		if manage && o.job.DeletionTimestamp == nil {
 			todo := t.populate(now)
 			if todo.manages() {
-				todo.Again = sooner(todo.Again, next.Again)
 				return todo, t.backoff
 			}
 			next.Again = sooner(next.Again, todo.Again)
@@ -107,9 +105,7 @@ type tally struct {
 func tallyOf(o observed) *tally {
 	t := &tally{observed: o}
 	t.pods = slices.Clone(o.pods)
-	slices.SortFunc(t.pods, func(a, b *corev1.Pod) int {
-		return cmp.Or(cmp.Compare(indexOf(a), indexOf(b)), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(t.pods, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
 	for _, p := range t.pods {
 		switch {
 		case podpkg.Active(p):
