@@ -41,6 +41,19 @@ func extension(t *testing.T) *httptest.Server {
 		}
 		answer(w, map[string]any{"user": r.Header.Get("X-Remote-User"), "groups": r.Header["X-Remote-Group"], "cert": cert, "authorization": r.Header.Get("Authorization"), "method": r.Method})
 	})
+	mux.HandleFunc("/openapi/v3", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"paths": map[string]any{"apis/wardle.example.com/v1": map[string]any{"serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1?hash=A"},
+			"apis/apps/v1": map[string]any{"serverRelativeURL": "/openapi/v3/apis/apps/v1?hash=A"}}})
+	})
+	flunder := map[string]any{"type": "object", "description": "of another server", "x-kubernetes-group-version-kind": []any{map[string]any{"group": "wardle.example.com", "version": "v1", "kind": "Flunder"}}}
+	mux.HandleFunc("/openapi/v3/apis/wardle.example.com/v1", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"openapi": "3.0.0", "info": map[string]any{"title": "w", "version": "1"}, "paths": map[string]any{wardle + "/flunders": map[string]any{}}, "components": map[string]any{"schemas": map[string]any{"wardle.Flunder": flunder}}})
+	})
+	mux.HandleFunc("/openapi/v2", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"swagger": "2.0", "info": map[string]any{"title": "w", "version": "1"}, "paths": map[string]any{
+			wardle + "/flunders": map[string]any{"get": map[string]any{"responses": map[string]any{"200": map[string]any{"description": "OK", "schema": map[string]any{"$ref": "#/definitions/wardle.Flunder"}}}}},
+			"/apis/stolen/v1":    map[string]any{}}, "definitions": map[string]any{"wardle.Flunder": flunder, "io.k8s.api.core.v1.Pod": flunder}})
+	})
 	server := httptest.NewUnstartedServer(mux)
 	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	server.StartTLS()
@@ -107,6 +120,27 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 		}
 		t.Errorf("the aggregated document lacks it: %v", whole.Items)
 	})
+	t.Run("its types are among ours, and nothing else that it says", func(t *testing.T) {
+		for _, c := range []struct{ path, accept, has, hasNot string }{
+			{"/openapi/v3", "", "/openapi/v3/apis/wardle.example.com/v1?hash=", ""},
+			{"/openapi/v3/apis/wardle.example.com/v1", "application/json", "wardle.Flunder", ""},
+			{"/openapi/v3/apis/wardle.example.com/v1", "application/com.github.proto-openapi.spec.v3@v1.0+protobuf", "wardle.Flunder", `"openapi"`},
+			{"/openapi/v3/apis/apps/v1", "application/com.github.proto-openapi.spec.v3.v1.0+protobuf", "io.k8s.api.apps.v1.Deployment", "of another server"},
+			{"/openapi/v2", "application/json", "wardle.Flunder", "/apis/stolen/v1"},
+			{"/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "wardle.Flunder", "/apis/stolen/v1"},
+		} {
+			resp, body := g.plain(t, c.path, c.accept)
+			if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), c.has) || c.hasNot != "" && strings.Contains(string(body), c.hasNot) {
+				t.Errorf("%s as %s: got %d %s, %d bytes; want it with %q, without %q", c.path, c.accept, resp.StatusCode, resp.Header.Get("Content-Type"), len(body), c.has, c.hasNot)
+			}
+		}
+		var all struct {
+			Definitions map[string]struct{ Description string }
+		}
+		if _, body := g.plain(t, "/openapi/v2", "application/json"); json.Unmarshal(body, &all) != nil || all.Definitions["io.k8s.api.core.v1.Pod"].Description == "of another server" {
+			t.Error("another server's document changed ours")
+		}
+	})
 	t.Run("a server that goes is not asked any more", func(t *testing.T) {
 		if _, err := g.do(t, "DELETE", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/wardle-1", nil); err != nil {
 			t.Fatal(err)
@@ -126,6 +160,9 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 		})
 		if err != nil {
 			t.Error("the group version is still served")
+		}
+		if _, body := g.plain(t, "/openapi/v3", ""); strings.Contains(string(body), "wardle") {
+			t.Error("its documents are still there")
 		}
 	})
 }

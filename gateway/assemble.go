@@ -24,6 +24,7 @@ import (
 	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/gateway/internal/typecheck"
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
@@ -36,6 +37,7 @@ type parts struct {
 	aggregator *aggregate.Aggregator
 	fairness   *flow.Fairness
 	audit      *audit.Audit // nil: nothing is written down
+	typecheck  typecheck.Options
 	// authentication is what extension API servers are told of it.
 	authentication map[string]string
 }
@@ -58,7 +60,11 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	if err != nil {
 		return nil, err
 	}
-	plugins, err := g.admission(ctx, registry, edges)
+	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
+	if err != nil {
+		return nil, err
+	}
+	plugins, err := g.admission(ctx, registry, edges, clients)
 	if err != nil {
 		return nil, err
 	}
@@ -99,15 +105,12 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	}
 	return &parts{
 		storage: set, aggregator: aggregator, fairness: fairness, audit: audited, chain: chain.New(options), authentication: edges.authentication,
+		typecheck: typecheck.Options{View: g.state.View(typecheck.Policies), Client: clients.Typed, Mapper: admission.NewMapper(registry), Logger: g.log},
 	}, nil
 }
 
 // admission makes the chain of plugins over the views and a client of this gateway.
-func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, edges *edges) (upstream.Interface, error) {
-	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
-	if err != nil {
-		return nil, err
-	}
+func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, edges *edges, clients *loopback.Clients) (upstream.Interface, error) {
 	informers := informer.New(ctx, informer.Options{
 		View: g.state.View, Barrier: g.state.Barrier, Open: edges.sealer.Open, Registry: registry, Patience: admission.Patience, Logger: g.log,
 	})
@@ -142,7 +145,7 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 		r.Get(path, discovery.Version(p.Version))
 	}
 	r.HandleFunc("/version/{name}", api.NotFound)
-	docs := openapi.Handler(http.NotFound, g.custom.Documents)
+	docs := openapi.Handler(http.NotFound, g.custom.Documents, to.aggregator.Documents)
 	r.Handle("/openapi/*", docs)
 	health := p.Health.Handler()
 	for _, path := range []string{"/livez", "/livez/{check}", "/readyz", "/readyz/{check}", "/healthz", "/healthz/{check}"} {

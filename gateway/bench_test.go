@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/kubernetes/pkg/apis/core"
 
+	"kubus.dev/gateway/internal/loopback"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/kit"
@@ -174,8 +175,12 @@ func BenchmarkAdmissionOfAPod(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	clients, err := loopback.New(apiclient.New(apiclient.Local(g), AdminUser))
+	if err != nil {
+		b.Fatal(err)
+	}
 	registry := resource.NewRegistry(resource.BuiltIn())
-	chain, err := g.admission(b.Context(), registry, edges)
+	chain, err := g.admission(b.Context(), registry, edges, clients)
 	if err != nil {
 		b.Fatal(err)
 	}

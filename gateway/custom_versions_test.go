@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"kubus.dev/gateway/internal/resource"
+	kubus "kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 )
 
@@ -71,8 +72,36 @@ func TestVersionsWithoutAConverterDifferInTheirNameOnly(t *testing.T) {
 		}
 	}
 	// A version that objects are stored in cannot be taken out.
+	without := crd.DeepCopy()
+	without.Spec.Versions = crd.Spec.Versions[1:]
+	g.fails(t, metav1.StatusReasonInvalid, `status.storedVersions[0]: Invalid value: "v1": missing from spec.versions`, "PUT", crds+"/"+crd.Name, without)
+	// What a StorageVersionMigration does to each object: a patch that changes nothing
+	// but the form it is stored in, and that only once.
+	stored := func(name string) string {
+		gr := kubus.GroupResource{Group: "shop.example.com", Resource: "widgets"}
+		var of metav1.TypeMeta
+		if err := json.Unmarshal(g.state.View(gr).Get(gr, "default", name).Data(), &of); err != nil {
+			t.Fatal(err)
+		}
+		return of.APIVersion
+	}
+	migrate := func() (before, after *object) {
+		before = must[object](t, g, "GET", widgetsV2+"/one", nil)
+		patch := fmt.Sprintf(`{"apiVersion":"shop.example.com/v2","kind":"Widget","metadata":{"namespace":"default","name":"one","uid":%q,"resourceVersion":%q}}`, before.GetUID(), before.GetResourceVersion())
+		return before, must[object](t, g, "PATCH", widgetsV2+"/one", patch, mergePatch)
+	}
+	if got := stored("one"); got != "shop.example.com/v1" {
+		t.Errorf("before its migration it is stored as %s", got)
+	}
+	if before, after := migrate(); stored("one") != "shop.example.com/v2" || after.GetResourceVersion() == before.GetResourceVersion() || after.GetGeneration() != before.GetGeneration() {
+		t.Errorf("migrated it is stored as %s, %s at generation %d after %s at %d", stored("one"), after.GetResourceVersion(), after.GetGeneration(), before.GetResourceVersion(), before.GetGeneration())
+	}
+	if before, after := migrate(); after.GetResourceVersion() != before.GetResourceVersion() {
+		t.Errorf("a second migration wrote it again")
+	}
+	crd = must[apiextensionsv1.CustomResourceDefinition](t, g, "PATCH", crds+"/"+crd.Name+"/status", `{"status":{"storedVersions":["v2"]}}`, mergePatch)
 	crd.Spec.Versions = crd.Spec.Versions[1:]
-	g.fails(t, metav1.StatusReasonInvalid, `status.storedVersions[0]: Invalid value: "v1": missing from spec.versions`, "PUT", crds+"/"+crd.Name, crd)
+	must[apiextensionsv1.CustomResourceDefinition](t, g, "PUT", crds+"/"+crd.Name, crd)
 }
 
 // storageHash is what discovery says of the other version: both have one storage.

@@ -32,6 +32,7 @@ import (
 	"kubus.dev/gateway/internal/nodelease"
 	"kubus.dev/gateway/internal/service"
 	"kubus.dev/gateway/internal/storage"
+	"kubus.dev/gateway/internal/typecheck"
 	"kubus.dev/gateway/internal/upstreamlog"
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
@@ -56,6 +57,7 @@ type Gateway struct {
 	aggregator *aggregate.Aggregator
 	fairness   *flow.Fairness
 	audit      *audit.Audit
+	typecheck  typecheck.Options
 	// dialService reaches a Service as the gateway itself, for APIs and webhooks behind it.
 	dialService aggregate.DialFunc
 	services    *service.Hooks
@@ -135,7 +137,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	g.chain, g.storage, g.aggregator, g.authentication = parts.chain, parts.storage, parts.aggregator, parts.authentication
-	g.fairness, g.audit = parts.fairness, parts.audit
+	g.fairness, g.audit, g.typecheck = parts.fairness, parts.audit, parts.typecheck
 	g.custom.Refresh() // the kinds that there are, before the first request
 	if err := g.bootstrap(ctx); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -221,6 +223,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		group.Go(func() error { return g.audit.Run(auditing) })
 	}
 	group.Go(func() error { return g.aggregator.Run(groupCtx) })
+	group.Go(func() error { return typecheck.Run(groupCtx, g.typecheck) })
 	group.Go(func() error { return g.custom.Run(groupCtx, apiclient.New(apiclient.Local(g), AdminUser)) })
 	group.Go(func() error {
 		if err := g.services.Repair(groupCtx); groupCtx.Err() == nil {

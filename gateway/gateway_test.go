@@ -14,6 +14,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -79,6 +80,25 @@ func (g *running) fails(t testing.TB, reason metav1.StatusReason, part, method, 
 
 func configMap(name string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"a": "1"}}
+}
+
+func TestFlowSchemasAreToldWhetherTheirLevelExists(t *testing.T) {
+	g := start(t)
+	const path = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+	must[flowcontrolv1.FlowSchema](t, g, "POST", path, `{"metadata":{"name":"lost"},"spec":{"matchingPrecedence":500,"priorityLevelConfiguration":{"name":"none"}}}`)
+	for name, want := range map[string]flowcontrolv1.ConditionStatus{"catch-all": "False", "system-nodes": "False", "lost": "True"} {
+		soon(t, func() error {
+			got, err := g.do(t, "GET", path+"/"+name, nil)
+			var schema flowcontrolv1.FlowSchema
+			if err == nil {
+				err = json.Unmarshal(got, &schema)
+			}
+			if err == nil && (len(schema.Status.Conditions) != 1 || schema.Status.Conditions[0].Type != flowcontrolv1.FlowSchemaConditionDangling || schema.Status.Conditions[0].Status != want) {
+				err = fmt.Errorf("%s: got %+v, want %s", name, schema.Status.Conditions, want)
+			}
+			return err
+		})
+	}
 }
 
 func TestAnUpdateThatChangesNothingWritesNothing(t *testing.T) {
@@ -272,13 +292,6 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 				}
 			}
 		},
-		"a watch that is too old ends with a v1 Status": func(t *testing.T) {
-			w := httptest.NewRecorder()
-			g.Gateway.ServeAs(AdminUser, w, httptest.NewRequest("GET", configMaps+"?watch=1&resourceVersion=1&timeoutSeconds=1", nil))
-			if got := w.Body.String(); !strings.HasPrefix(got, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1"`) || !strings.Contains(got, `"code":410`) {
-				t.Errorf("got %s", got)
-			}
-		},
 		"a pod without a node has no log": func(t *testing.T) {
 			must[corev1.ServiceAccount](t, g, "POST", "/api/v1/namespaces/default/serviceaccounts", `{"metadata":{"name":"silent"}}`)
 			must[corev1.Pod](t, g, "POST", "/api/v1/namespaces/default/pods", `{"metadata":{"name":"silent"},"spec":{"serviceAccountName":"silent","containers":[{"name":"c","image":"i"}]}}`)
@@ -326,6 +339,10 @@ func TestWritesBehaveAsUpstream(t *testing.T) {
 			if got.Reason != "Because" || got.Regarding.Name != "p" {
 				t.Errorf("got %+v", got)
 			}
+			const under = "/apis/events.k8s.io/v1/namespaces/default/events"
+			g.fails(t, metav1.StatusReasonNotFound, `events.events.k8s.io "none" not found`, "DELETE", under+"/none", nil)
+			g.fails(t, metav1.StatusReasonNotFound, `events "none" not found`, "DELETE", "/api/v1/namespaces/default/events/none", nil)
+			g.fails(t, metav1.StatusReasonNotFound, `events.events.k8s.io "none" not found`, "PATCH", under+"/none", `{}`, mergePatch)
 		},
 		"a Secret is not readable in the log": func(t *testing.T) {
 			must[corev1.Secret](t, g, "POST", "/api/v1/namespaces/default/secrets", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"k": "hunter2"}})

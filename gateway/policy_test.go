@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -111,4 +112,61 @@ func TestMutatingAdmissionPolicies(t *testing.T) {
 	if made.Data["by"] != AdminUser || made.Data["a"] != "1" || made.Labels["patched"] != "yes" {
 		t.Errorf("got %+v", made)
 	}
+}
+
+// TestPoliciesAreToldWhereTheirTypesDoNotFit follows upstream's status controller.
+func TestPoliciesAreToldWhereTheirTypesDoNotFit(t *testing.T) {
+	g := start(t)
+	g.defined(t, definition("example.com", "widgets", "Widget", "Namespaced",
+		version("v1", true, `{"type":"object","properties":{"spec":{"type":"object","properties":{"size":{"type":"integer"}}}}}`)))
+	type policy = admissionv1.ValidatingAdmissionPolicy
+	put := func(t *testing.T, method, name, group, resource, params, expression string) *policy {
+		t.Helper()
+		path := registrations + "validatingadmissionpolicies"
+		made := must[policy](t, g, method, path, fmt.Sprintf(`{"metadata":{"name":%q},"spec":{%s"matchConstraints":{"resourceRules":[{"apiGroups":[%q],"apiVersions":["v1"],"operations":["CREATE"],"resources":[%q]}]},
+			"validations":[{"expression":%q,"messageExpression":"'n' + string(object.metadata.name)"}]}}`, name, params, group, resource, expression))
+		soon(t, func() error {
+			made = must[policy](t, g, "GET", path+"/"+name, nil)
+			if made.Status.ObservedGeneration != made.Generation {
+				return fmt.Errorf("generation %d is not checked: %+v", made.Generation, made.Status)
+			}
+			return nil
+		})
+		return made
+	}
+	for name, c := range map[string]struct{ group, resource, params, expression, warning string }{
+		"fits":           {"apps", "deployments", "", "object.spec.replicas > 1", ""},
+		"no-such-field":  {"apps", "deployments", "", "object.spec.replica > 1", "undefined field 'replica'"},
+		"another-type":   {"apps", "deployments", "", "object.spec.replicas > '1'", "found no matching overload"},
+		"custom":         {"example.com", "widgets", "", "object.spec.sizes > 1", "undefined field 'sizes'"},
+		"custom-fits":    {"example.com", "widgets", "", "object.spec.size > 1", ""},
+		"params":         {"apps", "deployments", `"paramKind":{"apiVersion":"v1","kind":"ConfigMap"},`, "params.datum == 'x'", "undefined field 'datum'"},
+		"nobody-knows":   {"example.org", "things", "", "object.anything == 1", ""},
+		"everything":     {"*", "*", "", "object.anything == 1", ""},
+		"not-an-integer": {"", "configmaps", "", "object.data.x > 1", "found no matching overload"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := put(t, "POST", name, c.group, c.resource, c.params, c.expression)
+			var warnings []admissionv1.ExpressionWarning
+			if got.Status.TypeChecking != nil {
+				warnings = got.Status.TypeChecking.ExpressionWarnings
+			}
+			switch {
+			case got.Status.TypeChecking == nil: // says that nobody checked
+				t.Errorf("got %+v", got.Status)
+			case c.warning == "" && len(warnings) == 0:
+			case c.warning != "" && len(warnings) == 1 && warnings[0].FieldRef == "spec.validations[0].expression" && strings.Contains(warnings[0].Warning, c.warning):
+			default:
+				t.Errorf("got %+v, want %q", warnings, c.warning)
+			}
+		})
+	}
+	must[policy](t, g, "PATCH", registrations+"validatingadmissionpolicies/no-such-field", `{"spec":{"validations":[{"expression":"object.spec.replicas > 1"}]}}`, "application/merge-patch+json")
+	soon(t, func() error {
+		got := must[policy](t, g, "GET", registrations+"validatingadmissionpolicies/no-such-field", nil)
+		if c := got.Status.TypeChecking; got.Status.ObservedGeneration != 2 || c != nil && len(c.ExpressionWarnings) != 0 {
+			return fmt.Errorf("after it was mended: %+v", got.Status)
+		}
+		return nil
+	})
 }

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -11,6 +13,29 @@ import (
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/bustest"
 )
+
+func TestAWatchGoesOnInAGatewayThatStartsLater(t *testing.T) {
+	server := bustest.Server(t)
+	one := startOver(t, server)
+	versions := make([]string, 3)
+	versions[0] = must[corev1.ConfigMap](t, one, "POST", configMaps, configMap("busy")).ResourceVersion
+	for i := 1; i < len(versions); i++ {
+		versions[i] = must[corev1.ConfigMap](t, one, "PATCH", configMaps+"/busy", fmt.Sprintf(`{"data":{"n":"%d"}}`, i), mergePatch).ResourceVersion
+	}
+	two := startOver(t, server)
+	for after, begins := range map[string]string{
+		versions[2]: "",
+		versions[1]: `{"type":"MODIFIED","object":{"kind":"ConfigMap"`,
+		versions[0]: `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1"`, // the log has not kept what came next
+	} {
+		w := httptest.NewRecorder()
+		two.ServeAs(AdminUser, w, httptest.NewRequest("GET", configMaps+"?watch=1&timeoutSeconds=1&resourceVersion="+after, nil))
+		got := w.Body.String()
+		if !strings.HasPrefix(got, begins) || (begins == "") != (got == "") || after == versions[0] && !strings.Contains(got, `"code":410`) {
+			t.Errorf("from %s of %v: got %q, want %s", after, versions, got, begins)
+		}
+	}
+}
 
 // Whatever gateway a request meets, it sees what was acknowledged by another.
 func TestSeveralGatewaysAreOne(t *testing.T) {

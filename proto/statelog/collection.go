@@ -28,8 +28,12 @@ const tombAge = 2 * proto.TombstoneTTL
 // tree, the recent versions in a window that watches read.
 type collection struct {
 	gr proto.GroupResource
+	// idle is told when there is nothing left that anybody could ask for; it may be nil.
+	idle func(*collection)
 
 	mu       sync.RWMutex
+	gone     bool // left the view, changed is closed: whoever holds it looks again
+	watches  int  // that were not stopped
 	tree     *btree.BTreeG[*Entry]
 	frozen   *Snapshot // clones nobody changes; nil after a change
 	revision uint64    // of the newest change
@@ -39,6 +43,7 @@ type collection struct {
 	events      []Event // the window, oldest first; elements never change
 	base        uint64  // number of the first element since the start
 	floor       uint64  // changes up to this revision are not in the window
+	whole       uint64  // events up to this revision have no Prev, though there may have been one
 	windowBytes int
 	changed     chan struct{} // closed and replaced when events are added
 
@@ -53,9 +58,11 @@ type tomb struct {
 	at       time.Time
 }
 
-func newCollection(gr proto.GroupResource) *collection {
+func newCollection(gr proto.GroupResource, floor uint64, idle func(*collection)) *collection {
 	return &collection{
 		gr:      gr,
+		idle:    idle,
+		floor:   floor,
 		tree:    btree.NewG(32, lessEntry),
 		tombs:   map[tombKey]tomb{},
 		changed: make(chan struct{}),
@@ -91,20 +98,36 @@ func (t EventType) String() string {
 }
 
 // Event is one change. Prev is the version before, nil for Added. The Entry of
-// a Deleted event holds the final state and the revision of the deletion.
+// a Deleted event holds the final state and the revision of the deletion. An event of
+// before the view began (View.Resume) may have a Prev that nobody knows any more: nil.
 type Event struct {
 	Type  EventType
 	Entry *Entry
 	Prev  *Entry
 }
 
-// apply takes the next version. During bootstrap (notify false) the window stays empty.
-func (c *collection) apply(e *Entry, notify bool) {
+// before is what a message tells of the one that it replaced in the log.
+type before struct {
+	known    bool   // the message tells at all
+	revision uint64 // 0: there was none
+	create   bool   // the object did not exist
+}
+
+// apply takes the next version, or reports that the collection is gone.
+func (c *collection) apply(e *Entry) bool { return c.take(e, nil) }
+
+// boot is apply of what was in the log when the view began.
+func (c *collection) boot(e *Entry, b before) bool { return c.take(e, &b) }
+
+func (c *collection) take(e *Entry, boot *before) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.gone {
+		return false
+	}
 	prev, _ := c.tree.Get(e)
 	if prev != nil && prev.revision >= e.revision {
-		return
+		return true
 	}
 	c.revision = max(c.revision, e.revision)
 	c.frozen = nil
@@ -122,20 +145,57 @@ func (c *collection) apply(e *Entry, notify bool) {
 	for _, ix := range c.indexes {
 		ix.replace(prev, e)
 	}
-	if !notify {
-		c.floor = max(c.floor, e.revision)
-		return
-	}
 	ev := Event{Type: Modified, Entry: e, Prev: prev}
 	switch {
-	case e.deleted && prev == nil:
-		return // nobody ever saw it
+	case boot != nil && !c.follows(prev, e, boot):
+		return true
+	case e.deleted && prev == nil && boot == nil:
+		return true // nobody ever saw it
 	case e.deleted:
 		ev.Type = Deleted
-	case prev == nil:
+	case boot != nil && boot.create, boot == nil && prev == nil:
 		ev.Type = Added
 	}
 	c.record(ev)
+	return true
+}
+
+// follows says whether a version that was in the log at the start may be an event: the
+// log keeps only the last version of an object, so the window begins behind the newest
+// version that is missing.
+func (c *collection) follows(prev, e *Entry, b *before) bool {
+	c.whole = max(c.whole, e.revision)
+	missing := e.revision
+	switch {
+	case !b.known:
+	case prev != nil && prev.revision == b.revision:
+		return true
+	default:
+		missing = b.revision
+	}
+	if missing <= c.floor {
+		return missing < e.revision
+	}
+	if n := c.after(missing); n > 0 {
+		c.forget(n)
+		c.events = c.events[n:]
+	}
+	c.floor = missing
+	return missing < e.revision
+}
+
+// begins moves the window's beginning to a revision, or leaves it where it is later.
+func (c *collection) begins(floor uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if floor <= c.floor {
+		return
+	}
+	if n := c.after(floor); n > 0 {
+		c.forget(n)
+		c.events = slices.Clone(c.events[n:])
+	}
+	c.floor = floor
 }
 
 func (c *collection) record(ev Event) {
@@ -186,7 +246,12 @@ func (c *collection) schedule(at time.Time) {
 	wait := max(time.Until(at), ageStep)
 	c.due = time.Now().Add(wait)
 	if c.aging == nil {
-		c.aging = time.AfterFunc(wait, func() { c.age(time.Now()) })
+		c.aging = time.AfterFunc(wait, func() {
+			c.age(time.Now())
+			if c.idle != nil {
+				c.idle(c)
+			}
+		})
 	} else {
 		c.aging.Reset(wait)
 	}
@@ -215,9 +280,20 @@ func (c *collection) age(now time.Time) {
 	}
 	if len(c.tombs) == 0 {
 		c.tombs = map[tombKey]tomb{} // a map does not shrink
+		if c.tree.Len() == 0 && len(c.events) > 0 {
+			// Whatever there was is gone for as long as anybody is told of it.
+			c.forget(len(c.events))
+			c.events = nil
+		}
 		return
 	}
 	c.schedule(oldest.Add(tombAge))
+}
+
+// deserted says that the collection is empty, has nothing to tell and nobody who
+// would hear it. The lock is held.
+func (c *collection) deserted() bool {
+	return c.watches == 0 && c.tree.Len() == 0 && len(c.tombs) == 0 && len(c.events) == 0 && len(c.indexes) == 0
 }
 
 // last gives the live entry, and the revision of the subject's last message
@@ -280,7 +356,7 @@ func (c *collection) snapshot(revision uint64) Snapshot {
 // undone in a copy of the tree. ErrExpired: the window does not reach back so far.
 func (c *collection) at(revision uint64) (Snapshot, error) {
 	c.mu.Lock()
-	if revision < c.floor {
+	if revision < max(c.floor, c.whole) {
 		c.mu.Unlock()
 		return Snapshot{}, ErrExpired
 	}
@@ -303,12 +379,12 @@ func (c *collection) after(revision uint64) int {
 	return sort.Search(len(c.events), func(i int) bool { return c.events[i].Entry.revision > revision })
 }
 
-// addIndex builds an index over what is there.
-func (c *collection) addIndex(name string, fn IndexFunc) {
+// addIndex builds an index over what is there; false: the collection is gone.
+func (c *collection) addIndex(name string, fn IndexFunc) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.indexes[name] != nil {
-		return
+	if c.gone || c.indexes[name] != nil {
+		return !c.gone
 	}
 	ix := newIndex(fn)
 	c.tree.Ascend(func(e *Entry) bool {
@@ -320,16 +396,32 @@ func (c *collection) addIndex(name string, fn IndexFunc) {
 	}
 	c.indexes[name] = ix
 	c.frozen = nil
+	return true
 }
 
-// start gives the number of the first event after a revision.
-func (c *collection) start(after uint64) (uint64, error) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if after < c.floor {
-		return 0, ErrExpired
+// start begins a watch: it gives the number of the first event after a revision. Every
+// event that follows has its Prev where the watch needs them. false: the collection is gone.
+func (c *collection) start(after uint64, whole bool) (number uint64, there bool, _ error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return 0, false, nil
 	}
-	return c.base + uint64(c.after(after)), nil
+	if after < c.floor || whole && after < c.whole {
+		return 0, true, ErrExpired
+	}
+	c.watches++
+	return c.base + uint64(c.after(after)), true, nil
+}
+
+// stop ends a watch.
+func (c *collection) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watches--
+	if c.deserted() {
+		c.schedule(time.Now())
+	}
 }
 
 // since gives the events from a number on, or a channel that tells of the next.

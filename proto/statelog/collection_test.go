@@ -16,9 +16,15 @@ func write(c *collection, after uint64, n int, deleted bool) uint64 {
 	for i := range n {
 		after++
 		k := proto.Key{GroupResource: c.gr, Namespace: "ns", Name: fmt.Sprint("o", i)}
-		c.apply(NewEntry(k, after, []byte(`{"metadata":{}}`), deleted), true)
+		c.apply(NewEntry(k, after, []byte(`{"metadata":{}}`), deleted))
 	}
 	return after
+}
+
+// begin is start of a watch that wants every event whole.
+func (c *collection) begin(after uint64) (uint64, error) {
+	number, _, err := c.start(after, true)
+	return number, err
 }
 
 // sizes is what a collection holds.
@@ -42,13 +48,13 @@ func pass(d time.Duration) {
 func TestTheWindowForgetsABurstAfterAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCollection(proto.GroupResource{Resource: "pods"})
+		c := newCollection(proto.GroupResource{Resource: "pods"}, 0, nil)
 		last := write(c, 0, 1000, false)
-		place, err := c.start(last)
+		place, err := c.begin(last)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.start(1); err != nil {
+		if _, err := c.begin(1); err != nil {
 			t.Errorf("right after the burst, from revision 1: %v", err)
 		}
 		pass(windowAge + time.Second)
@@ -58,10 +64,10 @@ func TestTheWindowForgetsABurstAfterAWhile(t *testing.T) {
 		if got, want := c.sizes().bytes, windowKeep*len(`{"metadata":{}}`); got != want {
 			t.Errorf("the window counts %d bytes, want %d", got, want)
 		}
-		if _, err := c.start(1); !errors.Is(err, ErrExpired) {
+		if _, err := c.begin(1); !errors.Is(err, ErrExpired) {
 			t.Errorf("from revision 1: got %v, want ErrExpired", err)
 		}
-		if _, err := c.start(last - windowKeep); err != nil {
+		if _, err := c.begin(last - windowKeep); err != nil {
 			t.Errorf("from the oldest event's predecessor: %v", err)
 		}
 		// A watch that had seen everything is not disturbed.
@@ -79,7 +85,7 @@ func TestTheWindowForgetsABurstAfterAWhile(t *testing.T) {
 func TestUnderSteadyWritesTheWindowHoldsTheLastMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCollection(proto.GroupResource{Resource: "pods"})
+		c := newCollection(proto.GroupResource{Resource: "pods"}, 0, nil)
 		last := uint64(0)
 		for range 1200 { // 20 minutes
 			last = write(c, last, 2, false)
@@ -95,7 +101,7 @@ func TestUnderSteadyWritesTheWindowHoldsTheLastMinutes(t *testing.T) {
 func TestTombstonesAreForgottenWithoutFurtherDeletes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCollection(proto.GroupResource{Resource: "pods"})
+		c := newCollection(proto.GroupResource{Resource: "pods"}, 0, nil)
 		last := write(c, 0, 700, false)
 		last = write(c, last, 700, true)
 		if _, rev := c.last("ns", "o699"); rev != last {
@@ -127,7 +133,7 @@ func contents(s Snapshot) string {
 
 func TestTheCollectionAsItWasIsFoundAtEveryRevisionOfTheWindow(t *testing.T) {
 	t.Parallel()
-	c := newCollection(proto.GroupResource{Resource: "pods"})
+	c := newCollection(proto.GroupResource{Resource: "pods"}, 0, nil)
 	random := rand.New(rand.NewPCG(1, 2))
 	write(c, 0, 20, false)
 	c.mu.Lock()
@@ -139,7 +145,7 @@ func TestTheCollectionAsItWasIsFoundAtEveryRevisionOfTheWindow(t *testing.T) {
 		// Half of the revisions are of other collections.
 		if random.IntN(2) == 0 {
 			k := proto.Key{GroupResource: c.gr, Namespace: "ns", Name: fmt.Sprint("o", random.IntN(30))}
-			c.apply(NewEntry(k, rev, []byte(`{"metadata":{}}`), random.IntN(3) == 0), true)
+			c.apply(NewEntry(k, rev, []byte(`{"metadata":{}}`), random.IntN(3) == 0))
 		}
 		was[rev] = contents(c.snapshot(rev))
 	}

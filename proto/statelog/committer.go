@@ -234,7 +234,7 @@ func (c *committer) precheckAll(o *op) error {
 // precheck refuses what cannot succeed: revisions only grow, so a view that is
 // ahead of the expectation is proof.
 func (c *committer) precheck(o *op) error {
-	live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
+	live, last := c.view.Last(o.Key.GroupResource, o.Key.Namespace, o.Key.Name)
 	if live != nil && live.revision > o.Expect || live == nil && o.Expect != 0 && last > o.Expect || o.strictNew() && last > o.Since {
 		return &ConflictError{Key: o.Key, Expect: o.Expect, Current: live}
 	}
@@ -250,7 +250,7 @@ func (c *committer) expectation(o *op) uint64 {
 	if o.Strict {
 		return o.Since
 	}
-	live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
+	live, last := c.view.Last(o.Key.GroupResource, o.Key.Namespace, o.Key.Name)
 	if live != nil {
 		return 0
 	}
@@ -369,7 +369,7 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 				o.finish(done, nil)
 				return
 			}
-			live, last := c.view.collection(o.Key.GroupResource).last(o.Key.Namespace, o.Key.Name)
+			live, last := c.view.Last(o.Key.GroupResource, o.Key.Namespace, o.Key.Name)
 			current := last
 			if live != nil {
 				current = live.revision
@@ -424,7 +424,10 @@ func (c *committer) lookup(ctx context.Context, o *op) (uint64, error) {
 	if err := c.view.WaitFor(wait, rev); err != nil {
 		return 0, err
 	}
-	col := c.view.collection(o.Key.GroupResource)
+	col := c.view.known(o.Key.GroupResource)
+	if col == nil {
+		return 0, nil
+	}
 	return col.findRequest(o.Key, o.requestID), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kubus.dev/proto"
+	"kubus.dev/proto/skim"
 )
 
 // Entry is one version of one object. It never changes.
@@ -142,13 +143,16 @@ func metadataOffset(data []byte) (offset int32, empty bool) {
 		case '}', ']':
 			depth--
 		case '"':
-			end := stringEnd(data, i)
+			end := skim.End(data, i)
+			if end < 0 {
+				return 0, false
+			}
 			if depth == 1 && end-i == len(`"metadata"`) && string(data[i:end]) == `"metadata"` {
-				j := skipSpace(data, end)
+				j := skim.Space(data, end)
 				if j < len(data) && data[j] == ':' {
-					j = skipSpace(data, j+1)
+					j = skim.Space(data, j+1)
 					if j < len(data) && data[j] == '{' {
-						k := skipSpace(data, j+1)
+						k := skim.Space(data, j+1)
 						return int32(j + 1), k < len(data) && data[k] == '}'
 					}
 				}
@@ -157,31 +161,4 @@ func metadataOffset(data []byte) (offset int32, empty bool) {
 		}
 	}
 	return 0, false
-}
-
-// stringEnd gives the offset behind the string that begins at i.
-func stringEnd(data []byte, i int) int {
-	for j := i + 1; j < len(data); {
-		k := bytes.IndexByte(data[j:], '"')
-		if k < 0 {
-			return len(data)
-		}
-		j += k
-		slashes := 0
-		for l := j - 1; l > i && data[l] == '\\'; l-- {
-			slashes++
-		}
-		if slashes%2 == 0 {
-			return j + 1
-		}
-		j++
-	}
-	return len(data)
-}
-
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
-		i++
-	}
-	return i
 }

@@ -25,6 +25,8 @@ type View struct {
 	expire time.Duration // objects vanish after it; 0 never
 
 	applied atomic.Uint64
+	began   time.Time
+	floor   atomic.Uint64 // no collection knows what was before, however empty it is
 	ready   chan struct{}
 
 	mu          sync.Mutex // guards what follows; held while entries are applied
@@ -35,6 +37,7 @@ type View struct {
 	holdTimer   *time.Timer
 	waiters     []waiter
 	fences      map[string]Fence
+	recent      uint64     // the first message that is younger than what the log forgets
 	expiry      []expiring // the oldest first
 	expiryTimer *time.Timer
 }
@@ -59,7 +62,7 @@ type Fence struct {
 }
 
 func newView(stream proto.Stream, logger *zap.Logger) *View {
-	v := &View{stream: stream, log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
+	v := &View{stream: stream, began: time.Now(), log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
 	if stream.Name == proto.EventsStream.Name {
 		v.expire = EventTTL
 	}
@@ -96,16 +99,35 @@ func (v *View) IsReady() bool {
 func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
 	// The revision is read first: everything up to it is in the tree.
 	rev := v.applied.Load()
-	return v.collection(gr).snapshot(rev)
+	if c := v.known(gr); c != nil {
+		return c.snapshot(rev)
+	}
+	return Snapshot{revision: rev}
 }
 
 // ChangedAt is the revision of the newest change of a resource: while it stays, so
 // does everything that was made of the resource's objects.
 func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
-	c := v.collection(gr)
+	c := v.known(gr)
+	if c == nil {
+		return 0
+	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.revision
+}
+
+// Changed is closed at the next change of a resource.
+func (v *View) Changed(gr proto.GroupResource) <-chan struct{} {
+	for {
+		c := v.collection(gr)
+		c.mu.RLock()
+		changed, gone := c.changed, c.gone
+		c.mu.RUnlock()
+		if !gone {
+			return changed
+		}
+	}
 }
 
 // SnapshotAt gives a resource as it was at a revision that the view has reached, at
@@ -113,22 +135,31 @@ func (v *View) ChangedAt(gr proto.GroupResource) uint64 {
 // one may go on where another began. It has no indexes. ErrExpired: the watch window
 // does not reach back so far.
 func (v *View) SnapshotAt(gr proto.GroupResource, revision uint64) (Snapshot, error) {
-	return v.collection(gr).at(revision)
+	if c := v.known(gr); c != nil {
+		return c.at(revision)
+	}
+	if revision < v.floor.Load() {
+		return Snapshot{}, ErrExpired
+	}
+	return Snapshot{revision: revision}, nil
 }
 
 // Get gives one live object, or nil, without taking a snapshot.
 func (v *View) Get(gr proto.GroupResource, ns, name string) *Entry {
-	e, _ := v.collection(gr).last(ns, name)
+	e, _ := v.Last(gr, ns, name)
 	return e
 }
 
 // Last gives an object's live version, or nil, and the revision of its newest message:
 // that of the tombstone when it was deleted, 0 when nothing is known of it.
 func (v *View) Last(gr proto.GroupResource, ns, name string) (*Entry, uint64) {
-	return v.collection(gr).last(ns, name)
+	if c := v.known(gr); c != nil {
+		return c.last(ns, name)
+	}
+	return nil, 0
 }
 
-// Resources lists the resources that have or had objects.
+// Resources lists the resources that have objects, had some lately, or are watched.
 func (v *View) Resources() []proto.GroupResource {
 	var out []proto.GroupResource
 	v.collections.Range(func(k, _ any) bool {
@@ -140,7 +171,8 @@ func (v *View) Resources() []proto.GroupResource {
 
 // AddIndex makes Snapshot.ByIndex work for name; adding it again changes nothing.
 func (v *View) AddIndex(gr proto.GroupResource, name string, fn IndexFunc) {
-	v.collection(gr).addIndex(name, fn)
+	for !v.collection(gr).addIndex(name, fn) {
+	}
 }
 
 // Fence gives the newest epoch of a fence; zero when it was never taken.
@@ -179,15 +211,41 @@ func (v *View) WaitFor(ctx context.Context, revision uint64) error {
 	}
 }
 
-func (v *View) collection(gr proto.GroupResource) *collection {
+// known gives a resource's collection, nil where nobody wrote, watched or indexed it:
+// who only asks for a resource leaves no trace.
+func (v *View) known(gr proto.GroupResource) *collection {
 	if c, ok := v.collections.Load(gr); ok {
 		return c.(*collection)
 	}
-	c := newCollection(gr)
-	c.floor = v.applied.Load()
-	got, _ := v.collections.LoadOrStore(gr, c)
+	return nil
+}
+
+// collection is known, made where there was none.
+func (v *View) collection(gr proto.GroupResource) *collection {
+	if c := v.known(gr); c != nil {
+		return c
+	}
+	got, _ := v.collections.LoadOrStore(gr, newCollection(gr, v.floor.Load(), v.leave))
 	return got.(*collection)
 }
+
+// leave takes a deserted collection out of the view.
+func (v *View) leave(c *collection) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone || !c.deserted() {
+		return
+	}
+	c.gone = true
+	close(c.changed)
+	v.raise(c.floor)
+	v.collections.CompareAndDelete(c.gr, c)
+}
+
+// raise moves the floor up. The lock is held.
+func (v *View) raise(floor uint64) { v.floor.Store(max(v.floor.Load(), floor)) }
 
 // run reads the stream until ctx ends. subjects restricts what is kept; nil is all.
 func (v *View) run(ctx context.Context, source Source, subjects []string) error {
@@ -294,13 +352,16 @@ func (v *View) take(m *bus.StreamMsg) {
 		e := NewEntry(key, m.Seq, m.Data, first(m.Header, proto.HeaderOperation) == proto.OperationDelete)
 		e.stored = m.Time
 		e.requestID, _ = strconv.ParseUint(first(m.Header, proto.HeaderRequestID), 16, 64)
-		v.put(e)
+		v.put(e, m)
 	case "state_fence":
 		var f Fence
 		if name, err := proto.Untoken(rest); err == nil && json.Unmarshal(m.Data, &f) == nil {
 			f.Epoch = m.Seq
 			v.fences[name] = f
 		}
+	}
+	if v.recent == 0 && m.Time.After(v.began.Add(-forgets)) {
+		v.recent = m.Seq
 	}
 	v.advance(m.Seq)
 	if m.Pending == 0 || m.Seq >= v.goal {
@@ -312,14 +373,47 @@ func (v *View) take(m *bus.StreamMsg) {
 // in the view, even when its last messages have expired since.
 func (v *View) becomeReady() {
 	if !v.IsReady() {
+		v.begins()
 		v.advance(v.goal)
 		close(v.ready)
 	}
 }
 
-// put makes an entry visible; the caller advances.
-func (v *View) put(e *Entry) {
-	c := v.collection(e.key.GroupResource)
+// forgets is after what time a deletion may have left no trace in the log: its
+// tombstone has expired. Clocks differ a little.
+const forgets = proto.TombstoneTTL - 5*time.Minute
+
+// before is what a message tells of the one before it on its subject. What expires
+// goes without a message: nothing is known then.
+func (v *View) before(m *bus.StreamMsg) before {
+	if v.expire > 0 || m == nil {
+		return before{}
+	}
+	revision, err := strconv.ParseUint(first(m.Header, bus.HeaderExpectLastSubjectSeq), 10, 64)
+	return before{known: err == nil, revision: revision, create: first(m.Header, proto.HeaderOperation) == proto.OperationCreate}
+}
+
+// begins tells from where on the log has all that happened: from the oldest message
+// that is younger than the tombstones it has forgotten.
+func (v *View) begins() {
+	if v.expire > 0 {
+		v.raise(v.goal)
+		return
+	}
+	floor := v.goal
+	if v.recent > 0 {
+		floor = v.recent - 1
+	}
+	v.raise(floor)
+	v.collections.Range(func(_, c any) bool {
+		c.(*collection).begins(floor)
+		return true
+	})
+}
+
+// put makes an entry visible; the caller advances. m is the message that brought it,
+// nil for a write of our own.
+func (v *View) put(e *Entry, m *bus.StreamMsg) {
 	if v.expire > 0 && !e.deleted {
 		left := v.expire - time.Since(e.stored)
 		if left <= 0 {
@@ -330,7 +424,12 @@ func (v *View) put(e *Entry) {
 			v.expiryTimer = time.AfterFunc(left, v.expireSome)
 		}
 	}
-	c.apply(e, v.IsReady())
+	for {
+		c := v.collection(e.key.GroupResource)
+		if v.IsReady() && c.apply(e) || !v.IsReady() && c.boot(e, v.before(m)) {
+			return
+		}
+	}
 }
 
 // expireSome removes objects whose time is over; the log drops them by itself and
@@ -351,7 +450,7 @@ func (v *View) expireSome() {
 		if e, rev := c.last(next.key.Namespace, next.key.Name); e != nil && rev == next.revision {
 			gone := &Entry{key: e.key, revision: v.applied.Load(), data: e.data, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
 			if gone.revision > rev {
-				c.apply(gone, true)
+				c.apply(gone)
 			} else {
 				c.drop(e)
 			}
@@ -390,7 +489,7 @@ func (v *View) offer(first, last uint64, entries []*Entry) {
 		v.held = slices.Delete(v.held, 0, len(v.held))
 		v.holdsNothing()
 		for _, e := range entries {
-			v.put(e)
+			v.put(e, nil)
 		}
 		v.advance(last)
 	}

@@ -76,7 +76,7 @@ func TestAnEventExpiresByItsNewestVersion(t *testing.T) {
 		put := func(seq uint64) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
-			v.put(NewEntry(proto.Key{GroupResource: events, Namespace: "ns", Name: "e"}, seq, []byte(`{"metadata":{}}`), false))
+			v.put(NewEntry(proto.Key{GroupResource: events, Namespace: "ns", Name: "e"}, seq, []byte(`{"metadata":{}}`), false), nil)
 			v.advance(seq)
 		}
 		put(1)

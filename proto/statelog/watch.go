@@ -2,6 +2,7 @@ package statelog
 
 import (
 	"context"
+	"sync"
 
 	"kubus.dev/proto"
 )
@@ -12,16 +13,33 @@ type Watch struct {
 	view *View
 	c    *collection
 	next uint64
+	stop sync.Once
 }
 
 // Watch starts behind revision after. ErrExpired: the window begins later.
 func (v *View) Watch(gr proto.GroupResource, after uint64) (*Watch, error) {
-	c := v.collection(gr)
-	next, err := c.start(after)
-	if err != nil {
-		return nil, err
+	return v.watch(gr, after, true)
+}
+
+// Resume is Watch for readers to whom the version before a change does not matter. It
+// reaches back to before the view began, as far as the log still has all versions: a
+// reader that has seen everything, or all but the last few changes, goes on behind the
+// restart of its server.
+func (v *View) Resume(gr proto.GroupResource, after uint64) (*Watch, error) {
+	return v.watch(gr, after, false)
+}
+
+func (v *View) watch(gr proto.GroupResource, after uint64, whole bool) (*Watch, error) {
+	for {
+		c := v.collection(gr)
+		next, there, err := c.start(after, whole)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			return &Watch{view: v, c: c, next: next}, nil
+		}
 	}
-	return &Watch{view: v, c: c, next: next}, nil
 }
 
 // Next gives the changes since the last call, at least one, and waits for it.
@@ -57,5 +75,6 @@ func (w *Watch) Poll() ([]Event, <-chan struct{}, error) {
 // before that Poll.
 func (w *Watch) Progress() uint64 { return w.view.Revision() }
 
-// Stop ends the watch. It holds no resources; the call is for the reader.
-func (w *Watch) Stop() {}
+// Stop ends the watch, any number of times. A watch that is not stopped keeps its
+// collection in the view though all objects are gone.
+func (w *Watch) Stop() { w.stop.Do(w.c.stop) }

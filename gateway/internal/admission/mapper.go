@@ -18,6 +18,9 @@ type mapper struct {
 	mapper meta.RESTMapper
 }
 
+// NewMapper is what plugins are given, for whoever works beside them.
+func NewMapper(registry *resource.Registry) meta.RESTMapper { return newMapper(registry) }
+
 func newMapper(registry *resource.Registry) *mapper { return &mapper{registry: registry} }
 
 func (m *mapper) now() meta.RESTMapper {

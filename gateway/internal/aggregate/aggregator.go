@@ -19,6 +19,7 @@ import (
 	api "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"kubus.dev/gateway/internal/discovery"
+	"kubus.dev/gateway/internal/openapi"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/gateway/internal/storage"
 	"kubus.dev/proto"
@@ -74,12 +75,13 @@ type Aggregator struct {
 type table struct {
 	remotes map[schema.GroupVersion]*remote
 	shown   *discovery.Remotes
+	parts   *openapi.Parts
 }
 
 // New makes an Aggregator; it knows of no other server before Run.
 func New(o Options) *Aggregator {
 	a := &Aggregator{o: o, objects: map[string]*api.APIService{}, byName: map[string]*remote{}, checks: map[string]context.CancelFunc{}, missing: make(chan struct{}, 1)}
-	a.table.Store(&table{shown: &discovery.Remotes{}})
+	a.table.Store(&table{shown: &discovery.Remotes{}, parts: &openapi.Parts{}})
 	return a
 }
 
@@ -164,7 +166,7 @@ func (a *Aggregator) heard(from, heard *remote) {
 	if a.byName[from.name] != from {
 		return // somebody changed the object meanwhile; the next check asks again
 	}
-	if from.available == heard.available && reflect.DeepEqual(from.resources, heard.resources) {
+	if from.available == heard.available && from.described == heard.described && reflect.DeepEqual(from.resources, heard.resources) {
 		return
 	}
 	a.byName[from.name] = heard
@@ -180,9 +182,22 @@ func (a *Aggregator) remote(name string) *remote {
 // publish swaps the table. The caller holds mu.
 func (a *Aggregator) publish() {
 	next := &table{remotes: make(map[schema.GroupVersion]*remote, len(a.byName)), shown: &discovery.Remotes{}}
+	parts := &openapi.Parts{}
 	for _, r := range slices.SortedFunc(maps.Values(a.byName), func(x, y *remote) int { return cmp.Compare(x.name, y.name) }) {
 		next.remotes[r.gv] = r
 		next.shown.All = append(next.shown.All, r.shown())
+		if part, ok := r.part(); ok {
+			parts.List = append(parts.List, part)
+		}
 	}
+	// Documents are made anew when the parts are another value.
+	if before := a.table.Load().parts; sameParts(before, parts) {
+		parts = before
+	}
+	next.parts = parts
 	a.table.Store(next)
+}
+
+func sameParts(a, b *openapi.Parts) bool {
+	return slices.EqualFunc(a.List, b.List, func(x, y openapi.Part) bool { return x.Path == y.Path && x.Hash == y.Hash })
 }

@@ -31,6 +31,12 @@ func (a *Aggregator) changes(ref *api.ServiceReference) *changes {
 	return c
 }
 
+func (c *changes) stop() {
+	for _, w := range c.watches {
+		w.Stop()
+	}
+}
+
 // wait returns at the next change that concerns the Service, or when ctx ends.
 func (c *changes) wait(ctx context.Context) {
 	for {

@@ -52,6 +52,7 @@ func (a *Aggregator) check(ctx context.Context, name string) {
 		waitCtx, cancel := context.WithTimeout(ctx, wait)
 		changed.wait(waitCtx)
 		cancel()
+		changed.stop()
 	}
 }
 
@@ -69,7 +70,7 @@ func (a *Aggregator) checkOnce(ctx context.Context, r *remote) bool {
 		} else {
 			condition = passed()
 			if r.service != nil {
-				heard.resources = said
+				heard.resources, heard.described = said, a.documented(ctx, r)
 			}
 		}
 	}
@@ -138,6 +139,13 @@ func (a *Aggregator) ask(ctx context.Context, r *remote) ([]metav1.APIResource, 
 		last = got.err
 	}
 	return nil, last
+}
+
+// documented bounds how long the documents of a server that is there are waited for.
+func (a *Aggregator) documented(ctx context.Context, r *remote) *described {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return r.documented(ctx, r.described)
 }
 
 // describe is one request for /apis/GROUP/VERSION.

@@ -34,6 +34,7 @@ type remote struct {
 	broken    error // why there is no transport
 
 	resources []metav1.APIResource // as the server said last
+	described *described           // likewise; nil: it said nothing
 }
 
 // serviceOf is the object's reference with its default; nil when it names none.
@@ -58,7 +59,7 @@ func (a *Aggregator) newRemote(s *api.APIService, before *remote, old *api.APISe
 		available: helper.IsAPIServiceConditionTrue(s, api.Available),
 	}
 	if before != nil && old != nil && sameServer(s, old) {
-		r.transport, r.broken, r.resources = before.transport, before.broken, before.resources
+		r.transport, r.broken, r.resources, r.described = before.transport, before.broken, before.resources, before.described
 		return r
 	}
 	if r.service == nil {

@@ -108,7 +108,13 @@ func (c *Chain) ServeAs(u user.Info, w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// serve gives the request its audit id first, so that every answer has one.
 func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	filters.WithAuditInit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.understand(w, r, next) })).ServeHTTP(w, r)
+}
+
+// understand finds out what is asked and how long it may take.
+func (c *Chain) understand(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	defer c.recovered(w, r)
 	info, err := c.resolver.NewRequestInfo(r)
 	if err != nil {
@@ -152,7 +158,7 @@ func (c *Chain) serve(w http.ResponseWriter, r *http.Request, next http.HandlerF
 			_ = http.NewResponseController(w).SetReadDeadline(began.Add(timeout + bodyGrace))
 		}
 	}
-	filters.WithAuditInit(filters.WithWarningRecorder(next)).ServeHTTP(w, r.WithContext(ctx))
+	filters.WithWarningRecorder(next).ServeHTTP(w, r.WithContext(ctx))
 	served = true
 }
 

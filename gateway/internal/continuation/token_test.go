@@ -2,6 +2,7 @@ package continuation_test
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,4 +70,33 @@ func TestAnExpiredTokenGoesOnWithTheListAsItIs(t *testing.T) {
 	if decodeErr != nil || got.Namespace != "ns" || got.Name != "a" || got.Revision != continuation.Latest {
 		t.Errorf("got %v, %v", got, decodeErr)
 	}
+}
+
+// FuzzDecode: a token is refused as the client's mistake, or means the same when it is
+// written anew.
+func FuzzDecode(f *testing.F) {
+	f.Add(continuation.Token{Namespace: "ns", Name: "a", Revision: 7, Began: time.UnixMilli(1)}.Encode(), true)
+	f.Add(continuation.Token{Name: "node", Revision: continuation.Latest}.Encode(), false)
+	f.Add("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIuLi8ifQ", true)
+	f.Add("e30", false)
+	f.Add("!", true)
+	f.Fuzz(func(t *testing.T, text string, namespaced bool) {
+		token, err := continuation.Decode(text, namespaced)
+		if err != nil {
+			if !apierrors.IsBadRequest(err) {
+				t.Errorf("%q: got %v, want 400", text, err)
+			}
+			return
+		}
+		if !namespaced && token.Namespace != "" {
+			t.Errorf("%q: a kind without namespaces goes on in %q", text, token.Namespace)
+		}
+		if token.Revision == 0 || token.Revision < continuation.Latest || token.Name == "" || namespaced && token.Namespace == "" || strings.ContainsAny(token.Name, "/\x00") {
+			return // no list gives such a token; that it can be read is enough
+		}
+		again, err := continuation.Decode(token.Encode(), namespaced)
+		if err != nil || again.Namespace != token.Namespace || again.Name != token.Name || again.Revision != token.Revision {
+			t.Errorf("%q is %+v, written anew %+v, %v", text, token, again, err)
+		}
+	})
 }

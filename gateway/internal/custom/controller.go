@@ -86,7 +86,7 @@ func New(o Options) (*Controller, error) {
 func (c *Controller) Refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changed := next(c.o.Log.View(definitions), definitions)
+	changed := c.o.Log.View(definitions).Changed(definitions)
 	if c.read() && c.plan() {
 		c.publish()
 	}

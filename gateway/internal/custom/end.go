@@ -35,7 +35,7 @@ func (r *runner) end(ctx context.Context, name string) {
 		}()
 		for ctx.Err() == nil {
 			// The attempt's own writes are changes as well.
-			again := next(r.o.Log.View(definitions), definitions)
+			again := r.o.Log.View(definitions).Changed(definitions)
 			done, err := r.attemptEnd(ctx, name)
 			if done {
 				return nil
@@ -122,7 +122,7 @@ func (r *runner) empty(ctx context.Context, d *Definition) error {
 		if _, err := r.o.Log.Barrier(ctx, gr); err != nil {
 			return err
 		}
-		changed := next(view, gr)
+		changed := view.Changed(gr)
 		if view.Snapshot(gr).Len() == 0 {
 			return nil
 		}

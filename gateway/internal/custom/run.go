@@ -13,9 +13,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
-	"kubus.dev/proto/statelog"
 )
 
 // Run follows the definitions until ctx ends: it writes what plan decided, as admin,
@@ -46,7 +44,7 @@ const retryAfter = time.Second
 func (r *runner) follow(ctx context.Context) error {
 	view := r.o.Log.View(definitions)
 	for {
-		changed := next(view, definitions)
+		changed := view.Changed(definitions)
 		r.Refresh()
 		var retry <-chan time.Time
 		if !r.act(ctx) {
@@ -57,20 +55,6 @@ func (r *runner) follow(ctx context.Context) error {
 		case <-retry:
 		case <-ctx.Done():
 			return nil
-		}
-	}
-}
-
-// next gives a channel that is closed when the collection has changed since the call.
-func next(view *statelog.View, gr proto.GroupResource) <-chan struct{} {
-	for {
-		// Neither fails but where the window moved on in between.
-		watch, err := view.Watch(gr, view.Snapshot(gr).Revision())
-		if err != nil {
-			continue
-		}
-		if events, changed, err := watch.Poll(); err == nil && len(events) == 0 {
-			return changed
 		}
 	}
 }

@@ -36,17 +36,26 @@ func newAggregated(groups []apidiscovery.APIGroupDiscovery) *aggregated {
 	return a
 }
 
-// aggregate gives a group's part of the aggregated document.
-func aggregate(gv schema.GroupVersion, list []metav1.APIResource) apidiscovery.APIGroupDiscovery {
+// aggregate gives a group's part of the aggregated document. A kind of the group itself
+// is told without group and version where own is the zero value, as upstream tells of
+// built-in ones, and with own's otherwise.
+func aggregate(gv schema.GroupVersion, list []metav1.APIResource, own schema.GroupVersion) apidiscovery.APIGroupDiscovery {
 	version := apidiscovery.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscovery.DiscoveryFreshnessCurrent}
+	responseKind := func(r *metav1.APIResource) *metav1.GroupVersionKind {
+		if r.Group == "" && r.Version == "" {
+			return &metav1.GroupVersionKind{Group: own.Group, Version: own.Version, Kind: r.Kind}
+		}
+		return &metav1.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: r.Kind}
+	}
 	subs := map[string][]apidiscovery.APISubresourceDiscovery{}
-	for _, r := range list {
+	for i := range list {
+		r := &list[i]
 		if name, sub, ok := strings.Cut(r.Name, "/"); ok {
-			subs[name] = append(subs[name], apidiscovery.APISubresourceDiscovery{Subresource: sub, Verbs: r.Verbs,
-				ResponseKind: &metav1.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: r.Kind}})
+			subs[name] = append(subs[name], apidiscovery.APISubresourceDiscovery{Subresource: sub, Verbs: r.Verbs, ResponseKind: responseKind(r)})
 		}
 	}
-	for _, r := range list {
+	for i := range list {
+		r := &list[i]
 		if strings.Contains(r.Name, "/") {
 			continue
 		}
@@ -56,7 +65,7 @@ func aggregate(gv schema.GroupVersion, list []metav1.APIResource) apidiscovery.A
 		}
 		version.Resources = append(version.Resources, apidiscovery.APIResourceDiscovery{
 			Resource: r.Name, SingularResource: r.SingularName, Scope: scope, Verbs: r.Verbs, ShortNames: r.ShortNames,
-			Categories: r.Categories, ResponseKind: &metav1.GroupVersionKind{Kind: r.Kind}, Subresources: subs[r.Name],
+			Categories: r.Categories, ResponseKind: responseKind(r), Subresources: subs[r.Name],
 		})
 	}
 	return apidiscovery.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: gv.Group}, Versions: []apidiscovery.APIVersionDiscovery{version}}

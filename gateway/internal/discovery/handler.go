@@ -98,9 +98,13 @@ func describe(table *resource.Table, remotes *Remotes, address string) map[strin
 		if s.remote == nil {
 			list := resourcesOf(table, gv)
 			out[pathOf(gv)] = &document{object: &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: list}, routed: !custom(table, gv), bare: gv.Group == ""}
-			described = aggregate(gv, list)
+			own := schema.GroupVersion{}
+			if custom(table, gv) {
+				own = gv
+			}
+			described = aggregate(gv, list, own)
 		} else {
-			described = aggregate(gv, s.remote.Resources)
+			described = aggregate(gv, s.remote.Resources, schema.GroupVersion{})
 			if s.remote.Ours {
 				out[pathOf(gv)] = &document{object: &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: s.remote.Resources}}
 			}

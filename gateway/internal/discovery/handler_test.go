@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	apidiscovery "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/resource"
 )
@@ -98,6 +102,45 @@ func TestTheAggregatedFormIsCachedByItsTag(t *testing.T) {
 	}
 	if plain := ask(h, "GET", "/apis", ""); plain.Header().Get("Vary") != "" || plain.Header().Get("ETag") != "" {
 		t.Errorf("the plain form has %v", plain.Header())
+	}
+}
+
+func TestACustomKindIsToldWithItsGroupABuiltInOneWithout(t *testing.T) {
+	t.Parallel()
+	gv := schema.GroupVersion{Group: "example.com", Version: "v1"}
+	registry := resource.NewRegistry(resource.BuiltIn())
+	registry.Set("test", []*resource.Kind{{
+		GVR: gv.WithResource("widgets"), GVK: gv.WithKind("Widget"), Singular: "widget", Custom: true, Served: []schema.GroupVersion{gv},
+		Subresources: []resource.Subresource{
+			{Name: "status", Kind: gv.WithKind("Widget"), Verbs: []string{"get"}},
+			{Name: "scale", Kind: schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, Verbs: []string{"get"}},
+		},
+	}})
+	h := discovery.New(discovery.Options{Registry: registry, Remotes: func() *discovery.Remotes { return nil }})
+	var list apidiscovery.APIGroupDiscoveryList
+	if err := json.Unmarshal(ask(h, "GET", "/apis", "application/json"+asAggregated).Body.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]metav1.GroupVersionKind{}
+	for _, group := range list.Items {
+		for _, r := range group.Versions[0].Resources {
+			got[r.Resource+"."+group.Name] = *r.ResponseKind
+			for _, sub := range r.Subresources {
+				got[r.Resource+"."+group.Name+"/"+sub.Subresource] = *sub.ResponseKind
+			}
+		}
+	}
+	for name, want := range map[string]metav1.GroupVersionKind{
+		"widgets.example.com":        {Group: "example.com", Version: "v1", Kind: "Widget"},
+		"widgets.example.com/status": {Group: "example.com", Version: "v1", Kind: "Widget"},
+		"widgets.example.com/scale":  {Group: "autoscaling", Version: "v1", Kind: "Scale"},
+		"deployments.apps":           {Kind: "Deployment"},
+		"deployments.apps/status":    {Kind: "Deployment"},
+		"deployments.apps/scale":     {Group: "autoscaling", Version: "v1", Kind: "Scale"},
+	} {
+		if got[name] != want {
+			t.Errorf("%s: got %+v, want %+v", name, got[name], want)
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func (f *follower) put(name string, o runtime.Object) {
 	defer f.mu.Unlock()
 	for _, h := range f.handlers {
 		switch {
-		case o != nil && had:
+		case o != nil && had && old != f.suggested[name]: // of another object: one in the log has a status
 			h.OnUpdate(old, o)
 		case o != nil:
 			h.OnAdd(o, !f.HasSynced())

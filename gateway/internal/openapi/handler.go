@@ -1,7 +1,6 @@
 package openapi
 
 import (
-	"bytes"
 	"compress/gzip"
 	"crypto/sha512"
 	"embed"
@@ -39,19 +38,17 @@ func read(name string) ([]byte, error) {
 const (
 	v2ProtoAsked  = "com.github.proto-openapi.spec.v2@v1.0+protobuf"
 	v2ProtoSent   = "com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	v3ProtoAsked  = "com.github.proto-openapi.spec.v3@v1.0+protobuf"
+	v3ProtoSent   = "com.github.proto-openapi.spec.v3.v1.0+protobuf"
 	jsonType      = "application/json"
 	v3Prefix      = "/openapi/v3/"
 	v3DirDocument = "documents/v3"
 )
 
-// Handler serves /openapi/v2, /openapi/v3 and what is below it. parts gives what is to
-// be added to the embedded documents; nil adds nothing.
-func Handler(notFound http.HandlerFunc, parts func() *Parts) http.Handler {
-	if parts == nil {
-		none := &Parts{}
-		parts = func() *Parts { return none }
-	}
-	added := &additions{parts: parts}
+// Handler serves /openapi/v2, /openapi/v3 and what is below it. Each of sources gives
+// what is to be added to the embedded documents.
+func Handler(notFound http.HandlerFunc, sources ...func() *Parts) http.Handler {
+	added := &additions{sources: sources}
 	began := time.Now().UTC().Format(http.TimeFormat)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Last-Modified", began)
@@ -93,8 +90,12 @@ func serveV3(w http.ResponseWriter, r *http.Request, path string, all *merged) {
 	}
 	w.Header().Add("Vary", "Accept")
 	for _, accept := range accepted(r) {
-		if accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*") {
+		switch {
+		case accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*"):
 			serveMade(w, r, doc, jsonType)
+			return
+		case accept.Type == "application" && (accept.SubType == v3ProtoAsked || accept.SubType == v3ProtoSent):
+			serveMade(w, r, all.v3Proto(path, doc), "application/"+v3ProtoSent)
 			return
 		}
 	}
@@ -132,6 +133,9 @@ func serveMade(w http.ResponseWriter, r *http.Request, m *made, contentType stri
 	serve(w, r, document{contentType: contentType, etag: m.etag(), packed: packed})
 }
 
+// Tag tells a document from others.
+func Tag(data []byte) string { return etagOf(data) }
+
 func etagOf(data []byte) string { return fmt.Sprintf("%X", sha512.Sum512(data)) }
 
 func serve(w http.ResponseWriter, r *http.Request, d document) {
@@ -154,10 +158,7 @@ func serve(w http.ResponseWriter, r *http.Request, d document) {
 		h.Set("Content-Encoding", "gzip")
 		body = d.packed
 	} else if d.packed != nil {
-		var z *gzip.Reader
-		if z, err = gzip.NewReader(bytes.NewReader(d.packed)); err == nil {
-			body, err = io.ReadAll(z)
-		}
+		body, err = unpack(d.packed)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	openapiv2 "github.com/google/gnostic-models/openapiv2"
+	openapiv3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -33,6 +35,9 @@ func mergeV2(parts []Part) ([]byte, error) {
 		return nil, err
 	}
 	for _, p := range parts {
+		if p.V2 == nil {
+			continue
+		}
 		if err := addDocument(sections, p.V2); err != nil {
 			continue
 		}
@@ -151,6 +156,23 @@ func toProto(data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the OpenAPI document as protobuf: %w", err)
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(doc)
+}
+
+// toProtoV3 gives a v3 document in its protobuf form.
+func toProtoV3(data []byte) ([]byte, error) {
+	doc, err := openapiv3.ParseDocument(data)
+	if err != nil {
+		return nil, fmt.Errorf("the OpenAPI document as protobuf: %w", err)
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(doc)
+}
+
+func unpack(packed []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }
 
 func pack(data []byte) ([]byte, error) {

@@ -6,51 +6,62 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// Parts are what kinds made at run time add to the documents. A value never changes;
+// Parts are what kinds made at run time, or other servers, add to the documents. A value never changes;
 // another set of kinds is another value.
 type Parts struct{ List []Part }
 
-// Part is one kind in one version.
+// Part is one kind in one version, or a whole group version of another server.
 type Part struct {
 	// Path is that of the v3 document which the part is in: "apis/example.com/v1".
 	Path string
 	// Hash is another where V2 or V3 would be.
 	Hash string
-	// V2 and V3 make whole documents, in JSON, with that kind alone. They may be slow
-	// and are called when somebody asks for the document.
+	// V2 and V3 make whole documents, in JSON, with that kind alone; nil: there is none.
+	// They may be slow and are called when somebody asks for the document.
 	V2, V3 func() ([]byte, error)
 }
 
 // additions keep the documents of the present parts.
 type additions struct {
-	parts func() *Parts
+	sources []func() *Parts
 
 	mu   sync.Mutex
+	made []*Parts // of what last was made, one a source
 	last *merged
 }
 
 // now gives the documents as the parts are at present. What did not change is kept.
 func (a *additions) now() *merged {
-	parts := a.parts()
+	parts := make([]*Parts, len(a.sources))
+	for i, source := range a.sources {
+		parts[i] = source()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.last == nil || a.last.parts != parts {
-		a.last = newMerged(parts, a.last)
+	if a.last == nil || !slices.Equal(a.made, parts) {
+		var all []Part
+		for _, p := range parts {
+			all = append(all, p.List...)
+		}
+		a.last, a.made = newMerged(all, a.last), parts
 	}
 	return a.last
 }
 
 // merged are the documents of one set of parts. Each is made at its first use.
 type merged struct {
-	parts   *Parts
 	v2      *made
 	v2Proto *made
 	byPath  map[string]*made // v3 documents with parts
 	index   func() []byte
+
+	mu     sync.Mutex
+	protos map[string]*made // v3 documents in their protobuf form, of those that were asked for
 }
 
 // made is a document, compressed, that is made once.
@@ -60,10 +71,13 @@ type made struct {
 	packed func() ([]byte, error)
 }
 
-func newMerged(parts *Parts, before *merged) *merged {
-	m := &merged{parts: parts, byPath: map[string]*made{}}
+func newMerged(parts []Part, before *merged) *merged {
+	m := &merged{byPath: map[string]*made{}, protos: map[string]*made{}}
 	byPath := map[string][]Part{}
-	for _, p := range parts.List {
+	for _, p := range parts {
+		if p.V3 == nil {
+			continue
+		}
 		byPath[p.Path] = append(byPath[p.Path], p)
 	}
 	for path, list := range byPath {
@@ -74,14 +88,14 @@ func newMerged(parts *Parts, before *merged) *merged {
 		}
 		m.byPath[path] = newMade(hash, func() ([]byte, error) { return mergeV3(path, list) })
 	}
-	if len(parts.List) == 0 {
+	if len(parts) == 0 {
 		m.v2, m.v2Proto = embedded("v2.json.gz"), embedded("v2.pb.gz")
 	} else {
-		plain := sync.OnceValues(func() ([]byte, error) { return mergeV2(parts.List) })
-		hash := hashOf(parts.List)
+		plain := sync.OnceValues(func() ([]byte, error) { return mergeV2(parts) })
+		hash := hashOf(parts)
 		m.v2 = newMade(hash, plain)
 		m.v2Proto = newMade(hash, func() ([]byte, error) {
-			data, err := mergeV2(parts.List)
+			data, err := mergeV2(parts)
 			if err != nil {
 				return nil, err
 			}
@@ -132,6 +146,30 @@ func (m *merged) v3(path string) *made {
 		return nil
 	}
 	return embedded(v3Name(path))
+}
+
+// v3Proto gives the document at a path, which v3 gave, in its protobuf form.
+func (m *merged) v3Proto(path string, doc *made) *made {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.protos[path] == nil {
+		m.protos[path] = &made{hash: doc.hash, etag: doc.etag, packed: sync.OnceValues(func() ([]byte, error) {
+			packed, err := doc.packed()
+			if err != nil {
+				return nil, err
+			}
+			plain, err := unpack(packed)
+			if err != nil {
+				return nil, err
+			}
+			data, err := toProtoV3(plain)
+			if err != nil {
+				return nil, err
+			}
+			return pack(data)
+		})}
+	}
+	return m.protos[path]
 }
 
 func v3Name(path string) string { return "v3/" + strings.ReplaceAll(path, "/", "__") + ".json.gz" }

@@ -3,6 +3,7 @@ package read
 import (
 	"bytes"
 	"encoding/binary"
+	stdjson "encoding/json"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +13,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"kubus.dev/gateway/internal/resource"
+	"kubus.dev/proto/skim"
 	"kubus.dev/proto/statelog"
 )
 
@@ -161,10 +163,34 @@ func (e *encoder) protobuf(entry *statelog.Entry) ([]byte, error) {
 }
 
 // partialJSON appends {kind, apiVersion, metadata}.
-func partialJSON(dst []byte, entry *statelog.Entry, gv schema.GroupVersion) []byte {
+func (e *encoder) partialJSON(dst []byte, entry *statelog.Entry, gv schema.GroupVersion) []byte {
 	dst = fmt.Appendf(dst, `{"kind":"PartialObjectMetadata","apiVersion":%q,"metadata":`, gv.String())
+	start := len(dst)
 	dst = appendMetadata(dst, entry)
+	for _, folded := range e.kind.Folded {
+		if bytes.Contains(dst[start:], []byte(folded)) {
+			dst = append(dst[:start], withoutAnnotations(dst[start:], e.kind.Folded)...)
+			break
+		}
+	}
 	return append(dst, '}')
+}
+
+// withoutAnnotations gives an object's metadata without some annotations; what cannot
+// be read stays as it is.
+func withoutAnnotations(metadata []byte, names []string) []byte {
+	var m metav1.ObjectMeta
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(metadata, &m); err != nil {
+		return metadata
+	}
+	for _, name := range names {
+		delete(m.Annotations, name)
+	}
+	out, err := stdjson.Marshal(m)
+	if err != nil {
+		return metadata
+	}
+	return out
 }
 
 // appendMetadata appends the metadata object with its resourceVersion.
@@ -174,7 +200,10 @@ func appendMetadata(dst []byte, entry *statelog.Entry) []byte {
 		return append(dst, "{}"...)
 	}
 	data := entry.Data()
-	end := valueEnd(data, offset-1)
+	end := skim.End(data, offset-1)
+	if end < 0 { // the log holds only valid JSON
+		return append(dst, "{}"...)
+	}
 	return statelog.AppendWithRevision(dst, data[offset-1:end], 1, empty, entry.Revision())
 }
 
@@ -182,7 +211,7 @@ func appendMetadata(dst []byte, entry *statelog.Entry) []byte {
 func (e *encoder) partialProtobuf(entry *statelog.Entry) ([]byte, error) {
 	item, err := e.cache.get(e.kind, entry, formPartialProtobuf, func() (cacheItem, error) {
 		partial := &metav1.PartialObjectMetadata{}
-		doc := partialJSON(nil, entry, metav1.SchemeGroupVersion)
+		doc := e.partialJSON(nil, entry, metav1.SchemeGroupVersion)
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(doc, partial); err != nil {
 			return cacheItem{}, fmt.Errorf("decoding the metadata of %s: %w", entry.Key(), err)
 		}

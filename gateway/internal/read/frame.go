@@ -56,7 +56,7 @@ func (f *framer) event(dst []byte, t statelog.EventType, e *statelog.Entry) ([]b
 	var err error
 	switch {
 	case f.s.transform == asPartial:
-		dst = partialJSON(dst, e, f.s.meta)
+		dst = f.c.enc.partialJSON(dst, e, f.s.meta)
 	case f.s.transform == asTable:
 		var doc []byte
 		if doc, err = f.table.object(f.ctx, e); err == nil {

@@ -92,7 +92,7 @@ func (c *collection) respondObject(w http.ResponseWriter, req *http.Request, s s
 			return err
 		}
 		if s.format != formatProtobuf {
-			body = append(partialJSON(nil, entry, s.meta), '\n')
+			body = append(c.enc.partialJSON(nil, entry, s.meta), '\n')
 			break
 		}
 		var raw []byte

@@ -153,7 +153,7 @@ func (c *collection) continued(ctx context.Context, p *page, options *internalve
 
 // fill takes the selected entries behind after, at most limit of them (0: all).
 func (c *collection) fill(p *page, sel *selector, from snapshot, after position, limit int) error {
-	var err error
+	var broken []unreadable
 	var more int64
 	take := func(e *statelog.Entry) bool {
 		if limit > 0 && len(p.entries) == limit {
@@ -163,8 +163,11 @@ func (c *collection) fill(p *page, sel *selector, from snapshot, after position,
 		if !sel.matches(e) {
 			return true
 		}
-		if e, err = c.opened(e); err != nil {
-			return false
+		key := e.Key()
+		e, err := c.opened(e)
+		if err != nil {
+			broken = append(broken, unreadable{key, err})
+			return len(broken) < mostUnreadable
 		}
 		p.entries = append(p.entries, e)
 		p.size += len(e.Data())
@@ -180,8 +183,11 @@ func (c *collection) fill(p *page, sel *selector, from snapshot, after position,
 	default:
 		from.AscendAfter(sel.ns, after.ns, after.name, take)
 	}
-	if err != nil || more == 0 {
-		return err
+	if len(broken) > 0 {
+		return storeReadError(c.kind.GroupResource(), broken)
+	}
+	if more == 0 {
+		return nil
 	}
 	last := p.entries[len(p.entries)-1].Key()
 	p.next = continuation.Token{Namespace: last.Namespace, Name: last.Name, Revision: int64(p.revision), Began: p.began}.Encode()
@@ -241,7 +247,7 @@ func (c *collection) producer(req *http.Request, s shape, p *page) (producer, er
 		return c.protobufList(p, c.kind.ServedListKind(c.gv), c.enc.protobuf), nil
 	case s.transform == asPartial:
 		return jsonList(p, s.meta.WithKind("PartialObjectMetadataList"), noAhead, func(dst []byte, e *statelog.Entry) ([]byte, error) {
-			return partialJSON(dst, e, s.meta), nil
+			return c.enc.partialJSON(dst, e, s.meta), nil
 		}), nil
 	}
 	return jsonList(p, c.kind.ServedListKind(c.gv), c.ahead(p).encode, c.enc.appendItem), nil

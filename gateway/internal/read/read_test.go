@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -401,6 +402,47 @@ func TestAnyGatewayGoesOnWithAListAndKnowsThePast(t *testing.T) {
 	}
 }
 
+func TestAWatchGoesOnInAGatewayThatStartedLater(t *testing.T) {
+	one := start(t, nil)
+	one.pod("a", "p0", "n1", nil)
+	one.pod("a", "p1", "n1", nil)
+	seen := one.pod("a", "p0", "n1", map[string]string{"app": "web"})
+	one.pod("a", "p2", "n1", nil)
+	one.pod("b", "p3", "n1", nil)
+	one.pod("a", "p1", "n1", map[string]string{"app": "web"})
+	one.remove(podKey("a", "p0"))
+	late := startOver(t, one.conn, nil)
+	for name, c := range map[string]struct {
+		ns, field, label string
+		after            uint64
+		want             string
+	}{
+		"everything":                        {"", "", "", seen, "ADDED p2, ADDED p3, MODIFIED p1, DELETED p0"},
+		"a namespace":                       {"b", "", "", seen, "ADDED p3"},
+		"one object":                        {"a", "metadata.name=p1", "", seen, "MODIFIED p1"},
+		"one object that is gone":           {"a", "metadata.name=p0", "", seen, "DELETED p0"},
+		"a label, which an object may lose": {"a", "", "app=web", seen, "expired"},
+		"a field, which an object may get":  {"", "spec.nodeName=n1", "", seen, "expired"},
+		"a version is missing":              {"", "", "", seen - 1, "expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := late.client("application/json").CoreV1().Pods(c.ns).Watch(t.Context(), metav1.ListOptions{ResourceVersion: fmt.Sprint(c.after), FieldSelector: c.field, LabelSelector: c.label})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Stop()
+			if c.want != "expired" {
+				expect(t, w, strings.Split(c.want, ", ")...)
+				return
+			}
+			event := <-w.ResultChan()
+			if status, _ := event.Object.(*metav1.Status); status == nil || status.Reason != metav1.StatusReasonExpired {
+				t.Errorf("got %+v, want that it is expired", event)
+			}
+		})
+	}
+}
+
 func TestAListByAnIndexIsOfOnePointInTimeWhileOthersWrite(t *testing.T) {
 	s := start(t, nil)
 	s.pod("a", "mine", "n1", nil)
@@ -480,6 +522,36 @@ func TestTablesMetadataYAMLAndOtherVersions(t *testing.T) {
 		var one *eventsv1.Event
 		if one, err = s.client(mediaType).EventsV1().Events("a").Get(t.Context(), "e", metav1.GetOptions{}); err != nil || one.Reason != "Because" {
 			t.Errorf("%s: got %+v, %v", name, one, err)
+		}
+	}
+}
+
+// TestMetadataAloneIsTheHubs: what a version keeps in annotations is a field there.
+func TestMetadataAloneIsTheHubs(t *testing.T) {
+	s := start(t, nil)
+	s.put(&appsv1.DaemonSet{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"}, ObjectMeta: metav1.ObjectMeta{
+		Name: "d", Namespace: "a", UID: "u", Annotations: map[string]string{appsv1.DeprecatedTemplateGeneration: "3", "mine": "x"},
+	}}, proto.Key{GroupResource: proto.GroupResource{Group: "apps", Resource: "daemonsets"}, Namespace: "a", Name: "d"})
+	const path = "/apis/apps/v1/namespaces/a/daemonsets/d"
+	for accept, shown := range map[string]bool{
+		"application/json": true,
+		"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io":                    false,
+		"application/json;as=Table;v=v1;g=meta.k8s.io":                                    false,
+		"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io": false,
+	} {
+		req, err := http.NewRequest(http.MethodGet, s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || bytes.Contains(body, []byte(appsv1.DeprecatedTemplateGeneration)) != shown || !bytes.Contains(body, []byte("mine")) {
+			t.Errorf("%s: got %d %q, %v", accept, resp.StatusCode, body, err)
 		}
 	}
 }

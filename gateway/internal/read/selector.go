@@ -1,6 +1,7 @@
 package read
 
 import (
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"kubus.dev/proto"
+	"kubus.dev/proto/skim"
 	"kubus.dev/proto/statelog"
 )
 
@@ -36,7 +38,7 @@ var direct = map[proto.GroupResource]map[string]string{
 func indexFunc(_ proto.GroupResource, field string) statelog.IndexFunc {
 	path := strings.Split(field, ".")
 	return func(e *statelog.Entry) []string {
-		if value, ok := scalar(lookup(e.Data(), path...)); ok && value != "" {
+		if value, ok := skim.Scalar(skim.Lookup(e.Data(), path...)); ok && value != "" {
 			return []string{value}
 		}
 		return nil
@@ -95,6 +97,14 @@ func (c *collection) selector(ns string, options *internalversion.ListOptions) *
 // all says that nothing but the namespace narrows the selection.
 func (s *selector) all() bool { return s.name == "" && s.labels == nil && len(s.fields) == 0 }
 
+// lasting says that an object which is selected was and will be, for as long as it is
+// there.
+func (s *selector) lasting() bool {
+	return s.labels == nil && !slices.ContainsFunc(s.fields, func(r requirement) bool {
+		return r.field != "metadata.name" && r.field != "metadata.namespace"
+	})
+}
+
 // matches decides on an entry of a sealed kind by what is in the clear: labels,
 // names and type are.
 func (s *selector) matches(e *statelog.Entry) bool {
@@ -124,7 +134,7 @@ func (r *requirement) get(c *collection, e *statelog.Entry) string {
 	case r.field == "metadata.namespace":
 		return e.Key().Namespace
 	case r.path != nil:
-		value, _ := scalar(lookup(e.Data(), r.path...))
+		value, _ := skim.Scalar(skim.Lookup(e.Data(), r.path...))
 		return value
 	}
 	return c.attributes(e)[r.field]

@@ -110,7 +110,7 @@ func (t *table) row(ctx context.Context, buf []byte, e *statelog.Entry) ([]byte,
 			return buf, err
 		}
 	case metav1.IncludeMetadata, "":
-		row.Object.Raw = partialJSON(nil, e, t.s.meta)
+		row.Object.Raw = t.c.enc.partialJSON(nil, e, t.s.meta)
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

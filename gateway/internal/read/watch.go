@@ -139,7 +139,11 @@ func (wr *watcher) sendInitial(snapshot statelog.Snapshot, options *internalvers
 
 // follow sends the changes behind a revision.
 func (wr *watcher) follow(ctx context.Context, after uint64) {
-	events, err := wr.c.view.Watch(wr.c.gr, after)
+	begin := wr.c.view.Watch
+	if wr.sel.lasting() {
+		begin = wr.c.view.Resume // what was before a change does not matter
+	}
+	events, err := begin(wr.c.gr, after)
 	if err != nil {
 		wr.fail(watchExpired(after, wr.c.view.Revision()))
 		return
@@ -219,7 +223,11 @@ func (wr *watcher) pace(ctx context.Context) bool {
 // ADDED, one that ceases to is DELETED with its last matching state.
 func (wr *watcher) event(ev *statelog.Event) bool {
 	isIn := ev.Type != statelog.Deleted && wr.sel.matches(ev.Entry)
-	wasIn := ev.Prev != nil && wr.sel.matches(ev.Prev)
+	before := ev.Prev
+	if before == nil && ev.Type != statelog.Added {
+		before = ev.Entry // of before this process began; the selector is lasting
+	}
+	wasIn := before != nil && wr.sel.matches(before)
 	switch {
 	case isIn && wasIn:
 		return wr.add(statelog.Modified, ev.Entry)
@@ -230,7 +238,7 @@ func (wr *watcher) event(ev *statelog.Event) bool {
 	case ev.Type == statelog.Deleted && wr.sel.matches(ev.Entry):
 		return wr.add(statelog.Deleted, ev.Entry)
 	}
-	last := statelog.NewEntry(ev.Prev.Key(), ev.Entry.Revision(), ev.Prev.Data(), true)
+	last := statelog.NewEntry(before.Key(), ev.Entry.Revision(), before.Data(), true)
 	return wr.add(statelog.Deleted, last)
 }
 

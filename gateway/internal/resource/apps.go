@@ -1,6 +1,7 @@
 package resource
 
 import (
+	apps1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	api "k8s.io/kubernetes/pkg/apis/apps"
@@ -31,6 +32,7 @@ func apps() []*Kind {
 			New:     func() runtime.Object { return &api.DaemonSet{} },
 			NewList: func() runtime.Object { return &api.DaemonSetList{} },
 			Create:  daemonset.Strategy, Update: daemonset.Strategy, Delete: daemonset.Strategy,
+			Folded: []string{apps1.DeprecatedTemplateGeneration},
 			Subresources: []Subresource{
 				{Name: "status", Kind: appsV1.WithKind("DaemonSet"), Verbs: updatable, Update: daemonset.StatusStrategy},
 			},
@@ -41,6 +43,7 @@ func apps() []*Kind {
 			New:     func() runtime.Object { return &api.Deployment{} },
 			NewList: func() runtime.Object { return &api.DeploymentList{} },
 			Create:  deployment.Strategy, Update: deployment.Strategy, Delete: deployment.Strategy,
+			Folded: []string{apps1.DeprecatedRollbackTo},
 			Subresources: []Subresource{
 				{Name: "scale", Kind: scaleV1, Verbs: updatable, Scale: true},
 				{Name: "status", Kind: appsV1.WithKind("Deployment"), Verbs: updatable, Update: deployment.StatusStrategy},

@@ -66,6 +66,10 @@ type Kind struct {
 	// upstream's storage does. Nil: name and namespace only.
 	Attrs func(obj runtime.Object) (labels.Set, fields.Set, error)
 
+	// Folded are annotations of the storage version that hold fields of the hub: as
+	// upstream's, metadata that is shown alone is the hub's and has none of them.
+	Folded []string
+
 	// TTL is how long an object lives after its last write; 0 is for ever.
 	TTL time.Duration
 	// Sealed says that the log keeps the object's content as ciphertext.

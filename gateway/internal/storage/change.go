@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"kubus.dev/proto"
@@ -27,6 +28,19 @@ func (s *Store) key(ctx context.Context, name string) (proto.Key, error) {
 		return proto.Key{}, apierrors.NewBadRequest("Namespace parameter required.")
 	}
 	return s.kind.Key(namespace, name), nil
+}
+
+// named is how errors name the resource, as upstream's: by the group that the request
+// names, where the kind appears in several.
+func (s *Store) named(ctx context.Context) schema.GroupResource {
+	if info, ok := request.RequestInfoFrom(ctx); ok && info.Resource == s.kind.GVR.Resource && info.APIGroup != s.kind.GVR.Group {
+		for _, gv := range s.kind.Served {
+			if gv.Group == info.APIGroup {
+				return schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}
+			}
+		}
+	}
+	return s.kind.GroupResource()
 }
 
 // current is what the process's view shows; nil when there is no such object.
@@ -169,9 +183,9 @@ func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_
 		}
 		existing, expect = decoded, entry.Revision()
 	} else if !c.orCreate {
-		return nil, false, apierrors.NewNotFound(s.kind.GroupResource(), c.key.Name)
+		return nil, false, apierrors.NewNotFound(s.named(ctx), c.key.Name)
 	}
-	if err := s.checkPreconditions(c, existing); err != nil {
+	if err := s.checkPreconditions(ctx, c, existing); err != nil {
 		return nil, false, err
 	}
 	obj, err := c.apply(existing, entry)
@@ -209,7 +223,7 @@ func (s *Store) attempt(ctx context.Context, c change, entry *statelog.Entry) (_
 	return obj, false, setRevision(obj, revision)
 }
 
-func (s *Store) checkPreconditions(c change, existing runtime.Object) error {
+func (s *Store) checkPreconditions(ctx context.Context, c change, existing runtime.Object) error {
 	if c.preconditions == nil {
 		return nil
 	}
@@ -218,17 +232,17 @@ func (s *Store) checkPreconditions(c change, existing runtime.Object) error {
 		return apierrors.NewInternalError(err)
 	}
 	if uid := c.preconditions.UID; uid != nil && *uid != accessor.GetUID() {
-		return s.preconditionFailed(c.key, "UID", string(*uid), string(accessor.GetUID()))
+		return s.preconditionFailed(ctx, c.key, "UID", string(*uid), string(accessor.GetUID()))
 	}
 	if rv := c.preconditions.ResourceVersion; rv != nil && *rv != accessor.GetResourceVersion() {
-		return s.preconditionFailed(c.key, "ResourceVersion", *rv, accessor.GetResourceVersion())
+		return s.preconditionFailed(ctx, c.key, "ResourceVersion", *rv, accessor.GetResourceVersion())
 	}
 	return nil
 }
 
 // preconditionFailed says it as upstream's storage does.
-func (s *Store) preconditionFailed(key proto.Key, what, want, got string) error {
-	return apierrors.NewConflict(s.kind.GroupResource(), key.Name,
+func (s *Store) preconditionFailed(ctx context.Context, key proto.Key, what, want, got string) error {
+	return apierrors.NewConflict(s.named(ctx), key.Name,
 		fmt.Errorf("Precondition failed: %s in precondition: %v, %s in object meta: %v", what, want, what, got))
 }
 
@@ -250,13 +264,13 @@ func (s *Store) remove(ctx context.Context, c change, validate func(context.Cont
 
 func (s *Store) attemptRemove(ctx context.Context, c change, entry *statelog.Entry, validate func(context.Context, runtime.Object) error) (runtime.Object, error) {
 	if entry == nil {
-		return nil, apierrors.NewNotFound(s.kind.GroupResource(), c.key.Name)
+		return nil, apierrors.NewNotFound(s.named(ctx), c.key.Name)
 	}
 	obj, err := s.decode(entry)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	if err := s.checkPreconditions(c, obj); err != nil {
+	if err := s.checkPreconditions(ctx, c, obj); err != nil {
 		return nil, err
 	}
 	if validate != nil {

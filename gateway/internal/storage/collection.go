@@ -28,7 +28,7 @@ const deleteWorkers = 32
 // DeleteCollection deletes what matches, not atomically, and gives the list of it.
 func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *metainternal.ListOptions) (runtime.Object, error) {
 	if _, err := s.backend.Log.Barrier(ctx, s.kind.GR()); err != nil {
-		return nil, apiError(err, s.kind.GroupResource(), "")
+		return nil, apiError(err, s.named(ctx), "")
 	}
 	out, err := s.List(ctx, list)
 	if err != nil {
@@ -145,7 +145,7 @@ func (s *Store) begin(ctx context.Context, options *metainternal.ListOptions) (s
 		return view.Snapshot(s.kind.GR()), t, err
 	}
 	if err := view.WaitFor(ctx, uint64(t.Revision)); err != nil {
-		return statelog.Snapshot{}, t, apiError(err, s.kind.GroupResource(), "")
+		return statelog.Snapshot{}, t, apiError(err, s.named(ctx), "")
 	}
 	snapshot, err := view.SnapshotAt(s.kind.GR(), uint64(t.Revision))
 	if err != nil {
@@ -187,6 +187,6 @@ func (s *Store) attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 }
 
 // Watch is not served here.
-func (s *Store) Watch(context.Context, *metainternal.ListOptions) (watch.Interface, error) {
-	return nil, apierrors.NewMethodNotSupported(s.kind.GroupResource(), "watch")
+func (s *Store) Watch(ctx context.Context, _ *metainternal.ListOptions) (watch.Interface, error) {
+	return nil, apierrors.NewMethodNotSupported(s.named(ctx), "watch")
 }

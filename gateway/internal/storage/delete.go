@@ -36,7 +36,7 @@ func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateO
 	d := &deletion{store: s, key: key, validate: validate, options: options, dryRun: dryrun.IsDryRun(options.DryRun)}
 	out, gone, err := d.run(ctx)
 	if err != nil {
-		return nil, false, apiError(err, s.kind.GroupResource(), name)
+		return nil, false, apiError(err, s.named(ctx), name)
 	}
 	return out, gone, nil
 }
@@ -58,7 +58,7 @@ func (d *deletion) run(ctx context.Context) (runtime.Object, bool, error) {
 		apply: func(existing runtime.Object, _ *statelog.Entry) (runtime.Object, error) { return d.mark(ctx, existing) }})
 	switch {
 	case errors.Is(err, errAlreadyDeleting):
-		return d.answer(d.before, false)
+		return d.answer(ctx, d.before, false)
 	case errors.Is(err, errDeleteNow):
 		return d.remove(ctx)
 	case err != nil:
@@ -120,17 +120,17 @@ func (d *deletion) remove(ctx context.Context) (runtime.Object, bool, error) {
 	}
 	out, err := d.store.remove(ctx, c, d.validate)
 	if errors.Is(err, errAlreadyDeleting) {
-		return d.answer(d.before, false)
+		return d.answer(ctx, d.before, false)
 	}
 	if err != nil {
 		return nil, false, err
 	}
 	d.store.afterDelete(ctx, out, d.dryRun)
-	return d.answer(out, true)
+	return d.answer(ctx, out, true)
 }
 
 // answer is the deleted object or a Status, as the kind has it.
-func (d *deletion) answer(obj runtime.Object, gone bool) (runtime.Object, bool, error) {
+func (d *deletion) answer(ctx context.Context, obj runtime.Object, gone bool) (runtime.Object, bool, error) {
 	if d.store.kind.ReturnDeleted {
 		return obj, gone, nil
 	}
@@ -138,7 +138,7 @@ func (d *deletion) answer(obj runtime.Object, gone bool) (runtime.Object, bool, 
 	if err != nil {
 		return nil, false, apierrors.NewInternalError(err)
 	}
-	gr := d.store.kind.GroupResource()
+	gr := d.store.named(ctx)
 	return &metav1.Status{Status: metav1.StatusSuccess, Details: &metav1.StatusDetails{
 		Name: accessor.GetName(), Group: gr.Group, Kind: gr.Resource, UID: accessor.GetUID(),
 	}}, gone, nil

@@ -43,7 +43,7 @@ func (n namespaces) Delete(ctx context.Context, name string, validate rest.Valid
 		options.Preconditions.UID = &ns.UID
 	}
 	key := n.kind.Key("", name)
-	if err := n.checkPreconditions(change{key: key, preconditions: options.Preconditions}, ns); err != nil {
+	if err := n.checkPreconditions(ctx, change{key: key, preconditions: options.Preconditions}, ns); err != nil {
 		return nil, false, err
 	}
 	switch {

@@ -128,5 +128,5 @@ func (s shownBeside) forget(ctx context.Context, name string, shown runtime.Obje
 	if !dryrun.IsDryRun(options.DryRun) {
 		s.shown.Forget(key.Namespace, key.Name)
 	}
-	return d.answer(shown, true)
+	return d.answer(ctx, shown, true)
 }

@@ -90,11 +90,11 @@ func (s *Store) Get(ctx context.Context, name string, _ *metav1.GetOptions) (run
 	entry := s.current(key)
 	if entry == nil {
 		if entry, err = s.latest(ctx, key); err != nil {
-			return nil, apiError(err, s.kind.GroupResource(), name)
+			return nil, apiError(err, s.named(ctx), name)
 		}
 	}
 	if entry == nil {
-		return nil, apierrors.NewNotFound(s.kind.GroupResource(), name)
+		return nil, apierrors.NewNotFound(s.named(ctx), name)
 	}
 	obj, err := s.decode(entry)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Store) createAgain(ctx context.Context, obj runtime.Object, validate re
 			return out, err
 		}
 		if withoutRetry(ctx) {
-			return nil, apiError(err, s.kind.GroupResource(), conflict.Key.Name)
+			return nil, apiError(err, s.named(ctx), conflict.Key.Name)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func (s *Store) insert(ctx context.Context, w statelog.Write, obj runtime.Object
 			return err
 		}
 	}
-	key, gr := w.Key, s.kind.GroupResource()
+	key, gr := w.Key, s.named(ctx)
 	name := key.Name
 	if live := s.current(key); live != nil {
 		// The view may be behind a deletion elsewhere.
@@ -293,9 +293,9 @@ func (s *Store) Update(ctx context.Context, name string, info rest.UpdatedObject
 	case errors.Is(err, errEmptied):
 		return s.removeEmptied(ctx, c, u)
 	case err != nil && u.created != nil:
-		return nil, false, rest.CheckGeneratedNameError(ctx, s.creation, apiError(err, s.kind.GroupResource(), name), u.created)
+		return nil, false, rest.CheckGeneratedNameError(ctx, s.creation, apiError(err, s.named(ctx), name), u.created)
 	case err != nil:
-		return nil, false, apiError(err, s.kind.GroupResource(), name)
+		return nil, false, apiError(err, s.named(ctx), name)
 	}
 	return out, u.created != nil, nil
 }
@@ -309,7 +309,7 @@ func (s *Store) removeEmptied(ctx context.Context, c change, u *updating) (runti
 	removed, err := s.remove(ctx, c, nil)
 	u.finish(err)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, false, apiError(err, s.kind.GroupResource(), c.key.Name)
+		return nil, false, apiError(err, s.named(ctx), c.key.Name)
 	}
 	if err == nil {
 		s.afterDelete(ctx, removed, c.dryRun)
@@ -394,7 +394,7 @@ func (u *updating) applyEmptied(existing runtime.Object, entry *statelog.Entry) 
 	case errors.Is(err, errEmptied):
 		return u.emptied, nil
 	case err == nil: // somebody added a finalizer in the meantime
-		err = apierrors.NewConflict(u.store.kind.GroupResource(), u.name, errors.New("the object has another finalizer now"))
+		err = apierrors.NewConflict(u.store.named(u.ctx), u.name, errors.New("the object has another finalizer now"))
 	}
 	return nil, err
 }
@@ -423,7 +423,7 @@ func (u *updating) checkVersion(obj runtime.Object, live uint64) error {
 	if rv == "0" {
 		rv = ""
 	}
-	gr := u.store.kind.GroupResource()
+	gr := u.store.named(u.ctx)
 	switch {
 	case rv == "" && u.store.update.AllowUnconditionalUpdate(u.ctx):
 		return setRevision(obj, live)

@@ -11,8 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"kubus.dev/gateway/internal/resource"
@@ -30,11 +32,8 @@ func logOptions(req *http.Request) (*core.PodLogOptions, error) {
 	if err := query(req, o); err != nil {
 		return nil, err
 	}
-	if o.Stream == nil {
-		all := core.LogStreamAll
-		o.Stream = &all
-	}
-	if errs := validation.ValidatePodLogOptions(o, true); len(errs) > 0 {
+	// By stream a log is served where upstream serves it: behind a feature that is off.
+	if errs := validation.ValidatePodLogOptions(o, utilfeature.DefaultFeatureGate.Enabled(features.PodLogsQuerySplitStreams)); len(errs) > 0 {
 		name := ""
 		if info, ok := request.RequestInfoFrom(req.Context()); ok {
 			name = info.Name

@@ -64,6 +64,7 @@ func start(t *testing.T) *rest.Config {
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u"}, Spec: corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "a"}, {Name: "b"}}}, Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.2", PodIPs: []corev1.PodIP{{IP: "10.0.0.2"}}}})
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pending"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}})
 	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "lost"}, Spec: corev1.PodSpec{NodeName: "away", Containers: []corev1.Container{{Name: "a"}}}})
+	put(t, log, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "nowhere"}, Spec: corev1.PodSpec{NodeName: "gone", Containers: []corev1.Container{{Name: "a"}}}})
 	write(t, log, kubus.GroupResource{Resource: "services"}, "s", &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"},
 		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "web", Port: 80}}},
@@ -291,6 +292,9 @@ func TestWhatIsRefused(t *testing.T) {
 		"not running":          {"p/log?container=b", 400, `container "b" is not running`},
 		"a bad option":         {"p/log?container=a&tailLines=-1", 422, "tailLines"},
 		"not scheduled":        {"pending/exec?command=x&stdout=1", 400, "pod pending does not have a host assigned"},
+		"a log by stream":      {"p/log?container=a&stream=Stdout", 422, "stream"},
+		"no node":              {"nowhere/log", 404, `nodes "gone" not found`},
+		"no node to run on":    {"nowhere/exec?command=x&stdout=1", 404, `nodes "gone" not found`},
 		"no agent":             {"lost/log", 503, "the agent of node away is not connected"},
 		"nothing to run":       {"p/exec?container=a&stdout=1", 400, "you must specify at least one command for the container"},
 		"nothing to connect":   {"p/exec?container=a&command=x&stdout=0&stderr=0", 400, "you must specify at least 1 of stdin, stdout, stderr"},

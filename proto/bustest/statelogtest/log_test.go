@@ -479,3 +479,39 @@ func TestNoListIsAtRevisionZero(t *testing.T) {
 		}
 	}
 }
+
+func TestAWatchGoesOnInTheViewsOfANewProcess(t *testing.T) {
+	for name, crowd := range map[string]int{"one after the other": 1, "in one batch": 40} {
+		t.Run(name, func(t *testing.T) {
+			conn := bustest.Start(t)
+			l := On(t, conn)
+			k := Key("configmaps/a/busy")
+			l.Put(k, map[string]any{"n": 1})
+			l.Put(k, map[string]any{"n": 2})
+			seen := l.Put(k, map[string]any{"n": 3})
+			var wait sync.WaitGroup
+			for i := range crowd {
+				wait.Go(func() { l.Put(Key(fmt.Sprintf("configmaps/a/new-%d", i)), map[string]any{}) })
+			}
+			wait.Wait()
+			l.Put(k, map[string]any{"n": 4})
+			again := On(t, conn)
+			if err := again.Views().Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			view := again.View(k.GroupResource)
+			watch, err := view.Resume(k.GroupResource, seen)
+			if err != nil {
+				t.Fatalf("from revision %d: %v", seen, err)
+			}
+			defer watch.Stop()
+			events, _, err := watch.Poll()
+			if err != nil || len(events) != crowd+1 || events[crowd].Entry.Key() != k || events[crowd].Type != statelog.Modified || events[0].Type != statelog.Added {
+				t.Errorf("got %d events, %v; want %d additions and a change", len(events), err, crowd)
+			}
+			if _, err := view.Resume(k.GroupResource, seen-1); !errors.Is(err, statelog.ErrExpired) {
+				t.Errorf("from before the version that is missing: got %v", err)
+			}
+		})
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kubus.dev/services/kit/file"
 )
 
 // Names of the hidden commands behind the programs.
@@ -23,11 +25,7 @@ func Write(dir, kubus, kubectl string) error {
 		"etcd": quoted(kubus) + " " + EtcdCommand, "kube-apiserver": quoted(kubus) + " " + APIServerCommand, "kubectl": quoted(kubectl),
 	} {
 		script := "#!/bin/sh\n# Written by kubus envtest.\nexec " + start + " \"$@\"\n"
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file+".new", []byte(script), 0o755); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
-		if err := os.Rename(file+".new", file); err != nil {
+		if err := file.Replace(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			return fmt.Errorf("writing %s: %w", name, err)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"kubus.dev/services/kit/file"
 )
 
 // Layout is the version of the data directory that this program reads and writes.
@@ -180,18 +182,9 @@ func (i *Instance) Save() error {
 
 // WriteFile replaces a file at once: a reader sees the old or the new one, also
 // after a power loss.
-func WriteFile(file string, data []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(file+".new", file)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+func WriteFile(path string, data []byte, mode os.FileMode) error {
+	if err := file.ReplaceDurably(path, data, mode); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil
 }

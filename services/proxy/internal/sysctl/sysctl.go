@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kubus.dev/services/kit/file"
 )
 
 // Setting is one switch, by its path under /proc/sys/net.
@@ -121,11 +123,10 @@ func store(dir string, changes map[string]change) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
-	tmp := filepath.Join(dir, record+".tmp")
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+	if err := file.Replace(filepath.Join(dir, record), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("recording sysctls: %w", err)
 	}
-	return os.Rename(tmp, filepath.Join(dir, record))
+	return nil
 }
 
 func read(path string) (string, error) {

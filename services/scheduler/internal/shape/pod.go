@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"kubus.dev/services/scheduler/internal/skim"
+	"kubus.dev/proto/skim"
 )
 
 // Pod is one version of a pod as the scheduler sees it. It is immutable and shared.

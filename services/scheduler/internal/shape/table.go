@@ -6,7 +6,7 @@ import (
 	"sync"
 	"weak"
 
-	"kubus.dev/services/scheduler/internal/skim"
+	"kubus.dev/proto/skim"
 )
 
 // Table interns shapes. A shape that no pod uses any more is dropped by the

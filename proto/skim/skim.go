@@ -1,6 +1,6 @@
-// Package skim walks JSON without decoding it: the scheduler wants a handful of
-// fields of each pod version, and the rest of the bytes only have to be stepped
-// over. Start with Object and Array.
+// Package skim walks JSON without decoding it: who wants a handful of fields of each
+// version of an object only has to step over the rest of its bytes. Start with Lookup,
+// or with Object and Array.
 //
 // The input comes from the state log, which holds only JSON that the gateway
 // wrote. On anything else the walk stops with ErrMalformed; it never panics and
@@ -9,6 +9,7 @@
 package skim
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 )
@@ -20,34 +21,34 @@ var ErrMalformed = errors.New("malformed JSON")
 // quotes (escapes are left alone) and the raw value. A nil or JSON null object
 // has no members.
 func Object(data []byte, fn func(key, value []byte) error) error {
-	i := space(data, 0)
+	i := Space(data, 0)
 	if null(data, i) {
 		return nil
 	}
 	if i >= len(data) || data[i] != '{' {
 		return ErrMalformed
 	}
-	for i = space(data, i+1); i < len(data); {
+	for i = Space(data, i+1); i < len(data); {
 		if data[i] == '}' {
 			return nil
 		}
-		end := value(data, i)
+		end := End(data, i)
 		if end < 0 || data[i] != '"' {
 			return ErrMalformed
 		}
 		key := data[i+1 : end-1]
-		if i = space(data, end); i >= len(data) || data[i] != ':' {
+		if i = Space(data, end); i >= len(data) || data[i] != ':' {
 			return ErrMalformed
 		}
-		i = space(data, i+1)
-		if end = value(data, i); end < 0 {
+		i = Space(data, i+1)
+		if end = End(data, i); end < 0 {
 			return ErrMalformed
 		}
 		if err := fn(key, data[i:end]); err != nil {
 			return err
 		}
-		if i = space(data, end); i < len(data) && data[i] == ',' {
-			i = space(data, i+1)
+		if i = Space(data, end); i < len(data) && data[i] == ',' {
+			i = Space(data, i+1)
 		}
 	}
 	return ErrMalformed
@@ -56,29 +57,84 @@ func Object(data []byte, fn func(key, value []byte) error) error {
 // Array calls fn with each raw element of the array in data. A nil or JSON null
 // array has no elements.
 func Array(data []byte, fn func(element []byte) error) error {
-	i := space(data, 0)
+	i := Space(data, 0)
 	if null(data, i) {
 		return nil
 	}
 	if i >= len(data) || data[i] != '[' {
 		return ErrMalformed
 	}
-	for i = space(data, i+1); i < len(data); {
+	for i = Space(data, i+1); i < len(data); {
 		if data[i] == ']' {
 			return nil
 		}
-		end := value(data, i)
+		end := End(data, i)
 		if end < 0 {
 			return ErrMalformed
 		}
 		if err := fn(data[i:end]); err != nil {
 			return err
 		}
-		if i = space(data, end); i < len(data) && data[i] == ',' {
-			i = space(data, i+1)
+		if i = Space(data, end); i < len(data) && data[i] == ',' {
+			i = Space(data, i+1)
 		}
 	}
 	return ErrMalformed
+}
+
+// Lookup gives the raw value at a path of names in an object, nil where there is none. A
+// name with escapes is never found.
+func Lookup(data []byte, path ...string) []byte {
+	for _, name := range path {
+		if data = member(data, name); data == nil {
+			return nil
+		}
+	}
+	return data
+}
+
+// member is one step of Lookup. It is not made of Object, since it is asked for every
+// version of an object and each watcher: it must not allocate.
+func member(data []byte, name string) []byte {
+	i := Space(data, 0)
+	if i >= len(data) || data[i] != '{' {
+		return nil
+	}
+	for i = Space(data, i+1); i < len(data) && data[i] == '"'; {
+		end := text(data, i)
+		if end < 0 {
+			return nil
+		}
+		found := string(data[i+1:end-1]) == name
+		if i = Space(data, end); i >= len(data) || data[i] != ':' {
+			return nil
+		}
+		i = Space(data, i+1)
+		if end = End(data, i); end < 0 {
+			return nil
+		}
+		if found {
+			return data[i:end]
+		}
+		if i = Space(data, end); i < len(data) && data[i] == ',' {
+			i = Space(data, i+1)
+		}
+	}
+	return nil
+}
+
+// Scalar gives a string's content, or the text of a number or boolean; false for anything
+// else, and for a string with escapes.
+func Scalar(raw []byte) (string, bool) {
+	switch {
+	case len(raw) == 0 || raw[0] == '{' || raw[0] == '[':
+		return "", false
+	case raw[0] != '"':
+		return string(raw), true
+	case len(raw) < 2 || bytes.IndexByte(raw, '\\') >= 0:
+		return "", false
+	}
+	return string(raw[1 : len(raw)-1]), true
 }
 
 // String decodes a raw JSON string; anything else gives "".
@@ -105,15 +161,16 @@ func null(data []byte, i int) bool {
 	return i >= len(data) && len(data) == 0 || i+4 <= len(data) && string(data[i:i+4]) == "null"
 }
 
-func space(data []byte, i int) int {
+// Space gives the index of the first byte at or after i that is no white space.
+func Space(data []byte, i int) int {
 	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// value gives the index after the value that begins at i, or -1.
-func value(data []byte, i int) int {
+// End gives the index after the value that begins at i, or -1.
+func End(data []byte, i int) int {
 	if i >= len(data) {
 		return -1
 	}
@@ -142,15 +199,20 @@ func value(data []byte, i int) int {
 
 // text gives the index after the string whose opening quote is at i, or -1.
 func text(data []byte, i int) int {
-	for i++; i < len(data); i++ {
-		switch data[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
+	for j := i + 1; ; j++ {
+		k := bytes.IndexByte(data[j:], '"')
+		if k < 0 {
+			return -1
+		}
+		j += k
+		escapes := 0
+		for data[j-1-escapes] == '\\' && j-1-escapes > i {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return j + 1
 		}
 	}
-	return -1
 }
 
 // nested steps over a whole object or array by counting brackets outside strings.

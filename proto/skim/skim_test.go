@@ -38,6 +38,25 @@ func TestObject(t *testing.T) {
 	}
 }
 
+func TestLookup(t *testing.T) {
+	const doc = `{"a":{"b":"x","c\"":{"b":"no"},"n":12,"t":true,"e":"q\"\\","l":[1]},"b":"y","z":null}`
+	for path, want := range map[string]string{
+		"a b": "x", "b": "y", "a n": "12", "a t": "true", "a none": "", "a b c": "", "a": "", "a l": "", "a e": "", "": "", "z": "null",
+	} {
+		if got, _ := Scalar(Lookup([]byte(doc), strings.Fields(path)...)); got != want {
+			t.Errorf("at %q: got %q, want %q", path, got, want)
+		}
+	}
+	if got := Lookup([]byte(doc), "a", "e"); string(got) != `"q\"\\"` {
+		t.Errorf("a string with escapes, raw: got %s", got)
+	}
+	for _, broken := range []string{``, `[]`, `{"a"`, `{"a":`, `{"x`} {
+		if got := Lookup([]byte(broken), "a"); got != nil {
+			t.Errorf("in %s: got %s", broken, got)
+		}
+	}
+}
+
 func TestString(t *testing.T) {
 	for in, want := range map[string]string{`"abc"`: "abc", `"a\u0041\n"`: "aA\n", `""`: "", `1`: "", ``: ""} {
 		if got := String([]byte(in)); got != want {

@@ -1,0 +1,37 @@
+package aggregate
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestOfAServersDocumentOnlyItsOwnPartIsTaken(t *testing.T) {
+	t.Parallel()
+	part, err := ownPart([]byte(`{"swagger":"2.0","info":{"title":"x"},"paths":{
+		"/apis/w.example/v1":{"get":{"schema":{"$ref":"#/definitions/List"}}},
+		"/apis/w.example/v1/things/{name}":{"get":{"schema":{"$ref" : "#/definitions/Thing"}}},
+		"/apis/w.example/v1beta1/things":{"get":{"schema":{"$ref":"#/definitions/Old"}}},
+		"/api/v1/secrets":{"get":{"schema":{"$ref":"#/definitions/Secret"}}}},
+		"definitions":{"List":{"items":{"$ref":"#/definitions/Thing"}},"Thing":{"meta":{"$ref":"#/definitions/Meta"},"self":{"$ref":"#/definitions/Thing"},"none":{"$ref":"#/definitions/None"}},
+			"Meta":{},"Old":{},"Secret":{},"Unused":{}}}`), "/apis/w.example/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Swagger            string
+		Paths, Definitions map[string]any
+	}
+	if err := json.Unmarshal(part, &got); err != nil {
+		t.Fatal(err)
+	}
+	paths, definitions := strings.Join(slices.Sorted(maps.Keys(got.Paths)), " "), strings.Join(slices.Sorted(maps.Keys(got.Definitions)), " ")
+	if got.Swagger != "2.0" || paths != "/apis/w.example/v1 /apis/w.example/v1/things/{name}" || definitions != "List Meta Thing" {
+		t.Errorf("got the paths %s with %s", paths, definitions)
+	}
+	if _, err := ownPart([]byte("<html>"), "/apis/w.example/v1"); err == nil {
+		t.Error("what is no document was taken")
+	}
+}
