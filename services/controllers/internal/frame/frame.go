@@ -160,7 +160,7 @@ func (g Group) Run(ctx context.Context, w *World, fence *message.Fence, ready fu
 	if all.Subscribed() {
 		group.Go(func() error { return all.Run(ctx) })
 	}
-	if err := w.Mirrors.Ready(ctx); err == nil {
+	if err := w.caughtUp(ctx, writer("generic-garbage-collector").Read); err == nil {
 		w.Logger.Info("controllers are running", zap.String("group", g.Name), zap.Int("controllers", len(loops)))
 		ready()
 		for _, r := range loops {
@@ -178,3 +178,32 @@ func (g Group) Run(ctx context.Context, w *World, fence *message.Fence, ready fu
 	}
 	return group.Wait()
 }
+
+// caughtUp returns once every mirror that is followed shows what the log held at some
+// moment after the term began: nothing that the leader before wrote can be missed, as
+// its fence holds no more. The error is ctx's.
+func (w *World) caughtUp(ctx context.Context, read func(ctx context.Context, path string) ([]byte, error)) error {
+	if err := w.Mirrors.Ready(ctx); err != nil {
+		return err
+	}
+	for {
+		body, err := read(ctx, write.Path("", "v1", "", "namespaces")+"?limit=1")
+		if err == nil {
+			if err = w.Views.Stream(proto.StateStream).WaitFor(ctx, write.Revision(body)); err == nil {
+				return w.Mirrors.CatchUp(ctx, w.Views)
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.Logger.Warn("asking how far the log is", zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(askAgain):
+		}
+	}
+}
+
+// askAgain is the wait after a question to the API without an answer.
+const askAgain = 500 * time.Millisecond

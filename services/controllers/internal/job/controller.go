@@ -88,7 +88,7 @@ func (l *live) pods(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error
 	if err != nil {
 		return nil, errors.Join(queue.ErrDrop, fmt.Errorf("job %s/%s: %w", job.Namespace, job.Name, err))
 	}
-	if err := catchUp(ctx, l.views, l.world.Pods); err != nil {
+	if err := l.world.Pods.CatchUp(ctx, l.views); err != nil {
 		return nil, err
 	}
 	owner := claim.Owner{
@@ -97,15 +97,6 @@ func (l *live) pods(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error
 	}
 	pods := append(l.world.Pods.ByIndex(mirror.ByController, string(job.UID)), l.world.Pods.ByIndex(mirror.ByOrphanage, job.Namespace)...)
 	return claim.Settle(ctx, l.writer, owner, l.world.Pods, claim.Of(owner, pods))
-}
-
-// catchUp waits until the mirror of a kind shows all that the log's view holds by now:
-// then it is not older than what another mirror of the same view has shown.
-func catchUp[T any](ctx context.Context, views *statelog.Views, kind *mirror.Kind[T]) error {
-	if views == nil { // mirrors that a test fills
-		return nil
-	}
-	return kind.WaitRevision(ctx, views.For(kind.Resource()).ChangedAt(kind.Resource()))
 }
 
 func (l *live) create(ctx context.Context, job *batchv1.Job, births []birth) error {

@@ -61,7 +61,7 @@ func (l *live) freeOrphans(ctx context.Context, key orphanage) (time.Duration, e
 	} else {
 		found = l.world.Pods.ByIndex(mirror.ByController, string(key.owner))
 	}
-	if err := catchUp(ctx, l.views, l.world.Jobs); err != nil { // a job that is not seen yet counts, too
+	if err := l.world.Jobs.CatchUp(ctx, l.views); err != nil { // a job that is not seen yet counts, too
 		return 0, err
 	}
 	var free []*corev1.Pod

@@ -68,6 +68,9 @@ type Follower interface {
 	// Synced is closed when the mirror holds what the log held when following began.
 	Synced() <-chan struct{}
 	followed() bool
+	// CatchUp waits until the mirror shows all that the log's view holds now: it is not
+	// older then than what another mirror of the same view has shown.
+	CatchUp(ctx context.Context, views *statelog.Views) error
 	run(ctx context.Context, views *statelog.Views, logger *zap.Logger) error
 }
 
@@ -128,6 +131,14 @@ func (k *Kind[T]) Follow() {
 }
 
 func (k *Kind[T]) followed() bool { return k.wanted.Load() }
+
+// CatchUp implements Follower. Without views, where a test fills the mirror, it is there.
+func (k *Kind[T]) CatchUp(ctx context.Context, views *statelog.Views) error {
+	if views == nil {
+		return nil
+	}
+	return k.WaitRevision(ctx, views.For(k.gr).ChangedAt(k.gr))
+}
 
 // Index files every object under the values fn gives for it. An index that is there
 // by that name stays as it is.
@@ -322,26 +333,28 @@ func (k *Kind[T]) follow(ctx context.Context, view *statelog.View, logger *zap.L
 				k.Drop(event.Entry.Revision(), key.Namespace, key.Name)
 				continue
 			}
-			k.decode(event.Entry, logger)
+			k.decode(event.Entry, event.Entry.Revision(), logger)
 		}
 	}
 }
 
-// decode puts an entry. One that is no such object leaves the mirror as it was.
-func (k *Kind[T]) decode(entry *statelog.Entry, logger *zap.Logger) {
+// decode puts an entry, after which the mirror shows everything up to revision. An
+// entry that is no such object leaves the mirror as it was.
+func (k *Kind[T]) decode(entry *statelog.Entry, revision uint64, logger *zap.Logger) {
 	object, err := statelog.Decode[T](entry)
 	if err != nil {
 		undecodable.WithLabelValues(k.gr.String()).Inc()
 		logger.Error("passing over an object that cannot be decoded", zap.Stringer("key", entry.Key()), zap.Error(err))
 		k.mu.Lock()
-		k.advance(entry.Revision())
+		k.advance(revision)
 		k.mu.Unlock()
 		return
 	}
-	k.Put(entry.Revision(), object)
+	k.Put(revision, object)
 }
 
-// replace makes the mirror equal to the snapshot, reporting only what differs.
+// replace makes the mirror equal to the snapshot, reporting only what differs. Until
+// it is done the mirror's revision stays where it was: half of a snapshot is none.
 func (k *Kind[T]) replace(snapshot statelog.Snapshot, logger *zap.Logger) {
 	present := map[[2]string]bool{}
 	snapshot.Ascend("", func(entry *statelog.Entry) bool {
@@ -350,12 +363,12 @@ func (k *Kind[T]) replace(snapshot statelog.Snapshot, logger *zap.Logger) {
 		if old := k.Get(key.Namespace, key.Name); old != nil && meta(old).GetResourceVersion() == fmt.Sprint(entry.Revision()) {
 			return true
 		}
-		k.decode(entry, logger)
+		k.decode(entry, 0, logger)
 		return true
 	})
 	for _, object := range k.List("") {
 		if m := meta(object); !present[[2]string{m.GetNamespace(), m.GetName()}] {
-			k.Drop(snapshot.Revision(), m.GetNamespace(), m.GetName())
+			k.Drop(0, m.GetNamespace(), m.GetName())
 		}
 	}
 	k.mu.Lock()
@@ -368,7 +381,8 @@ func (k *Kind[T]) replace(snapshot statelog.Snapshot, logger *zap.Logger) {
 	}
 }
 
-// Put applies a creation or change. Tests call it by themselves.
+// Put applies a creation or change, after which the mirror shows everything up to
+// revision. Tests call it by themselves.
 func (k *Kind[T]) Put(revision uint64, object *T) {
 	k.Follow()
 	k.order.Lock()

@@ -186,6 +186,22 @@ func (w *World) Ready(ctx context.Context) error {
 	return nil
 }
 
+// CatchUp returns once every kind that is followed now shows what the views hold now.
+func (w *World) CatchUp(ctx context.Context, views *statelog.Views) error {
+	for _, kind := range w.kinds {
+		for kind.followed() {
+			err := kind.CatchUp(ctx, views)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
 func controllerUID(object metav1.Object) []string {
 	ref := metav1.GetControllerOfNoCopy(object)
 	if ref == nil {
