@@ -8,6 +8,7 @@ import (
 	"kubus.dev/services/controllers/internal/garbage"
 	"kubus.dev/services/controllers/internal/namespace"
 	"kubus.dev/services/controllers/internal/node"
+	"kubus.dev/services/controllers/internal/podautoscaler"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
 )
@@ -19,6 +20,7 @@ func Groups() []frame.Group {
 			deployment.Controller(),
 			replicaset.Controller(),
 			replicaset.ReplicationController(),
+			podautoscaler.Controller(),
 		}},
 		{Name: "network", Controllers: []frame.Definition{
 			endpoint.Slices(),
