@@ -18,6 +18,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	api "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+
+	"kubus.dev/proto"
+	"kubus.dev/proto/apiclient"
 )
 
 const wardle = "/apis/wardle.example.com/v1"
@@ -165,6 +168,59 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 			t.Error("its documents are still there")
 		}
 	})
+}
+
+// A service of the cluster stands behind a group version until somebody's server does.
+func TestADelegateServesAGroupVersion(t *testing.T) {
+	g := start(t)
+	const pods, name = "/apis/metrics.k8s.io/v1beta1/namespaces/ns/pods", "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
+	g.eventually(t, "the APIService", func() bool {
+		_, err := g.do(t, "GET", name, nil)
+		return err == nil
+	})
+	list := must[metav1.APIResourceList](t, g, "GET", "/apis/metrics.k8s.io/v1beta1", nil)
+	if len(list.APIResources) != 2 || list.APIResources[1].Kind != "PodMetrics" {
+		t.Errorf("without the service, discovery says %+v", list)
+	}
+	if _, err := g.do(t, "GET", pods, nil); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("without the service: got %v, want 503", err)
+	}
+	sub, err := apiclient.Answer(t.Context(), g.conn, proto.MetricsRequestSubject, proto.MetricsQueue, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{"kind": "PodMetricsList", "path": r.URL.Path, "user": r.Header.Get("X-Remote-User")})
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Stop()
+	if got := *must[map[string]any](t, g, "GET", pods, nil); got["path"] != pods || got["user"] != AdminUser {
+		t.Errorf("got %v", got)
+	}
+
+	s := must[api.APIService](t, g, "GET", name, nil)
+	if len(s.Status.Conditions) != 1 || s.Status.Conditions[0].Reason != "Local" {
+		t.Errorf("got %+v", s.Status)
+	}
+	s.Spec.Service, s.Spec.InsecureSkipTLSVerify = &api.ServiceReference{Namespace: "default", Name: "somebodys"}, true
+	must[api.APIService](t, g, "PUT", name, s)
+	g.eventually(t, "somebody's server in its place", func() bool {
+		_, err := g.do(t, "GET", pods, nil)
+		return apierrors.IsServiceUnavailable(err)
+	})
+	if _, err := g.do(t, "DELETE", name, nil); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually(t, "the delegate back", func() bool {
+		_, err := g.do(t, "GET", pods, nil)
+		return err == nil
+	})
+}
+
+func (g *running) eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	if err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) { return holds(), nil }); err != nil {
+		t.Fatalf("still not: %s", what)
+	}
 }
 
 func TestEveryGroupVersionHasItsAPIService(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"kubus.dev/services/controllers/internal/job"
 	"kubus.dev/services/controllers/internal/namespace"
 	"kubus.dev/services/controllers/internal/node"
+	"kubus.dev/services/controllers/internal/podautoscaler"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
 	"kubus.dev/services/controllers/internal/resourceclaim"
@@ -82,6 +83,9 @@ func Groups() []frame.Group {
 			node.Lifecycle(),
 			node.Addresses(),
 			node.Eviction(),
+		}},
+		{Name: "autoscaling", Controllers: []frame.Definition{
+			podautoscaler.Controller(),
 		}},
 	}
 }

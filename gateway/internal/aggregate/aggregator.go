@@ -123,19 +123,19 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 			return
 		}
 		delete(a.byName, k.Name)
-		a.checks[k.Name]()
-		delete(a.checks, k.Name)
+		a.stopCheck(k.Name)
 		a.publish()
 		return
 	}
 	a.objects[k.Name] = s
 	a.byName[k.Name] = a.newRemote(s, before, old)
 	a.publish()
-	if stop := a.checks[k.Name]; stop != nil {
-		if sameServer(s, old) {
-			return
-		}
-		stop()
+	if a.checks[k.Name] != nil && sameServer(s, old) {
+		return
+	}
+	a.stopCheck(k.Name)
+	if s.Spec.Service == nil {
+		return // as upstream's own, a delegate is always there
 	}
 	ctx, stop := context.WithCancel(ctx)
 	a.checks[k.Name] = stop
@@ -143,6 +143,14 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 		a.check(ctx, k.Name)
 		return nil
 	})
+}
+
+// stopCheck ends the check of a server, if there is one. The caller holds mu.
+func (a *Aggregator) stopCheck(name string) {
+	if stop := a.checks[name]; stop != nil {
+		stop()
+		delete(a.checks, name)
+	}
 }
 
 // delegate is what serves an APIService's group version when it names no Service; without

@@ -16,12 +16,8 @@ type changes struct {
 	watches []*statelog.Watch
 }
 
-// changes begins to look; of no Service there are none.
-func (a *Aggregator) changes(ref *api.ServiceReference) *changes {
-	if ref == nil {
-		return &changes{}
-	}
-	c := &changes{ref: *ref}
+func (a *Aggregator) changes(ref api.ServiceReference) *changes {
+	c := &changes{ref: ref}
 	for _, gr := range []proto.GroupResource{services, endpointSlices} {
 		view := a.o.View(gr)
 		if w, err := view.Watch(gr, view.Revision()); err == nil {

@@ -40,10 +40,10 @@ const (
 func (a *Aggregator) check(ctx context.Context, name string) {
 	for retry := retryFirst; ctx.Err() == nil; {
 		r := a.remote(name)
-		if r == nil {
+		if r == nil || r.service == nil {
 			return
 		}
-		changed, wait := a.changes(r.service), checkEvery
+		changed, wait := a.changes(*r.service), checkEvery
 		if a.checkOnce(ctx, r) {
 			retry = retryFirst
 		} else {
@@ -59,10 +59,7 @@ func (a *Aggregator) check(ctx context.Context, name string) {
 // checkOnce asks and writes down the result; it says whether the server is there.
 func (a *Aggregator) checkOnce(ctx context.Context, r *remote) bool {
 	heard := *r
-	var condition *api.APIServiceCondition
-	if r.service != nil {
-		condition = judge(*r.service, a.service(*r.service), a.slices(*r.service))
-	}
+	condition := judge(*r.service, a.service(*r.service), a.slices(*r.service))
 	if condition == nil {
 		said, err := a.ask(ctx, r)
 		if err != nil {

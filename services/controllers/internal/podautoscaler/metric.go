@@ -2,7 +2,6 @@ package podautoscaler
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -15,14 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"kubus.dev/services/controllers/internal/feed"
 )
 
 // source reads metrics through the API, once for all metrics of one look.
 type source struct {
-	api     API
-	catalog func() *feed.Catalog
+	api   API
+	kinds *kinds
 
 	namespace string
 	selector  labels.Selector // of the target's pods
@@ -92,7 +89,7 @@ func (s *source) resource(ctx context.Context, name corev1.ResourceName, contain
 			Items []podMetrics `json:"items"`
 		}
 		query := url.Values{"labelSelector": {s.selector.String()}}
-		err := s.get(ctx, "/apis/metrics.k8s.io/v1beta1/namespaces/"+s.namespace+"/pods?"+query.Encode(), &list)
+		err := get(ctx, s.api, "/apis/metrics.k8s.io/v1beta1/namespaces/"+s.namespace+"/pods?"+query.Encode(), &list)
 		switch {
 		case err != nil:
 			err = fmt.Errorf("unable to fetch metrics from resource metrics API: %w", err)
@@ -164,14 +161,11 @@ func (s *source) ofOne(ctx context.Context, m *autoscalingv2.ObjectMetricSource)
 	if gk == (schema.GroupKind{Kind: "Namespace"}) { // an object refers to its own namespace only
 		return s.custom(ctx, "metrics/"+url.PathEscape(m.Metric.Name), m.Metric, nil)
 	}
-	var r *feed.Resource
-	if c := s.catalog(); c != nil {
-		r = c.ByKind(ref.APIVersion, ref.Kind)
+	r, err := s.kinds.find(ctx, gk)
+	if err != nil {
+		return nil, fmt.Errorf("unable to fetch metrics from custom metrics API: unable to map kind %s to resource: %w", gk, err)
 	}
-	if r == nil {
-		return nil, fmt.Errorf("unable to fetch metrics from custom metrics API: unable to map kind %s to resource: no matches for kind %q in group %q", gk, gk.Kind, gk.Group)
-	}
-	return s.custom(ctx, url.PathEscape(r.GroupResource.String())+"/"+url.PathEscape(ref.Name)+"/"+url.PathEscape(m.Metric.Name), m.Metric, nil)
+	return s.custom(ctx, url.PathEscape(r.GroupResource().String())+"/"+url.PathEscape(ref.Name)+"/"+url.PathEscape(m.Metric.Name), m.Metric, nil)
 }
 
 // custom reads below a namespace of custom.metrics.k8s.io, in the newest version that is
@@ -197,7 +191,7 @@ func (s *source) custom(ctx context.Context, path string, m autoscalingv2.Metric
 		if len(query) > 0 {
 			at += "?" + query.Encode()
 		}
-		err = s.get(ctx, at, &list)
+		err = get(ctx, s.api, at, &list)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("unable to fetch metrics from custom metrics API: %w", err)
@@ -207,7 +201,7 @@ func (s *source) custom(ctx context.Context, path string, m autoscalingv2.Metric
 
 func (s *source) customVersion(ctx context.Context) (string, error) {
 	var group metav1.APIGroup
-	if err := s.get(ctx, "/apis/custom.metrics.k8s.io", &group); err != nil {
+	if err := get(ctx, s.api, "/apis/custom.metrics.k8s.io", &group); err != nil {
 		return "", err
 	}
 	for _, version := range []string{"v1beta2", "v1beta1"} {
@@ -230,7 +224,7 @@ func (s *source) external(ctx context.Context, m autoscalingv2.MetricIdentifier)
 	var list struct {
 		Items []metricValue `json:"items"`
 	}
-	err = s.get(ctx, path, &list)
+	err = get(ctx, s.api, path, &list)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("unable to fetch metrics from external metrics API: %w", err)
@@ -245,15 +239,4 @@ func (s *source) external(ctx context.Context, m autoscalingv2.MetricIdentifier)
 		out.values = append(out.values, list.Items[i].Value.MilliValue())
 	}
 	return out
-}
-
-func (s *source) get(ctx context.Context, path string, into any) error {
-	body, err := s.api.Read(ctx, path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("decoding %s: %w", path, err)
-	}
-	return nil
 }

@@ -2,17 +2,14 @@ package podautoscaler
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"kubus.dev/proto/apiclient"
-	"kubus.dev/services/controllers/internal/feed"
 	"kubus.dev/services/controllers/internal/write"
 )
 
@@ -24,46 +21,40 @@ type API interface {
 
 // scales reads and writes scale subresources of any kind.
 type scales struct {
-	api     API
-	catalog func() *feed.Catalog
+	api   API
+	kinds *kinds
 }
 
-// path is that of a target's scale.
-func (s scales) path(namespace string, ref autoscalingv2.CrossVersionObjectReference) (string, error) {
+// of gives the scale of a target, and its path.
+func (s scales) of(ctx context.Context, namespace string, ref autoscalingv2.CrossVersionObjectReference) (scale *autoscalingv1.Scale, at string, why, told error) {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
-		return "", err
+		return nil, "", err, fmt.Errorf("invalid API version in scale target reference: %w", err)
 	}
-	var r *feed.Resource
-	if c := s.catalog(); c != nil {
-		r = c.ByKind(ref.APIVersion, ref.Kind)
+	collection, err := s.kinds.find(ctx, gv.WithKind(ref.Kind).GroupKind())
+	if err != nil {
+		return nil, "", err, fmt.Errorf("unable to determine resource for scale target reference: %w", err)
 	}
-	if r == nil {
-		return "", &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: gv.Group, Kind: ref.Kind}}
+	at = path(collection, namespace, ref.Name, "scale")
+	if scale, err = s.get(ctx, at); err != nil {
+		return nil, "", err, fmt.Errorf("failed to query scale subresource for %s/%s/%s: %w", ref.Kind, namespace, ref.Name, err)
 	}
-	return write.Path(r.Group, r.Version, namespace, r.Resource, ref.Name, "scale"), nil
+	return scale, at, nil, nil
 }
 
-func (s scales) get(ctx context.Context, path string) (*autoscalingv1.Scale, error) {
-	body, err := s.api.Read(ctx, path)
-	if err != nil {
-		return nil, err
-	}
+func (s scales) get(ctx context.Context, at string) (*autoscalingv1.Scale, error) {
 	scale := &autoscalingv1.Scale{}
-	if err := json.Unmarshal(body, scale); err != nil {
-		return nil, fmt.Errorf("decoding %s: %w", path, err)
-	}
-	return scale, nil
+	return scale, get(ctx, s.api, at, scale)
 }
 
 // attempts are how often a size is written when others write the target meanwhile.
 const attempts = 5
 
 // set writes the size, over what others write meanwhile.
-func (s scales) set(ctx context.Context, path string, scale *autoscalingv1.Scale, replicas int32) error {
+func (s scales) set(ctx context.Context, at string, scale *autoscalingv1.Scale, replicas int32) error {
 	for n := 1; ; n++ {
 		scale.Spec.Replicas = replicas
-		request, err := write.Update(path, scale)
+		request, err := write.Update(at, scale)
 		if err != nil {
 			return err
 		}
@@ -71,7 +62,7 @@ func (s scales) set(ctx context.Context, path string, scale *autoscalingv1.Scale
 		if err == nil || !apierrors.IsConflict(err) || n == attempts {
 			return err
 		}
-		if fresh, reading := s.get(ctx, path); reading == nil {
+		if fresh, reading := s.get(ctx, at); reading == nil {
 			scale = fresh
 		}
 	}

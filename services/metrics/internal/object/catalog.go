@@ -53,7 +53,7 @@ func (c *Catalog) Run(ctx context.Context, views *statelog.Views) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, gr := range []proto.GroupResource{Pods, Nodes} {
 		group.Go(func() error {
-			return statelog.Follow(ctx, views.For(gr), gr, c.take, func() {
+			return statelog.Follow(ctx, views.For(gr), gr, c.Take, func() {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				c.known[i] = true
@@ -70,8 +70,8 @@ func (c *Catalog) Complete() bool {
 	return c.known[0] && c.known[1]
 }
 
-// take hears of an object's next state; a nil entry: it is gone.
-func (c *Catalog) take(k proto.Key, e *statelog.Entry) {
+// Take hears of an object's next state; a nil entry: it is gone.
+func (c *Catalog) Take(k proto.Key, e *statelog.Entry) {
 	var o *Object
 	if e != nil {
 		var err error
