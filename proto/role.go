@@ -58,6 +58,7 @@ func Controllers() []string {
 		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
 		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
 		"horizontal-pod-autoscaler",
+		"statefulset-controller", "daemon-set-controller",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"kubus.dev/services/controllers/internal/account"
+	"kubus.dev/services/controllers/internal/daemonset"
 	"kubus.dev/services/controllers/internal/deployment"
 	"kubus.dev/services/controllers/internal/endpoint"
 	"kubus.dev/services/controllers/internal/frame"
@@ -10,6 +11,7 @@ import (
 	"kubus.dev/services/controllers/internal/node"
 	"kubus.dev/services/controllers/internal/podgc"
 	"kubus.dev/services/controllers/internal/replicaset"
+	"kubus.dev/services/controllers/internal/statefulset"
 )
 
 // Groups are all controllers, by what is led as one.
@@ -19,6 +21,8 @@ func Groups() []frame.Group {
 			deployment.Controller(),
 			replicaset.Controller(),
 			replicaset.ReplicationController(),
+			statefulset.Controller(),
+			daemonset.Controller(),
 		}},
 		{Name: "network", Controllers: []frame.Definition{
 			endpoint.Slices(),
