@@ -64,6 +64,7 @@ func Controllers() []string {
 		"resourcequota-controller", "disruption-controller", "storage-version-migrator-controller", "resource-claim-controller", "device-taint-eviction-controller",
 		"clusterrole-aggregation-controller", "certificate-controller", "podcertificaterequestcleaner", "kube-apiserver-serving-clustertrustbundle-publisher",
 		"bootstrap-signer", "token-cleaner", "tokens-controller", "service-cidrs-controller",
+		"statefulset-controller", "daemon-set-controller",
 	}
 	for i, name := range names {
 		names[i] = ControllerUser(name)

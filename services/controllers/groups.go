@@ -7,6 +7,7 @@ import (
 	"kubus.dev/services/controllers/internal/certificate"
 	"kubus.dev/services/controllers/internal/clusterrole"
 	"kubus.dev/services/controllers/internal/cronjob"
+	"kubus.dev/services/controllers/internal/daemonset"
 	"kubus.dev/services/controllers/internal/deployment"
 	"kubus.dev/services/controllers/internal/devicetaint"
 	"kubus.dev/services/controllers/internal/disruption"
@@ -22,6 +23,7 @@ import (
 	"kubus.dev/services/controllers/internal/resourceclaim"
 	"kubus.dev/services/controllers/internal/resourcequota"
 	"kubus.dev/services/controllers/internal/servicecidr"
+	"kubus.dev/services/controllers/internal/statefulset"
 	"kubus.dev/services/controllers/internal/storagemigration"
 	"kubus.dev/services/controllers/internal/trustbundle"
 	"kubus.dev/services/controllers/internal/ttlafterfinished"
@@ -41,6 +43,8 @@ func Groups() []frame.Group {
 			replicaset.ReplicationController(),
 			job.Controller(),
 			cronjob.Controller(),
+			statefulset.Controller(),
+			daemonset.Controller(),
 		}},
 		{Name: "network", Controllers: []frame.Definition{
 			endpoint.Slices(),

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kubus.dev/services/controllers/internal/history"
 )
 
 // observed is the world a plan is made from. Nothing in it is modified.
@@ -146,7 +148,7 @@ func split(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) (newest *appsv1.Repl
 
 // create plans the set of the present template.
 func (p *planner) create(number int64, old []*appsv1.ReplicaSet) *appsv1.ReplicaSet {
-	hash := templateHash(&p.d.Spec.Template, p.d.Status.CollisionCount)
+	hash := history.TemplateHash(&p.d.Spec.Template, p.d.Status.CollisionCount)
 	template := p.d.Spec.Template.DeepCopy()
 	template.Labels = withHash(template.Labels, hash)
 	selector := p.d.Spec.Selector.DeepCopy()

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"kubus.dev/services/controllers/internal/history"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -43,7 +45,7 @@ func web(replicas int32, image string, surge, unavailable int32) *appsv1.Deploym
 // set is a replica set of d: its wish, how many pods it has and how many are available.
 func set(d *appsv1.Deployment, image string, revision int, wish, has, ready int32) *appsv1.ReplicaSet {
 	spec := template(image)
-	hash := templateHash(&spec, nil)
+	hash := history.TemplateHash(&spec, nil)
 	spec.Labels["pod-template-hash"] = hash
 	name := setName(d.Name, hash)
 	s := &appsv1.ReplicaSet{
@@ -386,7 +388,7 @@ func TestHistoryDropsTheOldestBeyondItsLength(t *testing.T) {
 	t.Parallel()
 	past := ""
 	for i := 1000; i < 2000; i++ {
-		past = history(past, fmt.Sprint(i))
+		past = historyWith(past, fmt.Sprint(i))
 	}
 	if len(past) > historyLength || !strings.HasSuffix(past, ",1999") || strings.HasPrefix(past, "1000,") {
 		t.Errorf("got %d characters, %.20s...%s", len(past), past, past[len(past)-10:])

@@ -99,7 +99,7 @@ func annotate(d *appsv1.Deployment, set *appsv1.ReplicaSet, newest int64, exists
 		set.Annotations[revisionAnnotation] = strconv.FormatInt(newest, 10)
 		changed = true
 		if had { // a roll back to this set
-			set.Annotations[historyAnnotation] = history(set.Annotations[historyAnnotation], before)
+			set.Annotations[historyAnnotation] = historyWith(set.Annotations[historyAnnotation], before)
 			if set.Annotations[historyAnnotation] == "" {
 				delete(set.Annotations, historyAnnotation)
 			}
@@ -111,8 +111,8 @@ func annotate(d *appsv1.Deployment, set *appsv1.ReplicaSet, newest int64, exists
 	return changed
 }
 
-// history appends a revision, dropping the oldest beyond the length allowed.
-func history(revisions, latest string) string {
+// historyWith appends a revision, dropping the oldest beyond the length allowed.
+func historyWith(revisions, latest string) string {
 	if revisions == "" {
 		return latest
 	}

@@ -109,7 +109,7 @@ func (c *controller[T]) reconcile(ctx context.Context, key types.NamespacedName)
 		return 0, scaleErr
 	}
 	if set.Spec.MinReadySeconds > 0 && next.ReadyReplicas != next.AvailableReplicas {
-		if wait := nextCheck(set, owned, now); wait > 0 {
+		if wait := pod.NextAvailable(owned, set.Spec.MinReadySeconds, now); wait > 0 {
 			return wait, nil
 		}
 		return time.Duration(set.Spec.MinReadySeconds) * time.Second, nil

@@ -104,19 +104,3 @@ func failureCondition(conditions []appsv1.ReplicaSetCondition, failed *failure, 
 	}
 	return rest
 }
-
-// nextCheck is how long until the first ready pod becomes available; zero when none will.
-func nextCheck(set *appsv1.ReplicaSet, active []*corev1.Pod, now time.Time) time.Duration {
-	var soonest time.Duration
-	for _, p := range active {
-		since, ready := pod.ReadySince(p)
-		if !ready || since.IsZero() {
-			continue
-		}
-		wait := since.Add(time.Duration(set.Spec.MinReadySeconds) * time.Second).Sub(now)
-		if wait > 0 && (soonest == 0 || wait < soonest) {
-			soonest = wait
-		}
-	}
-	return soonest
-}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/controllers/internal/claim"
+	"kubus.dev/services/controllers/internal/pod"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -175,7 +176,7 @@ func TestStatusCountsAndConditions(t *testing.T) {
 	if fine := status(set, active, 1, nil, now); len(fine.Conditions) != 0 {
 		t.Errorf("the condition stayed: %+v", fine.Conditions)
 	}
-	if wait := nextCheck(set, active, now); wait != 20*time.Second {
+	if wait := pod.NextAvailable(active, set.Spec.MinReadySeconds, now); wait != 20*time.Second {
 		t.Errorf("looks again after %v, want 20s", wait)
 	}
 }
