@@ -171,6 +171,8 @@ func never(t *testing.T, subject string, publish, subscribe []string) {
 	}
 	tokens := strings.Split(subject, ".")
 	switch {
+	case tokens[0] == "node" && tokens[len(tokens)-1] == "volume":
+		only(publish, "controllers")
 	case strings.HasPrefix(subject, "state"), tokens[0] == "watermark", tokens[0] == "node", subject == proto.GatewayHelloSubject:
 		only(publish, "gateway")
 		if tokens[0] != "node" && subject != proto.GatewayHelloSubject {
