@@ -136,6 +136,7 @@ func TestDefaultAdmission(t *testing.T) {
 		},
 		"storage: claims get the default class and protection, and grow only where the class allows": func(t *testing.T, g *running) {
 			path := newNamespace(t, g, "claims") + "/persistentvolumeclaims"
+			must[map[string]any](t, g, "PATCH", "/apis/storage.k8s.io/v1/storageclasses/local", `{"metadata":{"annotations":{"storageclass.kubernetes.io/is-default-class":"false"}}}`, apiclient.MergePatch)
 			must[map[string]any](t, g, "POST", "/apis/storage.k8s.io/v1/storageclasses", `{"metadata":{"name":"usual","annotations":{"storageclass.kubernetes.io/is-default-class":"true"}},"provisioner":"example.com/p"}`)
 			made := must[corev1.PersistentVolumeClaim](t, g, "POST", path, `{"metadata":{"name":"a"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}`)
 			if made.Spec.StorageClassName == nil || *made.Spec.StorageClassName != "usual" || !slices.Contains(made.Finalizers, "kubernetes.io/pvc-protection") {
