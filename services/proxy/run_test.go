@@ -20,6 +20,7 @@ import (
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
+	"kubus.dev/services/kit/kittest"
 	"kubus.dev/services/proxy"
 )
 
@@ -31,12 +32,7 @@ func inNamespace(t *testing.T) bool {
 	if os.Getenv("KUBUS_IN_NAMESPACE") != "" {
 		return true
 	}
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must run this as root")
-		}
-		t.Skip("this test needs root")
-	}
+	kittest.NeedRoot(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "KUBUS_IN_NAMESPACE=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}

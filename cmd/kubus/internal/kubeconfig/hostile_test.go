@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/kittest"
 )
 
 // stranger is an unprivileged user who owns the home that the tests play in.
@@ -14,12 +16,7 @@ const stranger = 54321
 
 func strangersHome(t *testing.T) (home, kube string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must run this as root")
-		}
-		t.Skip("needs root")
-	}
+	kittest.NeedRoot(t)
 	root, err := os.MkdirTemp("", "kubus-home")
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
 
 func sha(data []byte) string {
@@ -20,7 +21,7 @@ func sha(data []byte) string {
 
 // FuzzConfig pulls images whose config is any bytes, by their right digest. A pull may fail; what it gives is whole.
 func FuzzConfig(f *testing.F) {
-	layertest.NeedRoot(f)
+	kittest.NeedRoot(f)
 	blob := layertest.Archive(f, layertest.Dir("a/"), layertest.File("a/b", "x"))
 	for _, seed := range []string{
 		`{"os":"linux","rootfs":{"type":"layers","diff_ids":["` + sha(blob) + `"]},"config":{"User":"+1000","Env":["A"],"Entrypoint":[""]}}`,

@@ -26,6 +26,7 @@ import (
 
 	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
 
 func openStore(t testing.TB, dir string) *Store {
@@ -115,7 +116,7 @@ func TestReferencesAreNormalisedAsDockerDoes(t *testing.T) {
 }
 
 func TestAPulledImageIsThereAfterARestart(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	folder := layertest.Dir("shared/")
 	folder.Uid, folder.Mode = 33, 0o750
 	ref := serve(t, nil, layertest.Archive(t, folder, layertest.File("shared/a", "low")), layertest.Archive(t, layertest.File("shared/b", "high")))
@@ -152,7 +153,7 @@ func TestAPulledImageIsThereAfterARestart(t *testing.T) {
 }
 
 func TestAnImageThatWasNotOnTheDiskAtAPowerLossIsDropped(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	ref := serve(t, nil, layertest.Archive(t, layertest.File("a", "x")))
 	data := t.TempDir()
 	s := openStore(t, data)
@@ -186,7 +187,7 @@ func TestAnImageThatWasNotOnTheDiskAtAPowerLossIsDropped(t *testing.T) {
 }
 
 func TestALayerIsFetchedOnceForManyPulls(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	var blobs atomic.Int32
 	ref := serve(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -212,7 +213,7 @@ func TestALayerIsFetchedOnceForManyPulls(t *testing.T) {
 }
 
 func TestACorruptLayerIsAnErrorAndLeavesNothing(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	for name, spoil := range map[string]func([]byte) []byte{
 		"a flipped bit": func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
 		"cut short":     func(b []byte) []byte { return b[:len(b)/2] },
@@ -264,7 +265,7 @@ func noise(t testing.TB) []byte {
 }
 
 func TestErrorsSayWhatWasTriedAndWhy(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	ref := serve(t, nil, layertest.Archive(t, layertest.File("a", "x")))
 	s := openStore(t, t.TempDir())
 	host, _, _ := strings.Cut(ref, "/")

@@ -13,6 +13,7 @@ import (
 
 	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
 
 func owned(name string, mode int64, uid int) layertest.Item {
@@ -55,7 +56,7 @@ func fingerprint(t *testing.T, dir string) string {
 }
 
 func TestFinding5AnImageCannotChangeALayerOfAnother(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	victims := layertest.Archive(t, layertest.File("app/run", "#!"), layertest.File("usr/bin/tool", "#!")) // it describes no folder
 	base := layertest.Archive(t, owned("usr/", 0o755, 0), owned("usr/bin/", 0o711, 7))
 	evil := layertest.Archive(t, owned("app/", 0o777, 4242), owned("usr/", 0o777, 4242), owned("usr/bin/", 0, 4242))
@@ -89,7 +90,7 @@ func TestFinding5AnImageCannotChangeALayerOfAnother(t *testing.T) {
 }
 
 func TestFoldersThatALayerDoesNotDescribeLookAsInTheLayersBelow(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	for name, c := range map[string]struct {
 		layers [][]layertest.Item
 		want   string
@@ -122,7 +123,7 @@ func TestFoldersThatALayerDoesNotDescribeLookAsInTheLayersBelow(t *testing.T) {
 }
 
 func TestFinding5ALayerOfAnotherDigestIsNotTakenForThere(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	s := openStore(t, t.TempDir())
 	data := layertest.Archive(t, layertest.File("a", "x"))
 	result, err := s.Pull(t.Context(), parse(t, serve(t, nil, data)), nil, nil)
@@ -144,7 +145,7 @@ func TestFinding5ALayerOfAnotherDigestIsNotTakenForThere(t *testing.T) {
 }
 
 func TestFinding6AnImageIsBoundedAsAWhole(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	one, two := layertest.Archive(t, layertest.File("a", strings.Repeat("x", 1<<20))), layertest.Archive(t, layertest.File("b", strings.Repeat("y", 1<<20)))
 	for name, limit := range map[string]func(*Options){
 		"bytes": func(o *Options) { o.MaxImageBytes = 3 << 19 },

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
 
 // later is a time at which nothing has been used yet.
@@ -19,7 +20,7 @@ func later() time.Time { return time.Now().Add(time.Hour) }
 // pull gets an image of one layer with one file, named and filled as given.
 func pull(t *testing.T, s *Store, name, content string) *Image {
 	t.Helper()
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	ref := serve(t, nil, layertest.Archive(t, layertest.File(name, content)))
 	result, err := s.Pull(t.Context(), parse(t, ref), nil, nil)
 	if err != nil {
@@ -88,7 +89,7 @@ func TestUsesTellWhenAndHow(t *testing.T) {
 func TestALayerGoesWithItsLastImage(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, t.TempDir())
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	base, top := layertest.Archive(t, layertest.File("base", "b")), layertest.Archive(t, layertest.File("top", "t"))
 	var images []*Image
 	for _, stack := range [][][]byte{{base}, {base, top}} {
@@ -173,13 +174,10 @@ func TestARemovalCutOffIsFinishedAtTheNextStart(t *testing.T) {
 }
 
 func TestAFullDiskHindersNoRemoval(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("CI must let root mount: %v", err)
-		}
-		t.Skipf("needs a file system of its own: %v", err)
+		kittest.Lack(t, "the right to mount: "+err.Error())
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	s := openStore(t, dir)

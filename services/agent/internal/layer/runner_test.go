@@ -14,6 +14,7 @@ import (
 	"testing/iotest"
 
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
 
 // hog is an order that no archive can give: to take all the memory there is.
@@ -41,7 +42,7 @@ func digest(blob []byte) string {
 
 func run(t *testing.T, blob []byte, limits Limits) (string, *Info, error) {
 	t.Helper()
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	dir := t.TempDir()
 	info, err := Runner{"/proc/self/exe"}.Unpack(t.Context(), bytes.NewReader(blob), dir, digest(blob), limits)
 	return filepath.Join(dir, "fs"), info, err
@@ -114,7 +115,7 @@ func huge(t *testing.T) []byte {
 }
 
 func TestFinding6TheProcessThatUnpacksCannotTakeTheNodesMemory(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	_, err := Runner{"/proc/self/exe"}.Unpack(t.Context(), bytes.NewReader(nil), t.TempDir(), hog, Limits{})
 	if err == nil || !strings.Contains(err.Error(), "takes more than 512 MiB of memory") {
 		t.Errorf("got %v", err)
@@ -122,7 +123,7 @@ func TestFinding6TheProcessThatUnpacksCannotTakeTheNodesMemory(t *testing.T) {
 }
 
 func TestAnErrorOfTheRegistryIsToldAsItIs(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	blob, broken := layertest.Archive(t, layertest.File("a", "x")), errors.New("the registry went away")
 	_, err := Runner{"/proc/self/exe"}.Unpack(t.Context(), iotest.ErrReader(broken), t.TempDir(), digest(blob), Limits{Bytes: 1 << 20})
 	if !errors.Is(err, broken) {

@@ -15,10 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
 
 func TestNoArchiveReachesOutsideItsFolder(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	for name, items := range map[string][]layertest.Item{
 		"a name with ..":                            {layertest.File("../canary", "evil")},
 		"a name with .. in the middle":              {layertest.Dir("a/"), layertest.File("a/../../canary", "evil")},
@@ -74,7 +75,7 @@ func TestNoArchiveReachesOutsideItsFolder(t *testing.T) {
 }
 
 func TestLayersUnpackAsDockerDoes(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	root := filepath.Join(t.TempDir(), "layer")
 	suid := layertest.File("bin/su", "x")
 	suid.Mode, suid.Uid, suid.Gid = 0o4755, 7, 8
@@ -127,7 +128,7 @@ func TestLayersUnpackAsDockerDoes(t *testing.T) {
 }
 
 func TestBadLayersAreRefused(t *testing.T) {
-	layertest.NeedRoot(t)
+	kittest.NeedRoot(t)
 	good := layertest.Archive(t, layertest.File("a", "data"))
 	sum := sha256.Sum256(good)
 	want := hex.EncodeToString(sum[:])

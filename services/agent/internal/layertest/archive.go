@@ -6,7 +6,6 @@ package layertest
 import (
 	"archive/tar"
 	"bytes"
-	"os"
 	"testing"
 	"time"
 )
@@ -63,16 +62,4 @@ func Archive(t testing.TB, items ...Item) []byte {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
-}
-
-// NeedRoot skips on a laptop, and fails where CI has promised root.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("CI must run this as root")
-	}
-	t.Skip("needs root")
 }

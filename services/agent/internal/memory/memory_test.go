@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/tree"
+	"kubus.dev/services/kit/kittest"
 )
 
 func kind(t *testing.T, dir string) int64 {
@@ -20,12 +21,7 @@ func kind(t *testing.T, dir string) int64 {
 }
 
 func TestAFolderInMemoryIsMadeOnce(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must run this as root")
-		}
-		t.Skip("needs root")
-	}
+	kittest.NeedRoot(t)
 	top := t.TempDir()
 	if kind(t, top) == unix.TMPFS_MAGIC {
 		t.Skip("the disk is memory already")

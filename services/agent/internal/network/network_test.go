@@ -3,10 +3,11 @@ package network
 import (
 	"errors"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"kubus.dev/services/kit/kittest"
 )
 
 func TestAddressesAreUniqueRestBeforeReuseAndSurviveARestart(t *testing.T) {
@@ -126,12 +127,7 @@ func TestNamesOfTwoInstancesNeverMeet(t *testing.T) {
 
 func TestBadPodCIDRsAreRefused(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must run this as root")
-		}
-		t.Skip("needs root")
-	}
+	kittest.NeedRoot(t)
 	n, err := New(Options{Instance: "t", StateDir: t.TempDir(), NSDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

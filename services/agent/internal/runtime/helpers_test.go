@@ -25,23 +25,8 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/kit/kittest"
 )
-
-// lack skips on a laptop and fails where CI has promised the tool.
-func lack(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("CI must have %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		lack(t, "root")
-	}
-}
 
 // needTool finds a program in the repository's bin folder or in PATH.
 func needTool(t testing.TB, tool string) string {
@@ -53,7 +38,7 @@ func needTool(t testing.TB, tool string) string {
 		}
 	}
 	if path, err = exec.LookPath(tool); err != nil {
-		lack(t, tool)
+		kittest.Lack(t, tool)
 	}
 	return path
 }
@@ -92,7 +77,7 @@ var testCount int
 
 func newTestNode(t testing.TB) *testNode {
 	t.Helper()
-	needRoot(t)
+	kittest.NeedRoot(t)
 	shim, err := shimProgram()
 	if err != nil {
 		t.Fatal(err)

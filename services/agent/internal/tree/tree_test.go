@@ -9,17 +9,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI must run this as root")
-		}
-		t.Skip("needs root")
-	}
-}
+	"kubus.dev/services/kit/kittest"
+)
 
 func must(t *testing.T, errs ...error) {
 	t.Helper()
@@ -53,7 +45,7 @@ func gone(t *testing.T, path string) {
 }
 
 func TestFinding13WhatAPodHadMountedIsNeverEmptied(t *testing.T) {
-	needRoot(t)
+	kittest.NeedRoot(t)
 	for name, mount := range map[string]func(precious, pod string) (at string, err error){
 		"a bind mount of the same file system, deep": func(precious, pod string) (string, error) {
 			at := filepath.Join(pod, "volumes/a/b/c")

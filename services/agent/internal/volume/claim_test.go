@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/agent/internal/downward"
+	"kubus.dev/services/kit/kittest"
 )
 
 // claims is an API with one claim and one volume, or without.
@@ -133,9 +134,7 @@ func TestAPodAsksForItsVolumeOnce(t *testing.T) {
 
 func TestTheGroupGetsWhatIsInTheVolume(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	kittest.NeedRoot(t)
 	outside := filepath.Join(t.TempDir(), "canary")
 	if err := os.WriteFile(outside, nil, 0o600); err != nil {
 		t.Fatal(err)
