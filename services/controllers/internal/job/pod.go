@@ -98,22 +98,3 @@ func prefixOf(job *batchv1.Job, index int) string {
 	const longest = 63 - 5 // as the API shortens a generateName
 	return job.Name[:min(len(job.Name), longest-len(suffix))] + suffix
 }
-
-// restarts are the highest restart counts of ordinary and of sidecar containers.
-func restarts(p *corev1.Pod) (regular, sidecar int32) {
-	for i := range p.Status.ContainerStatuses {
-		regular = max(regular, p.Status.ContainerStatuses[i].RestartCount)
-	}
-	for i := range p.Spec.InitContainers {
-		c := &p.Spec.InitContainers[i]
-		if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-			continue
-		}
-		for j := range p.Status.InitContainerStatuses {
-			if s := &p.Status.InitContainerStatuses[j]; s.Name == c.Name {
-				sidecar = max(sidecar, s.RestartCount)
-			}
-		}
-	}
-	return regular, sidecar
-}

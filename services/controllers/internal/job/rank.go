@@ -52,8 +52,8 @@ func lessAdvanced(a, b *corev1.Pod) int {
 	if order == 0 && aReady && bReady {
 		order = youngerFirst(aSince, bSince)
 	}
-	aRegular, aSidecar := restarts(a)
-	bRegular, bSidecar := restarts(b)
+	aRegular, aSidecar := podpkg.Restarts(a)
+	bRegular, bSidecar := podpkg.Restarts(b)
 	return cmp.Or(order,
 		cmp.Compare(bRegular, aRegular),
 		cmp.Compare(bSidecar, aSidecar),

@@ -46,3 +46,22 @@ func Available(pod *corev1.Pod, minReadySeconds int32, now time.Time) bool {
 	}
 	return !since.IsZero() && !since.Add(time.Duration(minReadySeconds)*time.Second).After(now)
 }
+
+// Restarts are the highest restart counts of ordinary and of sidecar containers.
+func Restarts(pod *corev1.Pod) (regular, sidecar int32) {
+	for i := range pod.Status.ContainerStatuses {
+		regular = max(regular, pod.Status.ContainerStatuses[i].RestartCount)
+	}
+	for i := range pod.Spec.InitContainers {
+		container := &pod.Spec.InitContainers[i]
+		if container.RestartPolicy == nil || *container.RestartPolicy != corev1.ContainerRestartPolicyAlways {
+			continue
+		}
+		for j := range pod.Status.InitContainerStatuses {
+			if s := &pod.Status.InitContainerStatuses[j]; s.Name == container.Name {
+				sidecar = max(sidecar, s.RestartCount)
+			}
+		}
+	}
+	return regular, sidecar
+}

@@ -9,7 +9,9 @@ package podcontrol
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/url"
 	"sync"
 	"time"
 
@@ -189,12 +191,20 @@ func (c *Control) insist(ctx context.Context, requests []apiclient.Request) (res
 	}
 }
 
+// revisionOf asks for a pod that is there already; zero when it is gone by now. It is a
+// list of one: not every controller that may list pods may get one.
 func (c *Control) revisionOf(ctx context.Context, p *corev1.Pod) uint64 {
-	body, err := c.writer.Read(ctx, c.pods.Path(p.Namespace, p.Name))
+	body, err := c.writer.Read(ctx, c.pods.Path(p.Namespace)+"?fieldSelector="+url.QueryEscape("metadata.name="+p.Name))
 	if err != nil {
 		return 0
 	}
-	return write.Revision(body)
+	var found struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if json.Unmarshal(body, &found) != nil || len(found.Items) == 0 {
+		return 0
+	}
+	return write.Revision(found.Items[0])
 }
 
 // Delete deletes pods on the condition that they are still the same ones. That one is

@@ -54,7 +54,7 @@ func newCandidate(p *corev1.Pod, neighbours int) candidate {
 	c := candidate{pod: p, assigned: p.Spec.NodeName != "", phase: phases[p.Status.Phase], neighbours: neighbours, created: p.CreationTimestamp.Time}
 	c.readySince, c.ready = pod.ReadySince(p)
 	c.cost = deletionCost(p)
-	c.restarts, c.sidecarRestarts = restarts(p)
+	c.restarts, c.sidecarRestarts = pod.Restarts(p)
 	return c
 }
 
@@ -118,23 +118,4 @@ func deletionCost(p *corev1.Pod) int32 {
 		return 0
 	}
 	return int32(cost)
-}
-
-// restarts are the highest restart counts of ordinary and of sidecar containers.
-func restarts(p *corev1.Pod) (regular, sidecar int32) {
-	for i := range p.Status.ContainerStatuses {
-		regular = max(regular, p.Status.ContainerStatuses[i].RestartCount)
-	}
-	for i := range p.Spec.InitContainers {
-		container := &p.Spec.InitContainers[i]
-		if container.RestartPolicy == nil || *container.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-			continue
-		}
-		for j := range p.Status.InitContainerStatuses {
-			if s := &p.Status.InitContainerStatuses[j]; s.Name == container.Name {
-				sidecar = max(sidecar, s.RestartCount)
-			}
-		}
-	}
-	return regular, sidecar
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -254,14 +255,30 @@ func (m *Model) flush(k *kind, n int) {
 	}
 }
 
-// Do implements write.API for reads.
+// Do implements write.API for reads: of an object, or a list of the one of a name.
 func (m *Model) Do(_ context.Context, r apiclient.Request) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {
 		return nil, errGone
 	}
-	k, key, _ := m.find(r.Path)
+	path, query, list := strings.Cut(r.Path, "?")
+	k, key, _ := m.find(path)
+	if list {
+		selector, err := url.ParseQuery(query)
+		if err != nil {
+			return nil, err
+		}
+		var named bool
+		if key.Name, named = strings.CutPrefix(selector.Get("fieldSelector"), "metadata.name="); !named {
+			panic("sim: nobody serves " + r.Path)
+		}
+		items := []any{}
+		if object := k.objects[key]; object != nil {
+			items = append(items, object)
+		}
+		return json.Marshal(map[string]any{"items": items})
+	}
 	if k.objects[key] == nil {
 		return nil, k.notFound(key)
 	}
