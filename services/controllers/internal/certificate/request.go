@@ -136,8 +136,6 @@ func exactly(usages []certificatesv1.KeyUsage, purpose certificatesv1.KeyUsage) 
 	return nil
 }
 
-func purposeText(purpose certificatesv1.KeyUsage) string { return string(purpose) }
-
 // permission is what lets a kubelet have its certificate without a person's approval.
 type permission struct {
 	Subresource string
