@@ -100,6 +100,7 @@ func TestStopSendsTermThenKillsTheWholeCgroup(t *testing.T) {
 		t.Errorf("polite: %+v\n%s", st, n.log(polite))
 	}
 	rude := n.run(s, img, "trap '' TERM; sleep 1000 & while true; do sleep 0.1; done", nil)
+	until(t, "its trap is set", func() bool { out, _ := n.exec(rude, "ps"); return strings.Contains(out, "sleep 1000") })
 	begin := time.Now()
 	if err := n.StopContainer(t.Context(), rude, 300*time.Millisecond); err != nil {
 		t.Fatal(err)
