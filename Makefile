@@ -95,8 +95,8 @@ race: ## the race detector on the packages that share memory and link little
 	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/...
 
 .PHONY: e2e
-e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root)
-	@$(GO) test -C test -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)
+e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root); one package at a time, since the machine is compared before and after
+	@$(GO) test -C test -p 1 -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)
 
 .PHONY: lint
 lint: verify-fmt verify-tidy vet staticcheck ## all linters
