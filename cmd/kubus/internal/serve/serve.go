@@ -33,6 +33,10 @@ const HealthPort = "health"
 
 // Run serves an instance until ctx ends. The data directory must be locked.
 func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
+	configs, err := roster.Configs(i)
+	if err != nil {
+		return err
+	}
 	b, err := openBus(ctx, i, logger)
 	if err != nil {
 		return err
@@ -43,7 +47,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 
-	conns, err := b.own(ctx)
+	conns, err := b.own(ctx, configs)
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 	defer shutdown()
-	api, err := startGateway(ctx, i, p, conn, views)
+	api, err := gateway.New(ctx, *configs[roster.GatewayName].(*gateway.Config), p.Named(roster.GatewayName), conn, views)
 	if err != nil {
 		return err
 	}
@@ -69,8 +73,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		if s.Name == roster.GatewayName {
 			continue
 		}
-		cfg := s.Defaults()
-		s.Configure(cfg, i)
+		cfg := configs[s.Name]
 		own := c
 		if conn := conns[s.Name]; conn != nil {
 			own.Bus = conn
@@ -91,16 +94,6 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return nil
 	})
 	return group.Wait()
-}
-
-func startGateway(ctx context.Context, i *instance.Instance, p *kit.Process, conn *bus.Conn, views *statelog.Views) (*gateway.Gateway, error) {
-	s, err := roster.Find(roster.GatewayName)
-	if err != nil {
-		return nil, err
-	}
-	cfg := s.Defaults()
-	s.Configure(cfg, i)
-	return gateway.New(ctx, *cfg.(*gateway.Config), p.Named(s.Name), conn, views)
 }
 
 // ownConnection are the services that keep a stream in an account of their own, that others
@@ -147,16 +140,14 @@ func (b *busOf) connect(ctx context.Context, client, role string) (*bus.Conn, er
 }
 
 // own opens the connections of the services that have one, by service.
-func (b *busOf) own(ctx context.Context) (map[string]*bus.Conn, error) {
+func (b *busOf) own(ctx context.Context, configs map[string]any) (map[string]*bus.Conn, error) {
 	conns := map[string]*bus.Conn{}
 	for _, s := range roster.For(b.instance) {
 		if !ownConnection[s.Name] {
 			continue
 		}
-		cfg := s.Defaults()
-		s.Configure(cfg, b.instance)
 		var err error
-		if conns[s.Name], err = b.connect(ctx, s.Options(cfg).Name, s.Name); err != nil {
+		if conns[s.Name], err = b.connect(ctx, s.Options(configs[s.Name]).Name, s.Name); err != nil {
 			return nil, err
 		}
 	}
