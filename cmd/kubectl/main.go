@@ -15,6 +15,6 @@ import (
 
 func main() {
 	// Plugins and the kuberc file are read while the command is made, before its flags are.
-	_ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
+	_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
 	util.CheckErr(cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()))
 }

@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,11 +64,27 @@ func appArmor(p *corev1.AppArmorProfile) error {
 	return &Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
 }
 
+// seLinux refuses labels that ask for confinement. Those that every unconfined process
+// has on a host with SELinux, as charts of node software and the level s0 without
+// categories, ask for none.
 func seLinux(o *corev1.SELinuxOptions) error {
-	if o == nil || *o == (corev1.SELinuxOptions{}) {
+	if o == nil {
 		return nil
 	}
-	return &Refusal{"SELinux", "Cannot enforce SELinux: seLinuxOptions are not supported by this node"}
+	for _, part := range []struct {
+		label string
+		none  []string
+	}{
+		{o.User, []string{"system_u", "unconfined_u"}},
+		{o.Role, []string{"system_r", "unconfined_r"}},
+		{o.Type, []string{"spc_t", "unconfined_t"}},
+		{o.Level, []string{"s0", "s0-s0"}},
+	} {
+		if part.label != "" && !slices.Contains(part.none, part.label) {
+			return &Refusal{"SELinux", "Cannot enforce SELinux: seLinuxOptions are not supported by this node"}
+		}
+	}
+	return nil
 }
 
 // first is the first refusal of several.
