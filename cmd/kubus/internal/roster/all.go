@@ -115,6 +115,7 @@ func configureGateway(c *gateway.Config, i *instance.Instance) {
 	c.ServiceCIDR = i.ServiceCIDR
 	c.SealKeyFile, c.ServiceAccount.KeyFile = i.PKI("secrets.key"), i.PKI("sa.key")
 	c.Aggregation.CertFile, c.Aggregation.KeyFile = i.PKI("front-proxy-client.crt"), i.PKI("front-proxy-client.key")
+	c.Aggregation.CAFile = i.PKI("front-proxy-ca.crt")
 }
 
 // ConfigureAgent is the agent's configuration, also for what it stops and purges.
