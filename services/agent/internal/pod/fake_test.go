@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ type fakeRuntime struct {
 	calls      []string
 	events     chan runtime.Event
 	pullErr    error
+	used       int64 // memory of each container and pod
+	resizeErr  error
+	stopCode   int             // of containers that were asked to end
 	graces     []time.Duration // that containers were given to stop
 	stubborn   bool            // containers end only when the grace of their stop is over
 }
@@ -36,7 +40,7 @@ type fakeRuntime struct {
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{
 		sandboxes: map[string]*runtime.Sandbox{}, containers: map[string]*runtime.ContainerStatus{},
-		images: map[string]bool{"img": true}, events: make(chan runtime.Event, 1000),
+		images: map[string]bool{"img": true}, events: make(chan runtime.Event, 1000), stopCode: 143,
 	}
 }
 
@@ -85,7 +89,8 @@ func (f *fakeRuntime) RunSandbox(_ context.Context, s runtime.SandboxSpec) (*run
 	defer f.mu.Unlock()
 	f.next++
 	f.call("sandbox %s", s.Name)
-	sb := &runtime.Sandbox{ID: fmt.Sprint("sb", f.next), PodUID: s.PodUID, Name: s.Name, IPs: []string{"10.0.0.2"}, State: runtime.SandboxReady, CreatedAt: time.Now()}
+	sb := &runtime.Sandbox{ID: fmt.Sprint("sb", f.next), PodUID: s.PodUID, Name: s.Name, IPs: []string{"10.0.0.2"}, State: runtime.SandboxReady, CreatedAt: time.Now(),
+		Resources: s.Resources}
 	f.sandboxes[sb.ID] = sb
 	out := *sb
 	return &out, nil
@@ -132,7 +137,7 @@ func (f *fakeRuntime) CreateContainer(_ context.Context, sandbox string, s runti
 	}
 	f.next++
 	id := fmt.Sprint("c", f.next)
-	c := &runtime.ContainerStatus{ID: id, SandboxID: sandbox, Name: s.Name, Attempt: s.Attempt, State: runtime.ContainerCreated, CreatedAt: time.Now(), Labels: s.Labels, LogPath: s.LogPath, ImageRef: "ref"}
+	c := &runtime.ContainerStatus{ID: id, SandboxID: sandbox, Name: s.Name, Attempt: s.Attempt, State: runtime.ContainerCreated, CreatedAt: time.Now(), Labels: s.Labels, LogPath: s.LogPath, ImageRef: "ref", Resources: s.Resources}
 	if len(s.Command) > 1 && s.Command[0] == "exit" {
 		c.Message = s.Command[1] // its fate, until it is started
 	}
@@ -200,8 +205,42 @@ func (f *fakeRuntime) StopContainer(ctx context.Context, id string, grace time.D
 		case <-time.After(grace):
 		}
 	}
-	f.end(id, 143)
+	f.end(id, f.stopCode)
 	return nil
+}
+
+func (f *fakeRuntime) ResizeContainer(_ context.Context, id string, r runtime.Resources, labels map[string]string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.containers[id]
+	if c == nil || c.State != runtime.ContainerRunning {
+		return runtime.ErrNotRunning
+	}
+	if f.resizeErr != nil {
+		return f.resizeErr
+	}
+	f.call("resize %s %s", c.Name, show(r))
+	c.Resources, c.Labels = r, maps.Clone(c.Labels)
+	maps.Copy(c.Labels, labels)
+	return nil
+}
+
+func (f *fakeRuntime) ResizeSandbox(_ context.Context, id string, r runtime.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call("resize pod %s", show(r))
+	f.sandboxes[id].Resources = r
+	return nil
+}
+
+func show(r runtime.Resources) string {
+	return fmt.Sprintf("cpu %d/%d memory %dMi", r.CPUShares, r.CPUQuota, r.MemoryLimit>>20)
+}
+
+func (f *fakeRuntime) MemoryUsed(string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.used, nil
 }
 
 func (f *fakeRuntime) RemoveContainer(_ context.Context, id string) error {
