@@ -35,6 +35,9 @@ func (w *worker) act(ctx context.Context, p Plan) {
 			}
 		}
 	}
+	if p.Resize {
+		w.resizeNow(ctx)
+	}
 	for _, name := range p.Start {
 		w.start(ctx, name)
 	}

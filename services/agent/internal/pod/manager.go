@@ -132,6 +132,7 @@ func (m *Manager) Update(pod *corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if w := m.workers[pod.UID]; w != nil {
+		m.ask(w, pod) // first: a status must not show the version without what became of its wishes
 		w.update(pod)
 		return
 	}
@@ -153,6 +154,7 @@ func (m *Manager) Remove(pod *corev1.Pod) {
 	if w := m.workers[pod.UID]; w != nil {
 		w.gone = true
 		w.post(w.forced)
+		m.settle()
 		return
 	}
 	m.d.Reports.Forget(pod.UID)
@@ -171,6 +173,7 @@ func (m *Manager) Synced() {
 			w.post(w.forced)
 		}
 	}
+	m.settle()
 	m.mu.Unlock()
 	m.running.Add(1)
 	go func() {
@@ -265,6 +268,7 @@ func (m *Manager) Kick() {
 	for _, w := range m.workers {
 		w.post(func() { w.sandboxThing.RetryAt = w.d.now() })
 	}
+	m.settle()
 }
 
 // ProbeChanged says that a probe result of the pod changed.
@@ -294,6 +298,7 @@ func (m *Manager) over(w *worker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.workers, w.uid)
+	m.settle()
 	if w.removed {
 		m.d.Reports.Forget(w.uid)
 		return

@@ -15,6 +15,7 @@ import (
 
 	"kubus.dev/services/agent/internal/downward"
 	"kubus.dev/services/agent/internal/launch"
+	"kubus.dev/services/agent/internal/resize"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/status"
 	"kubus.dev/services/agent/internal/volume"
@@ -99,9 +100,10 @@ func (w *worker) startOver(spec *corev1.Container, c *container, restart, cancel
 	switch {
 	case err == nil:
 		c.waiting, c.pull = nil, Backoff{}
-		if restart {
+		if restart && !c.again { // a restart that was wanted is no crash
 			c.crash = c.crash.Next(now)
 		}
+		c.again = false
 	case cancelled, w.images()[spec.Name] != spec.Image: // the image was changed meanwhile
 		c.retryAt = now
 	case errors.As(err, &failed) && failed.pull:
@@ -271,7 +273,7 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 		Name: c.Name, Attempt: a.number, Image: image.ID,
 		Command: launch.ExpandAll(c.Command, env), Args: launch.ExpandAll(c.Args, env), Env: env,
 		WorkingDir: c.WorkingDir,
-		Labels:     map[string]string{labelImage: c.Image},
+		Labels:     map[string]string{labelImage: c.Image, labelResources: setLabel(resize.Effective(a.pod, c))},
 		Mounts:     mounts,
 		LogPath:    logPath,
 		Stdin:      c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
