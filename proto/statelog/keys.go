@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -73,6 +74,23 @@ func LoadKeys(path string) (*Keys, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return k, nil
+}
+
+// LoadTrust is what follows from a file of keys, "" for none, and one whose being there
+// tells that a log which nobody signed is to be adopted.
+func LoadTrust(keyFile, adoptFile string) (t Trust, err error) {
+	if keyFile == "" {
+		return t, nil
+	}
+	if t.Keys, err = LoadKeys(keyFile); err != nil || adoptFile == "" {
+		return t, err
+	}
+	_, err = os.Lstat(adoptFile)
+	t.Adopt = err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return t, err
 }
 
 // Why a message is not believed.

@@ -52,6 +52,7 @@ type Log struct {
 	log      *zap.Logger
 	writer   string
 	replicas int
+	quota    Quota
 
 	committers map[string]*committer
 	barriers   map[string]*barrier
@@ -113,10 +114,13 @@ func (l *Log) View(gr proto.GroupResource) *View { return l.views.For(gr) }
 
 // Commit writes one object and returns its new revision once it is durable and
 // this process's view shows it. Errors: *ConflictError, ErrUnavailable, ErrFenced,
-// ErrAborted, ErrTooLarge, or ctx's. A ctx that ends early leaves the outcome open.
+// ErrAborted, ErrTooLarge, *QuotaError, or ctx's. A ctx that ends early leaves the outcome open.
 func (l *Log) Commit(ctx context.Context, w Write) (uint64, error) {
 	if len(w.Data) > MaxObjectBytes {
 		return 0, fmt.Errorf("%s: %d bytes: %w", w.Key, len(w.Data), ErrTooLarge)
+	}
+	if err := l.room(&w); err != nil {
+		return 0, err
 	}
 	if l.lostElsewhere(ctx, w.Key.GroupResource) {
 		return 0, ErrFenced

@@ -41,6 +41,8 @@ type View struct {
 	expiry      []expiring // the oldest first
 	expiryTimer *time.Timer
 	beliefs     beliefs
+
+	usage usage
 }
 
 // expiring is an object's version whose time will be over. It does not hold the
@@ -226,7 +228,9 @@ func (v *View) collection(gr proto.GroupResource) *collection {
 	if c := v.known(gr); c != nil {
 		return c
 	}
-	got, _ := v.collections.LoadOrStore(gr, newCollection(gr, v.floor.Load(), v.leave))
+	made := newCollection(gr, v.floor.Load(), v.leave)
+	made.usage = &v.usage
+	got, _ := v.collections.LoadOrStore(gr, made)
 	return got.(*collection)
 }
 

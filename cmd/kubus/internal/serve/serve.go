@@ -51,7 +51,10 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 	registry := kit.NewRegistry()
 	p := &kit.Process{Logger: logger, Metrics: registry, Health: kit.NewHealth(), Version: kit.Version}
 	group, ctx := errgroup.WithContext(ctx)
-	views, endViews := viewsOf(ctx, conn, logger)
+	views, endViews, err := viewsOf(ctx, i, conn, logger)
+	if err != nil {
+		return err
+	}
 	defer endViews()
 
 	shutdown, err := listen(i.Address(HealthPort), p.Health, registry, conn)
@@ -94,13 +97,21 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 }
 
 func startGateway(ctx context.Context, i *instance.Instance, p *kit.Process, conn *bus.Conn, views *statelog.Views) (*gateway.Gateway, error) {
+	cfg, err := gatewayConfig(i)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.New(ctx, *cfg, p.Named(roster.GatewayName), conn, views)
+}
+
+func gatewayConfig(i *instance.Instance) (*gateway.Config, error) {
 	s, err := roster.Find(roster.GatewayName)
 	if err != nil {
 		return nil, err
 	}
 	cfg := s.Defaults()
 	s.Configure(cfg, i)
-	return gateway.New(ctx, *cfg.(*gateway.Config), p.Named(s.Name), conn, views)
+	return cfg.(*gateway.Config), nil
 }
 
 // ownConnection are the services that keep a stream in an account of their own, that others
@@ -173,13 +184,21 @@ func (b *busOf) close() {
 }
 
 // viewsOf opens the shared views; the returned function waits for their end.
-func viewsOf(ctx context.Context, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func()) {
+func viewsOf(ctx context.Context, i *instance.Instance, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func(), error) {
+	cfg, err := gatewayConfig(i)
+	if err != nil {
+		return nil, nil, err
+	}
+	trust, err := statelog.LoadTrust(cfg.Signing.KeyFile, cfg.Signing.AdoptFile)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	views := statelog.OpenViews(ctx, conn, logger)
+	views := statelog.OpenSignedViews(ctx, conn, trust, logger)
 	return views, func() {
 		cancel()
 		_ = views.Wait()
-	}
+	}, nil
 }
 
 // listen serves health, metrics and the store's figures on loopback.
