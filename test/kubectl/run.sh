@@ -42,9 +42,10 @@ web=$!
 until port=$(grep -o 'port [0-9]*' "$out/web.log"); do sleep 0.1; done
 grep -rl raw.githubusercontent.com "$tree/test/cmd" | xargs sed -i "s|https://raw.githubusercontent.com/kubernetes/kubernetes/master/|http://127.0.0.1:${port#port }/|g"
 
-# The admission that upstream's script starts kube-apiserver with; its controllers allot no ranges.
+# What upstream's script starts kube-apiserver with; its controllers allot no ranges.
 cat > "$out/settings.yaml" <<-END
 	gateway:
+	  authentication: {anonymous: false}
 	  admission:
 	    disable: [ServiceAccount, DefaultStorageClass, DefaultTolerationSeconds, MutatingAdmissionWebhook, ValidatingAdmissionWebhook, StorageObjectInUseProtection]
 	controllers:
