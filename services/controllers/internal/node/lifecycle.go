@@ -256,14 +256,7 @@ func (l *lifecycle) markPods(ctx context.Context, name string) error {
 		if !pod.Ready(p) {
 			continue
 		}
-		update := p.DeepCopy()
-		update.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
-		for i := range update.Status.Conditions {
-			if c := &update.Status.Conditions[i]; c.Type == corev1.PodReady {
-				c.Status, c.LastTransitionTime = corev1.ConditionFalse, now
-			}
-		}
-		request, err := write.Update(l.world.Pods.Path(p.Namespace, p.Name, "status"), update)
+		request, err := write.Strategic(l.world.Pods.Path(p.Namespace, p.Name, "status"), notReady(p, now))
 		if err != nil {
 			return err
 		}
@@ -283,6 +276,15 @@ func (l *lifecycle) markPods(ctx context.Context, name string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// notReady is the patch of a pod's status. It holds the condition alone: the mirror has
+// no more than a part of what containers report.
+func notReady(p *corev1.Pod, now metav1.Time) map[string]any {
+	return map[string]any{
+		"metadata": map[string]any{"uid": p.UID, "resourceVersion": p.ResourceVersion},
+		"status":   map[string]any{"conditions": []any{map[string]any{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now}}},
+	}
 }
 
 func object(node *corev1.Node) event.Object {
