@@ -345,7 +345,7 @@ func (l *lifecycle) markPods(ctx context.Context, name string) error {
 
 // notReady is a patch of a pod's status, for the pod as it is known. The mirror's pods
 // are not whole, so nothing else of theirs may be written.
-func notReady(p *corev1.Pod, now metav1.Time) any {
+func notReady(p *corev1.Pod, now metav1.Time) map[string]any {
 	return map[string]any{
 		"metadata": map[string]any{"uid": p.UID, "resourceVersion": p.ResourceVersion},
 		"status": map[string]any{"conditions": []map[string]any{
