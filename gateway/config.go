@@ -121,6 +121,24 @@ func (f Fairness) seats() int {
 type Aggregation struct {
 	CertFile string `yaml:"certFile"`
 	KeyFile  string `yaml:"keyFile"`
+	// CAFile is that CA, which those servers are told of; empty: they know it already.
+	CAFile string `yaml:"caFile"`
+}
+
+// forwarder is what extension API servers are told of the certificate.
+func (a Aggregation) forwarder() (auth.Forwarder, error) {
+	if a.CAFile == "" {
+		return auth.Forwarder{}, nil
+	}
+	pair, err := tls.LoadX509KeyPair(a.CertFile, a.KeyFile)
+	if err != nil {
+		return auth.Forwarder{}, fmt.Errorf("loading the certificate for API servers behind this one: %w", err)
+	}
+	ca, err := os.ReadFile(a.CAFile)
+	if err != nil {
+		return auth.Forwarder{}, fmt.Errorf("loading the CA of the certificate for API servers behind this one: %w", err)
+	}
+	return auth.Forwarder{CA: ca, Name: pair.Leaf.Subject.CommonName}, nil
 }
 
 // API says how HTTPS is served.
@@ -187,6 +205,9 @@ func (c Config) Validate() error {
 	need("sealKeyFile", c.SealKeyFile)
 	need("serviceAccount.keyFile", c.ServiceAccount.KeyFile)
 	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
+	if c.Aggregation.CAFile != "" && c.Aggregation.CertFile == "" {
+		errs = append(errs, errors.New("aggregation.caFile is of aggregation.certFile, which is not set"))
+	}
 	if (c.Aggregation.CertFile == "") != (c.Aggregation.KeyFile == "") {
 		errs = append(errs, errors.New("aggregation: certFile and keyFile go together"))
 	}

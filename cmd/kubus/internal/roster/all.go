@@ -116,6 +116,7 @@ func configureGateway(c *gateway.Config, i *instance.Instance) {
 	c.Signing.KeyFile, c.Signing.AdoptFile = i.PKI("log.key"), i.PKI("log.adopt")
 	c.SealKeyFile, c.ServiceAccount.KeyFile = i.PKI("secrets.key"), i.PKI("sa.key")
 	c.Aggregation.CertFile, c.Aggregation.KeyFile = i.PKI("front-proxy-client.crt"), i.PKI("front-proxy-client.key")
+	c.Aggregation.CAFile = i.PKI("front-proxy-ca.crt")
 }
 
 // ConfigureAgent is the agent's configuration, also for what it stops and purges.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -71,6 +72,13 @@ func (f *fakeRuntime) PullImage(_ context.Context, ref string, _ []runtime.Crede
 	}
 	f.images[ref] = true
 	return &runtime.Image{ID: "sha256:" + ref}, nil
+}
+
+func (f *fakeRuntime) MountImage(ref, dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call("mount %s %s", ref, filepath.Base(dir))
+	return nil
 }
 
 func (f *fakeRuntime) Images() []runtime.Image                   { return nil }

@@ -241,6 +241,11 @@ func (m *Manager) Images() (names []string) {
 			for _, c := range containersOf(p) {
 				names = append(names, c.Image)
 			}
+			for i := range p.Spec.Volumes {
+				if image := p.Spec.Volumes[i].Image; image != nil && image.Reference != "" {
+					names = append(names, image.Reference)
+				}
+			}
 		}
 	}
 	return names

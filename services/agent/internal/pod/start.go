@@ -183,6 +183,9 @@ func (a *attempt) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.volumeImages(ctx); err != nil {
+		return err
+	}
 	sandbox, err := a.sandbox.wait(ctx)
 	if err != nil {
 		return fmt.Errorf("waiting for the sandbox: %w", err)
@@ -193,6 +196,9 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	if a.present {
 		a.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", a.spec.Image))
+	}
+	if err := a.mountImages(mounted); err != nil {
+		return &launchError{reason: reasonConfig, message: err.Error()}
 	}
 	addresses := downward.Addresses{PodIPs: sandbox.IPs, HostIPs: a.d.Node.IPs()}
 	if a.pod.Spec.HostNetwork {

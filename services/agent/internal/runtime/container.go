@@ -193,7 +193,7 @@ func (c *container) input(img *image.Image, user oci.User, ns oci.Namespaces) oc
 	}
 	for _, m := range spec.Mounts {
 		in.Mounts = append(in.Mounts, oci.Mount{Source: m.HostPath, Destination: m.ContainerPath, ReadOnly: m.ReadOnly,
-			RecursiveReadOnly: m.RecursiveReadOnly, Propagation: string(m.Propagation)})
+			RecursiveReadOnly: m.RecursiveReadOnly, NoExec: m.NoExec, Propagation: string(m.Propagation)})
 	}
 	for _, d := range spec.Devices {
 		in.Devices = append(in.Devices, oci.Device{Source: d.HostPath, Destination: d.ContainerPath, Permissions: d.Permissions})

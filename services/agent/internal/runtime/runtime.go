@@ -22,6 +22,9 @@ type Runtime interface {
 	// PullImage fetches an image and unpacks it; layers that are present are not fetched again. Credentials are
 	// tried in order, anonymous last. The error is a *PullError when a registry was asked. progress may be nil.
 	PullImage(ctx context.Context, ref string, creds []Credential, progress func(string)) (*Image, error)
+	// MountImage shows the files of a present image, given as to ResolveImage, in a folder, read-only; again is no
+	// error. It must stay among the images until the folder is unmounted.
+	MountImage(ref, dir string) error
 	// Images lists what is present, ordered by id.
 	Images() []Image
 	// RemoveImage removes an image by id or reference; ErrImageInUse when a container was made from it.
@@ -176,6 +179,7 @@ type Mount struct {
 	HostPath, ContainerPath string
 	ReadOnly                bool
 	RecursiveReadOnly       bool
+	NoExec                  bool // nothing in it can be executed
 	Propagation             Propagation
 }
 

@@ -1,12 +1,18 @@
 // Package deployment rolls Deployments out: it decides which ReplicaSets exist and
 // how many replicas each has. decide is the whole of it, a pure function with
-// upstream's semantics; the Controller fetches, writes and records.
+// upstream's semantics; the Controller fetches, writes and records. A deployment may
+// ask for canaries and for going back by itself (canary.go, docs/canary.md).
 //
 //	template changed                  new set full, old ones empty
 //	 ---> (rolling) -- step after step, as sets report --> (complete)
 //	        |  no progress within progressDeadlineSeconds     |
 //	        +--> (timed out) -- any progress --> (rolling)    | replicas changed
 //	 paused: sizes follow, templates wait          (complete) <+ resize in proportion
+//
+//	template changed, with canaries        promoted
+//	 ---> (tried, beside the old set) ------------> (rolling)
+//	        |  no progress, and auto-revert            | no progress, and auto-revert
+//	        +-----> the old template again <-----------+
 package deployment
 
 import (
