@@ -132,8 +132,8 @@ func (m *Manager) Update(pod *corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if w := m.workers[pod.UID]; w != nil {
-		m.ask(w, pod) // first: a status must not show the version without what became of its wishes
-		w.update(pod)
+		m.ask(w, pod)
+		m.hand(w)
 		return
 	}
 	if m.ended[pod.UID] {
@@ -173,6 +173,11 @@ func (m *Manager) Synced() {
 		}
 	}
 	m.settle()
+	for _, w := range m.workers {
+		if w.held {
+			m.hand(w)
+		}
+	}
 	m.mu.Unlock()
 	m.running.Add(1)
 	go func() {
