@@ -57,7 +57,12 @@ func startOver(t testing.TB, server *store.Server, change ...func(*Config)) *run
 // startWith is startOver with another configuration.
 func startWith(t testing.TB, server *store.Server, change func(*Config)) *running {
 	t.Helper()
-	conn := bustest.Connect(t, server)
+	return startOn(t, bustest.Connect(t, server), change)
+}
+
+// startOn is startWith over a connection.
+func startOn(t testing.TB, conn *bus.Conn, change func(*Config)) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	dir := t.TempDir()
 	cfg, client := certificates(t, dir)

@@ -29,6 +29,7 @@ type Kubelet struct {
 
 	mu   sync.Mutex
 	lost map[string]bool // nodes that do nothing
+	last bool            // the sequence ends: nothing is stuck or lost any more
 }
 
 // heartbeat is how often a node renews its Lease; gracePeriod is the silence after
@@ -253,7 +254,7 @@ func (k *Kubelet) finish(ctx context.Context, pod Object, code int) error {
 
 // end ends a pod that is being deleted.
 func (k *Kubelet) end(ctx context.Context, pod Object) error {
-	if play(pod) == "stuck" || num(pod, "metadata", "deletionGracePeriodSeconds") == 0 && len(list(pod, "metadata", "finalizers")) > 0 && ended(pod) {
+	if play(pod) == "stuck" && !k.isLast() || num(pod, "metadata", "deletionGracePeriodSeconds") == 0 && len(list(pod, "metadata", "finalizers")) > 0 && ended(pod) {
 		return nil
 	}
 	if !ended(pod) {
@@ -325,7 +326,20 @@ func call(ctx context.Context, server *differential.Server, method, path, conten
 func (k *Kubelet) isLost(node string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.lost[node]
+	return k.lost[node] && !k.last
+}
+
+func (k *Kubelet) isLast() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.last
+}
+
+// finale lets everything end.
+func (k *Kubelet) finale() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last = true
 }
 
 // lose silences a node, or lets it speak again.

@@ -28,7 +28,7 @@ func NewLive(ctx context.Context, kubeconfig string) (*Live, error) {
 func (l *Live) Begin(ctx context.Context, sequence string) Play {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &livePlay{
-		actor:  &Actor{l.server, l.world, &Kubelet{server: l.server, world: l.world, scope: sequence, lost: map[string]bool{}}, sequence},
+		actor:  &Actor{l.server, l.world, &Kubelet{server: l.server, world: l.world, scope: sequence, lost: map[string]bool{}}, sequence, map[string]string{}},
 		wake:   l.world.Wake(sequence),
 		cancel: cancel, ended: make(chan struct{}),
 	}

@@ -26,6 +26,7 @@ var (
 	mount       = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}\b`)
 	certificate = regexp.MustCompile(`(?s)-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\n?`)
 	version     = regexp.MustCompile(`(resourceVersion: |ResourceVersion:")\d+`)
+	refused     = regexp.MustCompile(`(pods "[^"]*-)[bcdfghjklmnpqrstvwxz2456789]{5}(" is forbidden)`)
 	seconds     = regexp.MustCompile(`\b\d+(\.\d+)?(m?s|m\d+(\.\d+)?s)\b`)
 )
 
@@ -73,6 +74,7 @@ func (r *replacer) text(s string) string {
 	s = clock.ReplaceAllString(s, "<time>")
 	s = minutes.ReplaceAllString(s, "-<minutes>")
 	s = address.ReplaceAllString(s, "<ip>")
+	s = refused.ReplaceAllString(s, "${1}<generated>${2}") // one that never was
 	s = mount.ReplaceAllString(s, "kube-api-access-<generated>")
 	s = certificate.ReplaceAllString(s, "<certificate>")
 	return version.ReplaceAllString(s, "${1}<rv>")

@@ -20,7 +20,8 @@ type Options struct {
 func Sequences(o Options) []*Sequence {
 	var out []*Sequence
 	for _, suite := range [][]*Sequence{
-		deployments(), jobs(), statefulSets(),
+		deployments(), replicaSets(), statefulSets(), daemonSets(), jobs(), cronJobs(), services(), policies(), volumes(),
+		garbage(), namespaces(), nodeLosses(), certificates(), roles(), accounts(), autoscalers(), random(o.Seed, o.Random),
 	} {
 		out = append(out, suite...)
 	}

@@ -101,6 +101,11 @@ func (r *replacer) object(resource string, o Object) any {
 	switch resource {
 	case "secrets":
 		out["data"] = fmt.Sprint(len(keysOf(o["data"])), " keys")
+	case "pods":
+		// Which of the nodes a pod of many is on hangs on the order in which others went.
+		if spec, ok := out["spec"].(Object); ok && spec["nodeName"] != nil && str(o, "metadata", "generateName") != "" && owner(o) != "DaemonSet" {
+			spec["nodeName"] = "<node>"
+		}
 	case "nodes":
 		if spec, ok := out["spec"].(Object); ok {
 			for _, k := range []string{"podCIDR", "podCIDRs"} {
@@ -113,16 +118,37 @@ func (r *replacer) object(resource string, o Object) any {
 		for _, s := range list(out, "subsets") {
 			for _, k := range []string{"addresses", "notReadyAddresses"} {
 				if l := list(s, k); l != nil {
+					elsewhere(l)
 					ordered(l)
 				}
 			}
 		}
 	case "endpointslices":
 		if l := list(out, "endpoints"); l != nil {
+			elsewhere(l)
 			ordered(l)
 		}
 	}
 	return out
+}
+
+// owner is the kind of an object's controller.
+func owner(o Object) string {
+	for _, r := range list(o, "metadata", "ownerReferences") {
+		if at(r, "controller") == true {
+			return str(r, "kind")
+		}
+	}
+	return ""
+}
+
+// elsewhere takes the nodes out of addresses of pods of many.
+func elsewhere(addresses []any) {
+	for _, e := range addresses {
+		if e, ok := e.(Object); ok && e["nodeName"] != nil && strings.HasSuffix(str(e, "targetRef", "name"), "<generated>") {
+			e["nodeName"] = "<node>"
+		}
+	}
 }
 
 func keysOf(v any) []string {
@@ -148,14 +174,18 @@ func (r *replacer) value(key string, v any) any {
 			out[i] = r.value("", v[i])
 		}
 		switch key {
-		case "conditions", "taints", "ownerReferences", "finalizers":
+		case "conditions":
+			return byType(out)
+		case "taints", "ownerReferences", "finalizers":
 			return ordered(out)
 		}
 		return out
 	case string:
 		switch key {
-		case "token", "certificate":
+		case "token", "certificate", "request":
 			return "<" + key + ">"
+		case "resourceVersion":
+			return "<rv>"
 		}
 		return r.text(v)
 	case float64:
@@ -164,6 +194,19 @@ func (r *replacer) value(key string, v any) any {
 		}
 	}
 	return v
+}
+
+// byType gives conditions by what they are about.
+func byType(conditions []any) any {
+	out := Object{}
+	for _, c := range conditions {
+		kind := str(c, "type")
+		if kind == "" || out[kind] != nil {
+			return ordered(conditions)
+		}
+		out[kind] = c
+	}
+	return out
 }
 
 // Compare lists how two states differ. An aspect is "RESOURCE NAME FIELD", with

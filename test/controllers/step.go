@@ -40,6 +40,7 @@ type Actor struct {
 	world   *World
 	kubelet *Kubelet
 	scope   string
+	uids    map[string]string // of what was created, by RESOURCE/NAME
 }
 
 // Objects is what conditions are asked of.
@@ -67,34 +68,61 @@ func (a *Actor) send(ctx context.Context, method, path, contentType string, body
 	return fmt.Sprint(code)
 }
 
+// create makes an object and remembers its uid.
+func (a *Actor) create(ctx context.Context, resource string, doc Object) string {
+	code, answer, err := call(ctx, a.server, "POST", a.path(resource, ""), "application/json", a.fill(doc).(Object))
+	switch {
+	case err != nil:
+		return "no answer"
+	case code >= 300:
+		return fmt.Sprint(code, " ", str(answer, "reason"))
+	}
+	a.uids[resource+"/"+str(answer, "metadata", "name")] = str(answer, "metadata", "uid")
+	return fmt.Sprint(code)
+}
+
 func (a *Actor) path(resource, name string) string { return path(resource, a.scope, name) }
 
-// own fills in a sequence's own name where a manifest says SELF.
-func own(v any, scope string) any {
+// fill puts in a sequence's own name where a manifest says SELF, and the uid of an
+// object where it says UID:RESOURCE/NAME.
+func (a *Actor) fill(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := Object{}
 		for k, x := range v {
-			out[strings.ReplaceAll(k, "SELF", scope)] = own(x, scope)
+			out[a.self(k)] = a.fill(x)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i := range v {
-			out[i] = own(v[i], scope)
+			out[i] = a.fill(v[i])
 		}
 		return out
 	case string:
-		return strings.ReplaceAll(v, "SELF", scope)
+		if of, ok := strings.CutPrefix(v, "UID:"); ok {
+			return a.uids[a.self(of)]
+		}
+		return a.self(v)
 	}
 	return v
 }
+
+func (a *Actor) self(s string) string { return strings.ReplaceAll(s, "SELF", a.scope) }
 
 // Create makes an object from YAML.
 func Create(resource, manifest string) Action {
 	doc := yamlDoc(manifest)
 	return func(ctx context.Context, a *Actor) string {
-		return a.send(ctx, "POST", a.path(resource, ""), "application/json", own(doc, a.scope).(Object))
+		return a.create(ctx, resource, doc)
+	}
+}
+
+// CreateIn makes one in another namespace of the sequence.
+func CreateIn(namespace, resource, manifest string) Action {
+	doc := yamlDoc(manifest)
+	return func(ctx context.Context, a *Actor) string {
+		return a.send(ctx, "POST", path(resource, a.self(namespace), ""), "application/json", a.fill(doc).(Object))
 	}
 }
 
@@ -103,7 +131,7 @@ func Create(resource, manifest string) Action {
 func Patch(resource, name, patch string) Action {
 	doc := yamlDoc(patch)
 	return func(ctx context.Context, a *Actor) string {
-		return a.send(ctx, "PATCH", a.path(resource, strings.ReplaceAll(name, "SELF", a.scope)), "application/merge-patch+json", own(doc, a.scope).(Object))
+		return a.send(ctx, "PATCH", a.path(resource, a.self(name)), "application/merge-patch+json", a.fill(doc).(Object))
 	}
 }
 
@@ -114,7 +142,7 @@ func Delete(resource, name, propagation string) Action {
 		if propagation != "" {
 			body["propagationPolicy"] = propagation
 		}
-		return a.send(ctx, "DELETE", a.path(resource, strings.ReplaceAll(name, "SELF", a.scope)), "application/json", body)
+		return a.send(ctx, "DELETE", a.path(resource, a.self(name)), "application/json", body)
 	}
 }
 
@@ -217,6 +245,7 @@ func NodeBack(name string) Action {
 // endScope deletes all that a sequence may have left outside of its namespaces, and its
 // namespaces.
 func endScope(ctx context.Context, a *Actor) string {
+	a.kubelet.finale()
 	objects, _ := a.world.Look(a.scope)
 	for _, r := range resources {
 		if r.namespaced {

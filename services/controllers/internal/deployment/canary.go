@@ -100,14 +100,21 @@ func trusted(sets []*appsv1.ReplicaSet) (all []*appsv1.ReplicaSet) {
 	return all
 }
 
-// base is the set that serves while a newer template is tried: the newest that is
-// stable, or else the newest trusted one that has pods, or else the newest trusted one.
+// base is the set that serves while a newer template is tried, and whose template comes
+// back when that fails: a stable one with pods, or else one from before anything was
+// asked for that has pods, or else a stable one, or else one that has pods; of several
+// the newest.
 func base(old []*appsv1.ReplicaSet) *appsv1.ReplicaSet {
 	rank := func(set *appsv1.ReplicaSet) int {
+		stable, serves := state(set) == stateStable, *set.Spec.Replicas > 0
 		switch {
-		case state(set) == stateStable:
+		case stable && serves:
+			return 4
+		case state(set) == "" && serves:
+			return 3
+		case stable:
 			return 2
-		case *set.Spec.Replicas > 0:
+		case serves:
 			return 1
 		}
 		return 0
@@ -248,10 +255,18 @@ func (p *planner) meant(hash string) bool {
 
 // revert goes back to the template that served before when the present one has made no
 // progress for too long. A template that was complete once is not given up: what made
-// it fail now is something else.
+// it fail now is something else. A deadline that another template has missed counts
+// for nothing.
 func (p *planner) revert(newest *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) bool {
 	c := condition(&p.d.Status, appsv1.DeploymentProgressing)
-	if !says(p.d, canaryAutoRevert) || c == nil || c.Reason != reasonTimedOut || newest == p.out.Create || state(newest) == stateStable || state(newest) == stateFailed {
+	if !says(p.d, canaryAutoRevert) || c == nil || c.Reason != reasonTimedOut || newest == p.out.Create {
+		return false
+	}
+	if c.Message != timeoutOf(newest.Name) {
+		p.restart(newest)
+		return false
+	}
+	if state(newest) == stateStable || state(newest) == stateFailed {
 		return false
 	}
 	to := base(old)
@@ -265,9 +280,14 @@ func (p *planner) revert(newest *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) bo
 	p.d.Annotations = restored(p.d.Annotations, to.Annotations)
 	delete(p.d.Annotations, canaryPromote)
 	p.out.Spec = p.d
-	p.note(true, reasonTimedOut, fmt.Sprintf("ReplicaSet %q has timed out progressing.", newest.Name))
+	p.note(true, reasonTimedOut, timeoutOf(newest.Name))
 	p.note(false, reasonRollback, fmt.Sprintf("Rolled back deployment %q to revision %s", p.d.Name, to.Annotations[revisionAnnotation]))
 	return true
+}
+
+// timeoutOf is the message of the condition when a set has missed its deadline.
+func timeoutOf(set string) string {
+	return fmt.Sprintf("ReplicaSet %q has timed out progressing.", set)
 }
 
 // becomeStable notes that a template has served everywhere.

@@ -8,6 +8,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/controllers/internal/history"
 )
 
 // with gives a deployment annotations: key, value, key, value.
@@ -26,7 +28,16 @@ func known(s *appsv1.ReplicaSet, state string) *appsv1.ReplicaSet {
 // told gives d a condition Progressing that is a minute old.
 func told(d *appsv1.Deployment, status corev1.ConditionStatus, reason string) *appsv1.Deployment {
 	removeCondition(&d.Status, appsv1.DeploymentProgressing)
-	setCondition(&d.Status, newCondition(appsv1.DeploymentProgressing, status, reason, "", now.Add(-time.Minute)))
+	newest := setName(d.Name, history.TemplateHash(&d.Spec.Template, nil))
+	setCondition(&d.Status, newCondition(appsv1.DeploymentProgressing, status, reason, timeoutOf(newest), now.Add(-time.Minute)))
+	return d
+}
+
+// missed is told for a deadline that the set of another image missed.
+func missed(d *appsv1.Deployment, image string) *appsv1.Deployment {
+	other := d.DeepCopy()
+	other.Spec.Template = template(image)
+	d.Status.Conditions = told(other, corev1.ConditionFalse, reasonTimedOut).Status.Conditions
 	return d
 }
 
@@ -177,11 +188,16 @@ func TestDecideWithCanaries(t *testing.T) {
 			a, b, n := set(d, "a", 1, 0, 0, 0), set(d, "b", 2, 3, 3, 3), known(set(d, "c", 3, 1, 1, 0), stateCanary)
 			return told(settled(d, a, b, n), "False", timedOut), []*appsv1.ReplicaSet{a, b, n}
 		}, want: "update r3:1, update r2:3", states: "r3 failed, r2 stable", spec: "b "},
+		{name: "a deadline that another template missed counts for nothing", world: func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
+			d := with(web(3, "c", 1, 0), canaryReplicas, "1", canaryAutoRevert, "true")
+			o, n := known(set(d, "a", 1, 3, 3, 3), stateStable), known(set(d, "c", 3, 1, 1, 0), stateCanary)
+			return missed(settled(d, o, n), "b"), []*appsv1.ReplicaSet{o, n}
+		}, reason: reasonSetUpdated},
 		{name: "after that the old set is there as before and the failed one goes", world: func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
 			d := with(web(3, "a", 1, 0), canaryReplicas, "1", canaryAutoRevert, "true")
 			o, n := known(set(d, "a", 1, 3, 3, 3), stateStable), known(set(d, "b", 2, 1, 1, 0), stateFailed)
-			return told(settled(d, o, n), "False", timedOut), []*appsv1.ReplicaSet{o, n}
-		}, want: "update r3:3, update r2:0", states: "r3 stable, r2 failed", reason: timedOut},
+			return missed(settled(d, o, n), "b"), []*appsv1.ReplicaSet{o, n}
+		}, want: "update r3:3, update r2:0", states: "r3 stable, r2 failed", reason: reasonSetUpdated},
 		{name: "a template that served once is not given up", world: func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
 			d := with(web(3, "b", 1, 0), canaryAutoRevert, "true")
 			o, n := known(set(d, "a", 1, 0, 0, 0), stateStable), known(set(d, "b", 2, 3, 3, 1), stateStable)
@@ -190,7 +206,7 @@ func TestDecideWithCanaries(t *testing.T) {
 		{name: "a failed template that is wished again is tried again", world: func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
 			d := with(web(3, "b", 1, 0), canaryReplicas, "1", canaryAutoRevert, "true")
 			o, n := known(set(d, "a", 3, 3, 3, 3), stateStable), known(set(d, "b", 2, 0, 0, 0), stateFailed)
-			return told(settled(d, o, n), "False", timedOut), []*appsv1.ReplicaSet{o, n}
+			return missed(settled(d, o, n), "b"), []*appsv1.ReplicaSet{o, n}
 		}, want: "update r4:1", states: "r4 canary", reason: reasonSetUpdated},
 		{name: "a template that was promoted before needs no canaries", world: func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
 			d := with(web(3, "a", 1, 0), canaryReplicas, "1")

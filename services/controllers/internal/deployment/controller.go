@@ -42,7 +42,7 @@ var kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
 // Controller rolls Deployments out.
 func Controller() frame.Definition {
 	return frame.Definition{Name: "deployment", User: "deployment-controller", Make: func(e *frame.Env) (frame.Loop, error) {
-		c := &controller{e.World, e.Writer, e.Events, frame.Of(e, e.World.Deployments), frame.Of(e, e.World.ReplicaSets)}
+		c := newController(e)
 		return frame.Keyed(e, c.reconcile,
 			frame.On(e.World.Deployments, frame.Self),
 			frame.Owned(e.World.ReplicaSets, e.World.Deployments, func(d *appsv1.Deployment) (labels.Selector, error) { return claim.Selector(d.Spec.Selector) }),
@@ -56,6 +56,10 @@ type controller struct {
 	events      *event.Recorder
 	deployments frame.Objects[appsv1.Deployment]
 	sets        frame.Objects[appsv1.ReplicaSet]
+}
+
+func newController(e *frame.Env) *controller {
+	return &controller{e.World, e.Writer, e.Events, frame.Of(e, e.World.Deployments), frame.Of(e, e.World.ReplicaSets)}
 }
 
 // podChanged wakes a deployment that waits for its last old pod to end.

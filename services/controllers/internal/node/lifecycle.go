@@ -31,7 +31,6 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
-	"kubus.dev/proto/bus"
 	"kubus.dev/services/controllers/internal/event"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
@@ -52,15 +51,15 @@ func Lifecycle() frame.Definition {
 			defer cancel()
 			return e.Bus.Flush(ctx)
 		})
-		beats, err := e.Bus.Subscribe(proto.HeartbeatSubjects, "", func(m *bus.Msg) {
-			if name, err := proto.HeartbeatNode(m.Subject); err == nil {
+		deaf, err := e.Bus.Hear(proto.HeartbeatSubjects, func(subject string, _ []byte) {
+			if name, err := proto.HeartbeatNode(subject); err == nil {
 				l.beat(name)
 			}
 		})
 		if err != nil {
 			return nil, err
 		}
-		e.Until(beats.Stop)
+		e.Until(deaf)
 		e.Until(e.Bus.OnReconnect(l.graceAll))
 		return l, nil
 	}}
@@ -318,17 +317,11 @@ func (l *lifecycle) patch(ctx context.Context, name string, v verdict) error {
 func (l *lifecycle) markPods(ctx context.Context, name string) error {
 	var requests []apiclient.Request
 	var pods []*corev1.Pod
-	now := metav1.Now()
 	for _, p := range l.world.Pods.ByIndex(mirror.ByNode, name) {
 		if !pod.Ready(p) {
 			continue
 		}
-		request, err := write.Strategic(l.world.Pods.Path(p.Namespace, p.Name, "status"), map[string]any{
-			"metadata": map[string]any{"uid": p.UID},
-			"status": map[string]any{"conditions": []map[string]any{
-				{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now, "observedGeneration": p.Generation},
-			}},
-		})
+		request, err := write.Strategic(l.world.Pods.Path(p.Namespace, p.Name, "status"), notReady(p, metav1.Now()))
 		if err != nil {
 			return err
 		}
@@ -343,11 +336,22 @@ func (l *lifecycle) markPods(ctx context.Context, name string) error {
 		switch {
 		case result.Err == nil:
 			l.events.Warning(event.Object{GroupVersionKind: podKind, Meta: pods[i]}, "NodeNotReady", "Node is not ready")
-		case !apierrors.IsNotFound(result.Err):
+		case !apierrors.IsNotFound(result.Err) && !apierrors.IsInvalid(result.Err): // gone, or another by now
 			errs = append(errs, fmt.Errorf("marking pod %s not ready: %w", pods[i].Name, result.Err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// notReady is a patch of a pod's status, for the pod as it is known. The mirror's pods
+// are not whole, so nothing else of theirs may be written.
+func notReady(p *corev1.Pod, now metav1.Time) map[string]any {
+	return map[string]any{
+		"metadata": map[string]any{"uid": p.UID, "resourceVersion": p.ResourceVersion},
+		"status": map[string]any{"conditions": []map[string]any{
+			{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now, "observedGeneration": p.Generation},
+		}},
+	}
 }
 
 func object(node *corev1.Node) event.Object {

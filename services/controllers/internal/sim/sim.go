@@ -417,6 +417,9 @@ func (m *Model) writeOne(k *kind, key types.NamespacedName, sub string, r apicli
 	next := clone(present)
 	if sub == "status" {
 		next["status"] = body["status"]
+		if annotations := meta(body)["annotations"]; annotations != nil { // as the API has it
+			meta(next)["annotations"] = annotations
+		}
 	} else {
 		next = clone(body)
 		if present["status"] != nil {
