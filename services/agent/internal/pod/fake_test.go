@@ -33,6 +33,7 @@ type fakeRuntime struct {
 	pullErr    error
 	used       int64 // memory of each container and pod
 	resizeErr  error
+	held       chan struct{}   // until it is closed no sandbox is made; nil: at once
 	stopCode   int             // of containers that were asked to end
 	graces     []time.Duration // that containers were given to stop
 	stubborn   bool            // containers end only when the grace of their stop is over
@@ -93,6 +94,9 @@ func (f *fakeRuntime) Close() error                              { return nil }
 func (f *fakeRuntime) Events() <-chan runtime.Event              { return f.events }
 
 func (f *fakeRuntime) RunSandbox(_ context.Context, s runtime.SandboxSpec) (*runtime.Sandbox, error) {
+	if f.held != nil {
+		<-f.held
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.next++

@@ -26,6 +26,7 @@ type resizing struct {
 	pending, progress *corev1.PodCondition // of the status; nil: absent
 	changes           resize.Changes       // that would bring what runs to what is granted
 	busy              bool                 // they are being made
+	sandbox           *resize.Allocation   // what the sandbox was made for
 	ended             bool                 // a resize has, and the manager does not know yet
 	retryAt           time.Time
 }
@@ -59,6 +60,17 @@ func (m *Manager) ask(w *worker, pod *corev1.Pod) {
 		w.waiting = true
 		m.settle()
 	}
+}
+
+// hand gives the newest version to its worker. No status may show a version without what became of its wishes, so one
+// that cannot be judged yet waits. The lock is held.
+func (m *Manager) hand(w *worker) {
+	w.held = w.waiting && !m.synced && w.newest.DeletionTimestamp == nil
+	if w.held {
+		w.fromAPI.Store(true)
+		return
+	}
+	w.update(w.newest)
 }
 
 // room says that a pod of the node has ended, or may have less than it had.
@@ -166,13 +178,19 @@ func (w *worker) compare(now time.Time) {
 		}
 		r.changes = resize.Compare(w.pod, w.group, running)
 	}
-	switch open := r.changes.Unmet || r.busy || anew; {
+	switch open := r.changes.Unmet || w.resizeBusy() || anew; {
 	case open && r.progress == nil:
 		r.progress = resizeCondition(corev1.PodResizeInProgress, nil, "", "", w.pod.Generation, now)
 	case !open && len(r.changes.Steps) == 0 && r.progress != nil:
 		w.event("", corev1.EventTypeNormal, "ResizeCompleted", resize.Message(resize.Completed, w.pod, r.progress.ObservedGeneration, ""))
 		r.progress, r.ended = nil, true
 	}
+}
+
+// resizeBusy tells whether the pod's group may get another size yet: it is being set, or made for what the pod was
+// granted before.
+func (w *worker) resizeBusy() bool {
+	return w.resize.busy || w.sandboxThing.Stage == Busy && w.resize.sandbox != w.alloc
 }
 
 // resizeNow makes the changes beside the worker.

@@ -297,10 +297,33 @@ func TestAnAgentRestartKeepsWhatWasGranted(t *testing.T) {
 	}
 }
 
+func TestNoStatusShowsAVersionThatIsNotJudged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, newFakeRuntime(), t.TempDir())
+	b.room("1")
+	pod, next := sizedPod("p", "500m", "64Mi"), sizedPod("next", "100m", "64Mi")
+	b.m.Update(pod)
+	b.until(pod, "ready", running)
+	b.m.Update(withSize(pod, "2", "64Mi", 2)) // other pods of the node may not be known yet
+	b.m.Update(next)
+	b.until(next, "ready", running)
+	b.rec.mu.Lock()
+	shown := b.rec.status[pod.UID].ObservedGeneration
+	b.rec.mu.Unlock()
+	if shown != 1 {
+		t.Errorf("generation %d is shown", shown)
+	}
+	b.m.Synced()
+	b.until(pod, "deferred", func(s corev1.PodStatus, _ bool) bool {
+		return s.ObservedGeneration == 2 && conditionOf(s, corev1.PodResizePending) != nil
+	})
+}
+
 func TestAPodResizedBeforeItsContainersStartHasTheNewSize(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, newFakeRuntime(), t.TempDir())
 	b.m.Synced()
+	b.rt.held = make(chan struct{})
 	pod := sizedPod("p", "100m", "64Mi")
 	b.rt.pullErr = errors.New("not yet")
 	pod.Spec.Containers[0].Image = "late"
@@ -311,7 +334,15 @@ func TestAPodResizedBeforeItsContainersStartHasTheNewSize(t *testing.T) {
 	next := withSize(pod, "200m", "128Mi", 2)
 	next.Spec.Containers[0].Image = "img"
 	b.m.Update(next)
+	b.until(pod, "being resized", func(s corev1.PodStatus, _ bool) bool {
+		return s.ObservedGeneration == 2 && conditionOf(s, corev1.PodResizeInProgress) != nil
+	})
+	close(b.rt.held)
 	b.until(pod, "ready with it", resizedTo("200m", "128Mi", 2))
+	want := []string{"sandbox p", "resize pod cpu 102/10000 memory 128Mi", "resize pod cpu 204/20000 memory 128Mi", "start c 0"}
+	if calls := b.calls(); !slices.Equal(calls[len(calls)-4:], want) {
+		t.Errorf("calls %q, want %q last", calls, want)
+	}
 	sb := b.rt.Sandboxes()[0]
 	if got := b.rt.Containers(sb.ID)[0].Resources; got.MemoryLimit != 128<<20 || sb.Resources.MemoryLimit != 128<<20 || sb.Resources.CPUQuota != 20000 {
 		t.Errorf("container %+v, pod %+v", got, sb.Resources)

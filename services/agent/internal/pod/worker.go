@@ -37,6 +37,7 @@ type worker struct {
 	granted *resize.Allocation // what the node has granted the pod
 	waiting bool               // the pod asks for something else
 	since   time.Time          // when that was first deferred
+	held    bool               // the newest version is not handed over yet
 
 	snapshot atomic.Pointer[Snapshot]
 	fromAPI  atomic.Bool // the API has given the pod since we started
@@ -351,7 +352,7 @@ func (w *worker) world() World {
 		Containers:  make(map[string]Container, len(w.containers)),
 		Terminating: w.terminating(),
 		Deleted:     w.pod.DeletionTimestamp != nil || w.removed,
-		Resize:      Resize{Wanted: len(w.resize.changes.Steps) > 0, Busy: w.resize.busy, RetryAt: w.resize.retryAt},
+		Resize:      Resize{Wanted: len(w.resize.changes.Steps) > 0, Busy: w.resizeBusy(), RetryAt: w.resize.retryAt},
 	}
 	if w.closing {
 		world.Sandbox.Stage = Busy
