@@ -128,7 +128,7 @@ func Roles(node string) []Role {
 	state := func(resources ...GroupResource) []Read { return []Read{{StateStream.Name, resources}} }
 	return []Role{
 		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", MetricsRequestSubject, "$JS.API.>"},
-			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>"}},
+			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>", "$JS.EVENT.ADVISORY.STREAM.>"}},
 		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>", "node.*.volume"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>", UsageFreshSubject}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},

@@ -103,6 +103,9 @@ type StreamState struct {
 // on several it may come from a deposed leader.
 func (c *Conn) StreamState(ctx context.Context, stream string) (StreamState, error) {
 	s, err := c.js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return StreamState{}, fmt.Errorf("stream %s: %w", stream, ErrNoStream)
+	}
 	if err != nil {
 		return StreamState{}, fmt.Errorf("stream %s: %w", stream, err)
 	}
@@ -111,6 +114,19 @@ func (c *Conn) StreamState(ctx context.Context, stream string) (StreamState, err
 		Messages: info.State.Msgs, Bytes: info.State.Bytes,
 		FirstSeq: info.State.FirstSeq, LastSeq: info.State.LastSeq, Replicas: info.Config.Replicas,
 	}, nil
+}
+
+// Subjects counts the messages that a stream has on each subject that the filter matches.
+func (c *Conn) Subjects(ctx context.Context, stream, filter string) (map[string]uint64, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("subjects of stream %s: %w", stream, err)
+	}
+	return info.State.Subjects, nil
 }
 
 // StreamMsg is one stored message. Data is the receiver's to keep.
@@ -300,8 +316,8 @@ func (c *Conn) PublishBatch(ctx context.Context, id string, msgs []BatchMsg, tim
 		if h == nil {
 			h = Header{}
 		}
-		h["Nats-Batch-Id"] = []string{id}
-		h["Nats-Batch-Sequence"] = []string{strconv.Itoa(i + 1)}
+		h[HeaderBatchID] = []string{id}
+		h[HeaderBatchSequence] = []string{strconv.Itoa(i + 1)}
 		m := &nats.Msg{Subject: msgs[i].Subject, Header: h, Data: msgs[i].Data}
 		if i+1 < len(msgs) {
 			if err := c.nc.PublishMsg(m); err != nil {
@@ -309,7 +325,7 @@ func (c *Conn) PublishBatch(ctx context.Context, id string, msgs []BatchMsg, tim
 			}
 			continue
 		}
-		h["Nats-Batch-Commit"] = []string{"1"}
+		h[HeaderBatchCommit] = []string{"1"}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		resp, err := c.nc.RequestMsgWithContext(ctx, m)
@@ -327,4 +343,6 @@ const (
 	HeaderExpectSubject        = "Nats-Expected-Last-Subject-Sequence-Subject"
 	HeaderTTL                  = "Nats-TTL"
 	HeaderBatchID              = "Nats-Batch-Id"
+	HeaderBatchSequence        = "Nats-Batch-Sequence"
+	HeaderBatchCommit          = "Nats-Batch-Commit"
 )
