@@ -34,6 +34,9 @@ type Pod struct {
 	Generation int64
 	// Unscheduled is the PodScheduled=False condition the pod shows, if any.
 	Unscheduled Condition
+
+	// resizing: what the pod's spec asks may not be what its containers have.
+	resizing bool
 }
 
 // Condition is the part of a PodScheduled=False condition that matters here.
@@ -70,6 +73,9 @@ func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 	}
 	if err == nil {
 		p.Shape, p.NodeName, err = t.shape(spec, p.Self, labels)
+	}
+	if err == nil && p.resizing {
+		p.Shape, err = resized(data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading pod at revision %d: %w", revision, err)
@@ -155,10 +161,23 @@ func (p *Pod) condition(data []byte) error {
 	if string(kind) == `"PodScheduled"` && string(status) == `"False"` {
 		p.Unscheduled = c
 	}
+	if string(kind) == `"PodResizePending"` || string(kind) == `"PodResizeInProgress"` {
+		p.resizing = true
+	}
 	if string(kind) == `"DisruptionTarget"` && string(status) == `"True"` && c.Reason == corev1.PodReasonPreemptionByScheduler {
 		p.Preempted = true
 	}
 	return err
+}
+
+// resized reads the whole pod: until a resize is done it takes the most of what its spec asks,
+// what was allocated and what it has. Such pods are few, their shapes are not shared.
+func resized(data []byte) (*Shape, error) {
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(data, pod); err != nil {
+		return nil, err
+	}
+	return New(pod), nil
 }
 
 // decodeSpec decodes only the members of a pod's spec that make its shape.

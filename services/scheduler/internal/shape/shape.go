@@ -127,8 +127,8 @@ func New(pod *corev1.Pod) *Shape {
 }
 
 func (s *Shape) requests(pod *corev1.Pod) {
-	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{}))
-	scored := helper.PodRequests(pod, helper.PodResourcesOptions{NonMissingContainerRequests: corev1.ResourceList{
+	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true}))
+	scored := helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, NonMissingContainerRequests: corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(defaultMemory, resource.DecimalSI),
 	}})

@@ -111,6 +111,35 @@ func TestParseAgreesWithTheWholePod(t *testing.T) {
 	}
 }
 
+func TestWhileAPodIsResizedItTakesTheMostOfWhatItHasAndAsks(t *testing.T) {
+	cpu := func(amount string) corev1.ResourceList { return corev1.ResourceList{"cpu": resource.MustParse(amount)} }
+	resize := func(ask, has string, condition corev1.PodConditionType, reason string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Spec.NodeName = "n"
+			p.Spec.Containers[0].Resources.Requests = cpu(ask)
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", AllocatedResources: cpu(has), Resources: &corev1.ResourceRequirements{Requests: cpu(has)}}}
+			p.Status.Conditions = []corev1.PodCondition{{Type: condition, Status: "True", Reason: reason}}
+		}
+	}
+	tests := []struct {
+		name   string
+		change func(*corev1.Pod)
+		want   int64
+	}{
+		{"growing: what it asks", resize("2", "1", corev1.PodResizeInProgress, ""), 2000},
+		{"shrinking: what it has", resize("1", "2", corev1.PodResizeInProgress, ""), 2000},
+		{"put off: what it asks", resize("2", "1", corev1.PodResizePending, corev1.PodReasonDeferred), 2000},
+		{"impossible: what it has", resize("64", "1", corev1.PodResizePending, corev1.PodReasonInfeasible), 1000},
+		{"done: what it asks", resize("1", "1", corev1.PodReady, ""), 1000},
+	}
+	table := NewTable()
+	for _, tt := range tests {
+		if got := parse(t, table, full("a", tt.change)).Shape.Requests.MilliCPU; got != tt.want {
+			t.Errorf("%s: %d m, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestPodsOfOneTemplateShareAShapeAndOthersDoNot(t *testing.T) {
 	table := NewTable()
 	a, b := parse(t, table, full("a")), parse(t, table, full("b"))
