@@ -52,20 +52,7 @@ func (b *Broker) stir() {
 }
 
 func (b *Broker) stirred(g *group) bool {
-	if !b.mirror.Social() {
-		return false
-	}
-	var last *shape.Identity
-	for _, w := range g.parked.pods {
-		if w == nil || w.left || w.pod.Self == last {
-			continue
-		}
-		last = w.pod.Self
-		if b.mirror.Stirred(w.pod, g.tried) {
-			return true
-		}
-	}
-	return false
+	return b.anyParked(g, func(p *shape.Pod) bool { return b.mirror.Stirred(p, g.tried) })
 }
 
 // release offers nodes whose room a worker had counted wrongly. Whatever the
@@ -90,9 +77,25 @@ func (b *Broker) release(names []string) {
 
 // social tells whether rules about other pods have to do with a group's parked pods.
 func (b *Broker) social(g *group) bool {
-	return b.mirror.Social() && slices.ContainsFunc(g.parked.pods, func(w *waiting) bool {
-		return w != nil && !w.left && b.mirror.View(w.pod) != nil
-	})
+	return b.anyParked(g, func(p *shape.Pod) bool { return b.mirror.View(p) != nil })
+}
+
+// anyParked asks about the group's parked pods, once for those that are alike.
+func (b *Broker) anyParked(g *group, ask func(*shape.Pod) bool) bool {
+	if !b.mirror.Social() {
+		return false
+	}
+	var last *shape.Identity
+	for _, w := range g.parked.pods {
+		if w == nil || w.left || w.pod.Self == last {
+			continue
+		}
+		last = w.pod.Self
+		if ask(w.pod) {
+			return true
+		}
+	}
+	return false
 }
 
 // always is newer than what anybody has seen.
