@@ -16,6 +16,30 @@ import (
 
 // EnsureStream creates a stream, or corrects one whose settings differ.
 func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) error {
+	cfg := streamConfig(s, replicas)
+	_, err := c.js.CreateStream(ctx, cfg)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		_, err = c.js.UpdateStream(ctx, cfg)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// BeginStream makes a stream that is not there, whose first message will have a certain
+// sequence. One that somebody else makes meanwhile is left as it is.
+func (c *Conn) BeginStream(ctx context.Context, s proto.Stream, replicas int, first uint64) error {
+	cfg := streamConfig(s, replicas)
+	cfg.FirstSeq = first
+	_, err := c.js.CreateStream(ctx, cfg)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return fmt.Errorf("stream %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func streamConfig(s proto.Stream, replicas int) jetstream.StreamConfig {
 	cfg := jetstream.StreamConfig{
 		Name:        s.Name,
 		Description: s.Description,
@@ -55,14 +79,7 @@ func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) e
 	if s.Async && cfg.Replicas == 1 && !s.Memory {
 		cfg.PersistMode = jetstream.AsyncPersistMode
 	}
-	_, err := c.js.CreateStream(ctx, cfg)
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		_, err = c.js.UpdateStream(ctx, cfg)
-	}
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", s.Name, err)
-	}
-	return nil
+	return cfg
 }
 
 // KeepStream is EnsureStream until it succeeds or ctx ends, and again after the bus was

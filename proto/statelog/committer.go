@@ -323,6 +323,10 @@ func (c *committer) batch(ctx context.Context, ops []*op) error {
 			if _, err := c.log.barriers[c.view.stream.Name].join(ctx); err == nil && c.view.Fence(f.Name).Epoch != f.Epoch {
 				return ErrFenced
 			}
+			if len(ops) == 1 {
+				c.log.suspectFence(f.Name) // or the fence is where the view does not know it
+				c.log.suspect(ops[0].Key)
+			}
 		}
 		return err
 	}

@@ -25,6 +25,7 @@ type guard struct {
 
 	mu      sync.Mutex
 	keys    map[proto.Key]struct{} // to look at
+	fences  map[string]struct{}    // the same
 	changed bool                   // somebody changed the stream itself
 }
 
@@ -35,7 +36,7 @@ func (l *Log) keepWatch(ctx context.Context) error {
 	}
 	for _, s := range proto.StateStreams() {
 		view := l.views.Stream(s)
-		g := &guard{log: l, view: view, wake: make(chan struct{}, 1), keys: map[proto.Key]struct{}{}}
+		g := &guard{log: l, view: view, wake: make(chan struct{}, 1), keys: map[proto.Key]struct{}{}, fences: map[string]struct{}{}}
 		l.guards[s.Name] = g
 		view.mu.Lock()
 		view.beliefs.suspect = g.suspect
@@ -57,6 +58,20 @@ func (l *Log) suspect(k proto.Key) {
 	if g := l.guards[proto.StreamFor(k.GroupResource).Name]; g != nil {
 		g.suspect(k)
 	}
+}
+
+// suspectFence has a fence looked at.
+func (l *Log) suspectFence(name string) {
+	if g := l.guards[proto.StateStream.Name]; g != nil {
+		g.suspectFence(name)
+	}
+}
+
+func (g *guard) suspectFence(name string) {
+	g.mu.Lock()
+	g.fences[name] = struct{}{}
+	g.mu.Unlock()
+	g.signal()
 }
 
 func (g *guard) suspect(k proto.Key) {
@@ -103,13 +118,20 @@ func (g *guard) run(ctx context.Context) {
 // not be done; 0: there is nothing.
 func (g *guard) work(ctx context.Context) (again time.Duration) {
 	g.mu.Lock()
-	keys, changed := g.keys, g.changed
-	g.keys, g.changed = map[proto.Key]struct{}{}, false
+	keys, fences, changed := g.keys, g.fences, g.changed
+	g.keys, g.fences, g.changed = map[proto.Key]struct{}{}, map[string]struct{}{}, false
 	g.mu.Unlock()
 	if changed {
 		if err := g.audit(ctx); err != nil && ctx.Err() == nil {
 			g.view.log.Warn("looking at a stream that was changed", zap.Error(err))
 			g.changedStream()
+			again = time.Second
+		}
+	}
+	for name := range fences {
+		if err := g.restoreFence(ctx, name); err != nil && ctx.Err() == nil {
+			g.view.log.Warn("bringing a fence back", zap.String("fence", name), zap.Error(err))
+			g.suspectFence(name)
 			again = time.Second
 		}
 	}
@@ -176,25 +198,64 @@ func (l *Log) headerAt(view *View, w Write, at uint64) bus.Header {
 	return h
 }
 
-// audit puts right what can be of a stream that somebody changed: its settings, and
-// objects that are missing. A stream that was deleted, or made anew, is told of and left as
-// it is: its sequences would not go on.
-func (g *guard) audit(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+// restoreFence writes a fence again that the log has not any more. Its epoch is a new one
+// then, so whoever holds it takes it anew.
+func (g *guard) restoreFence(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	state, err := g.log.conn.StreamState(ctx, g.view.stream.Name)
-	if errors.Is(err, bus.ErrNoStream) || err == nil && state.LastSeq < g.view.Revision() {
-		g.view.beliefs.found.replaced.Add(1)
-		g.view.log.Error("the stream was deleted or made anew by somebody else: restore it from a backup", zap.Uint64("last", state.LastSeq), zap.Uint64("seen", g.view.Revision()))
+	subject := proto.FenceSubject(name)
+	found, err := g.log.conn.LastOn(ctx, g.view.stream.Name, subject)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return g.view.WaitFor(ctx, found.Seq) // be it refused: who takes or uses the fence knows
+	}
+	g.view.mu.Lock()
+	f := g.view.fences[name]
+	delete(g.view.beliefs.standing, subject)
+	g.view.mu.Unlock()
+	if f.Epoch == 0 {
 		return nil
+	}
+	seq, err := g.log.putFence(ctx, g.view, name, f.Holder, 0)
+	if errors.Is(err, bus.ErrWrongSequence) {
+		return nil // somebody took it
 	}
 	if err != nil {
 		return err
 	}
+	g.view.beliefs.found.restored.Add(1)
+	return g.view.WaitFor(ctx, seq)
+}
+
+// audit puts right what can be of a stream that somebody changed: its settings, objects and
+// fences that are missing, and the stream itself where it was deleted: its sequences go on.
+// A stream that was made anew is told of and left as it is: it may be a backup.
+func (g *guard) audit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	name := g.view.stream.Name
+	state, err := g.log.conn.StreamState(ctx, name)
+	if errors.Is(err, bus.ErrNoStream) {
+		g.view.beliefs.found.replaced.Add(1)
+		g.view.log.Error("the stream was deleted; it is made again, with everything that is known of it", zap.Uint64("seen", g.view.Revision()))
+		if err = g.log.conn.BeginStream(ctx, g.view.stream, g.log.replicas, g.view.Revision()+1); err == nil {
+			state, err = g.log.conn.StreamState(ctx, name)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if state.LastSeq < g.view.Revision() {
+		g.view.beliefs.found.replaced.Add(1)
+		g.view.log.Error("the stream was made anew by somebody else: stop the gateways and restore it from a backup", zap.Uint64("last", state.LastSeq), zap.Uint64("seen", g.view.Revision()))
+		return nil
+	}
 	if err := g.log.conn.EnsureStream(ctx, g.view.stream, g.log.replicas); err != nil {
 		return err
 	}
-	subjects, err := g.log.conn.Subjects(ctx, g.view.stream.Name, g.view.stream.Class+".>")
+	subjects, err := g.log.conn.Subjects(ctx, name, ">")
 	if err != nil {
 		return err
 	}
@@ -205,6 +266,13 @@ func (g *guard) audit(ctx context.Context) error {
 			}
 			return true
 		})
+	}
+	g.view.mu.Lock()
+	defer g.view.mu.Unlock()
+	for name := range g.view.fences {
+		if _, there := subjects[proto.FenceSubject(name)]; !there {
+			g.suspectFence(name)
+		}
 	}
 	return nil
 }

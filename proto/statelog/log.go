@@ -149,17 +149,8 @@ func (l *Log) Barrier(ctx context.Context, gr proto.GroupResource) (uint64, erro
 // taken). It returns the fence as it then is; the caller holds it if Holder is its
 // own and Epoch is new. Every earlier holder's fenced writes fail from here on.
 func (l *Log) AcquireFence(ctx context.Context, name, holder string, epoch uint64) (Fence, error) {
-	data, err := json.Marshal(Fence{Holder: holder})
-	if err != nil {
-		return Fence{}, fmt.Errorf("fence %s: %w", name, err)
-	}
 	view := l.views.Stream(proto.StateStream)
-	subject := proto.FenceSubject(name)
-	header := bus.Header{bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(view.fenceAt(name, epoch), 10)}}
-	if keys := view.keys(); keys != nil {
-		keys.sign(subject, header, view.Revision(), data)
-	}
-	seq, err := l.conn.PublishStream(ctx, subject, data, header)
+	seq, err := l.putFence(ctx, view, name, holder, view.fenceAt(name, epoch))
 	if err == nil {
 		return Fence{Epoch: seq, Holder: holder}, view.WaitFor(ctx, seq)
 	}
@@ -169,7 +160,25 @@ func (l *Log) AcquireFence(ctx context.Context, name, holder string, epoch uint6
 	if _, err := l.Barrier(ctx, proto.GroupResource{Resource: "namespaces"}); err != nil {
 		return Fence{}, err
 	}
-	return view.Fence(name), nil
+	f := view.Fence(name)
+	if f.Epoch == epoch {
+		l.suspectFence(name) // it is at another sequence than the view says
+	}
+	return f, nil
+}
+
+// putFence writes who holds a fence, where the log has it at a sequence.
+func (l *Log) putFence(ctx context.Context, view *View, name, holder string, at uint64) (uint64, error) {
+	data, err := json.Marshal(Fence{Holder: holder})
+	if err != nil {
+		return 0, fmt.Errorf("fence %s: %w", name, err)
+	}
+	subject := proto.FenceSubject(name)
+	header := bus.Header{bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(at, 10)}}
+	if keys := view.keys(); keys != nil {
+		keys.sign(subject, header, view.Revision(), data)
+	}
+	return l.conn.PublishStream(ctx, subject, data, header)
 }
 
 // FenceEpoch names the epoch under which writes are made.

@@ -99,16 +99,13 @@ func TestWhatNoGatewayWroteIsIgnoredAndTheLastGoodVersionComesBack(t *testing.T)
 				t.Errorf("got %+v", got)
 			}
 			until(t, func() bool { return a.one.Views().Integrity().Restored+a.two.Views().Integrity().Restored == 1 })
-			again := Signed(t, bustestConnect(t, a), statelog.Trust{Keys: Keys(t, 1)})
+			again := Signed(t, a.conn, statelog.Trust{Keys: Keys(t, 1)})
 			if live := again.View(k.GroupResource).Get(k.GroupResource, "", "x"); live == nil || !bytes.Equal(live.Data(), good) {
 				t.Errorf("a gateway that starts finds %v", live)
 			}
 		})
 	}
 }
-
-// bustestConnect is the attacker's connection, which is as good as any.
-func bustestConnect(_ *testing.T, a *attacked) *bus.Conn { return a.conn }
 
 func TestAReplayIsRefusedByTheStore(t *testing.T) {
 	a := attack(t)
@@ -399,26 +396,100 @@ func TestAPurgeByTheStreamsSettingsIsPutRight(t *testing.T) {
 	}
 }
 
-func TestADeletedStreamIsNoticedAndLeftAsItIs(t *testing.T) {
-	for name, again := range map[string]bool{"deleted": false, "made anew": true} {
-		t.Run(name, func(t *testing.T) {
-			a := attack(t)
-			k := Key("configmaps/a/x")
-			for range 3 {
-				a.one.Put(k, map[string]any{"metadata": map[string]any{"name": "x"}})
-			}
-			if answer, err := a.conn.Request(t.Context(), "$JS.API.STREAM.DELETE.STATE", nil); err != nil || !strings.Contains(string(answer), `"success":true`) {
-				t.Fatalf("%s %v", answer, err)
-			}
-			if again {
-				if err := a.conn.EnsureStream(t.Context(), proto.StateStream, 1); err != nil {
-					t.Fatal(err)
-				}
-			}
-			until(t, func() bool { return a.one.Views().Integrity().Replaced > 0 && a.two.Views().Integrity().Replaced > 0 })
-			if a.one.View(k.GroupResource).Get(k.GroupResource, "a", "x") == nil {
-				t.Error("the object is not shown any more")
-			}
+func TestADeletedStreamIsMadeAgainAndItsSequencesGoOn(t *testing.T) {
+	a := attack(t)
+	k := Key("configmaps/a/x")
+	good := object("x", 1)
+	rev, err := a.one.Commit(t.Context(), statelog.Write{Key: k, Data: good})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		a.one.Put(Key(fmt.Sprintf("configmaps/a/o%d", i)), map[string]any{})
+	}
+	fence, err := a.one.AcquireFence(t.Context(), "planner", "me", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := a.conn.Request(t.Context(), "$JS.API.STREAM.DELETE.STATE", nil); err != nil || !strings.Contains(string(answer), `"success":true`) {
+		t.Fatalf("%s %v", answer, err)
+	}
+	until(t, func() bool {
+		again := a.one.View(k.GroupResource).Get(k.GroupResource, "a", "x")
+		return again != nil && again.Revision() > fence.Epoch && bytes.Equal(again.Data(), good)
+	})
+	for i := range 50 {
+		name := fmt.Sprintf("o%d", i)
+		until(t, func() bool {
+			e := a.two.View(k.GroupResource).Get(k.GroupResource, "a", name)
+			return e != nil && e.Revision() > fence.Epoch
 		})
 	}
+	if a.one.Views().Integrity().Replaced+a.two.Views().Integrity().Replaced == 0 {
+		t.Error("nobody noticed")
+	}
+	// Who held the fence takes it anew.
+	until(t, func() bool { return a.one.View(k.GroupResource).Fence("planner").Epoch > fence.Epoch })
+	ctx := statelog.WithFence(t.Context(), statelog.FenceEpoch{Name: "planner", Epoch: fence.Epoch})
+	if _, err := a.one.Commit(ctx, statelog.Write{Key: Key("configmaps/a/y"), Data: object("y", 1)}); !errors.Is(err, statelog.ErrFenced) {
+		t.Errorf("a write under the old epoch: %v", err)
+	}
+	if f, err := a.one.AcquireFence(t.Context(), "planner", "me again", a.one.View(k.GroupResource).Fence("planner").Epoch); err != nil || f.Holder != "me again" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	again := Signed(t, a.conn, statelog.Trust{Keys: Keys(t, 1)})
+	if n := again.View(k.GroupResource).Snapshot(k.GroupResource).Len(); n != 51 {
+		t.Errorf("a gateway that starts finds %d objects", n)
+	}
+	if _, err := again.View(k.GroupResource).Resume(k.GroupResource, rev); !errors.Is(err, statelog.ErrExpired) {
+		t.Errorf("a watch from before: %v", err)
+	}
+}
+
+func TestAStreamThatWasMadeAnewIsToldOfAndLeftAsItIs(t *testing.T) {
+	a := attack(t)
+	k := Key("configmaps/a/x")
+	for range 3 {
+		a.one.Put(k, map[string]any{"metadata": map[string]any{"name": "x"}})
+	}
+	// Deleted and made anew, until it is before a gateway makes it again.
+	until(t, func() bool {
+		a.post("$JS.API.STREAM.DELETE.STATE", "")
+		a.post("$JS.API.STREAM.CREATE.STATE", `{"name":"STATE","subjects":["state.>"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":1}`)
+		time.Sleep(20 * time.Millisecond)
+		answer, err := a.conn.Request(t.Context(), "$JS.API.STREAM.INFO.STATE", nil)
+		return err == nil && strings.Contains(string(answer), `"subjects":["state.>"]`)
+	})
+	until(t, func() bool { return a.one.Views().Integrity().Replaced > 0 && a.two.Views().Integrity().Replaced > 0 })
+	if a.one.View(k.GroupResource).Get(k.GroupResource, "a", "x") == nil {
+		t.Error("the object is not shown any more")
+	}
+}
+
+// post asks without waiting for the answer.
+func (a *attacked) post(subject, data string) {
+	a.t.Helper()
+	if err := a.conn.Probe(subject, a.conn.NewInbox(), []byte(data)); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// A fence that soon expires takes the one that is there along.
+func TestAFenceThatIsGoneComesBack(t *testing.T) {
+	a := attack(t)
+	mine, err := a.one.AcquireFence(t.Context(), "planner", "me", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := a.write(proto.FenceSubject("planner"), []byte(`{"holder":"they"}`), bus.Header{bus.HeaderTTL: {"1s"}})
+	until(t, func() bool {
+		m, err := a.conn.LastOn(t.Context(), "STATE", proto.FenceSubject("planner"))
+		return err == nil && m == nil
+	})
+	epoch := mine.Epoch
+	until(t, func() bool {
+		f, err := a.two.AcquireFence(t.Context(), "planner", "next", epoch)
+		epoch = f.Epoch
+		return err == nil && f.Holder == "next" && f.Epoch > forged
+	})
 }
