@@ -48,7 +48,7 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		}
 	}
 	world := &frame.World{
-		Mirrors: mirror.NewWorld(), Views: c.Views, Bus: c.Bus, API: c.API,
+		Mirrors: mirror.NewWorld(), Views: c.Views, Bus: frame.OnBus(c.Bus), API: c.API,
 		Settings: settings, Workers: cfg.Workers, Logger: p.Logger,
 	}
 	chosen := cfg.chosen()

@@ -36,9 +36,16 @@ sed -i 's/CN=127.0.0.1/CN = kubus API authority/' "$tree/hack/lib/util.sh" # who
 ln -s "$(dirname "$kubus")/kubectl" "$tree/_output/bin/kubectl"
 [ -z "${SUITE_BIN:-}" ] || ln -s "$SUITE_BIN/kubectl-convert" "$tree/_output/bin/kubectl-convert"
 
-# The admission that upstream's script starts kube-apiserver with; its controllers allot no ranges.
+# One suite reads a manifest off the web.
+python3 -u -m http.server --bind 127.0.0.1 --directory "$tree" 0 > "$out/web.log" 2>&1 &
+web=$!
+until port=$(grep -o 'port [0-9]*' "$out/web.log"); do sleep 0.1; done
+grep -rl raw.githubusercontent.com "$tree/test/cmd" | xargs sed -i "s|https://raw.githubusercontent.com/kubernetes/kubernetes/master/|http://127.0.0.1:${port#port }/|g"
+
+# What upstream's script starts kube-apiserver with; its controllers allot no ranges.
 cat > "$out/settings.yaml" <<-END
 	gateway:
+	  authentication: {anonymous: false}
 	  admission:
 	    disable: [ServiceAccount, DefaultStorageClass, DefaultTolerationSeconds, MutatingAdmissionWebhook, ValidatingAdmissionWebhook, StorageObjectInUseProtection]
 	controllers:
@@ -46,13 +53,13 @@ cat > "$out/settings.yaml" <<-END
 END
 k() { "$kubus" kubectl --data-dir "$data" "$@"; }
 stop() { "$kubus" down --data-dir "$data" --purge --yes; }
-trap stop EXIT
+trap 'kill "${web:-}" 2> /dev/null; stop' EXIT
 "$kubus" up --data-dir "$data" --kubeconfig "$out/kubeconfig" --nodes 0 --node-name kubectl --listen "$listen" --service-cidr 10.0.0.0/24 \
 	--settings "$out/settings.yaml" --detach
 
-# Upstream's server allows everybody everything, has no default class, and knows its user by
+# Upstream's server allows everybody it knows everything, has no default class, and knows its user by
 # the bearer token "admin-token"; ours is a service account.
-k create clusterrolebinding everybody --clusterrole cluster-admin --group system:authenticated --group system:unauthenticated
+k create clusterrolebinding everybody --clusterrole cluster-admin --group system:authenticated
 k delete storageclass --all
 k create serviceaccount admin -n kube-system
 k create clusterrolebinding test-admin --clusterrole cluster-admin --serviceaccount kube-system:admin

@@ -52,10 +52,14 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 
+	front := *configs[roster.GatewayName].(*gateway.Config)
 	registry := kit.NewRegistry()
 	p := &kit.Process{Logger: logger, Metrics: registry, Health: kit.NewHealth(), Version: kit.Version}
 	group, ctx := errgroup.WithContext(ctx)
-	views, endViews := viewsOf(ctx, conn, logger)
+	views, endViews, err := viewsOf(ctx, front.Signing, conn, logger)
+	if err != nil {
+		return err
+	}
 	defer endViews()
 
 	shutdown, err := listen(i.Address(HealthPort), p.Health, registry, conn)
@@ -63,7 +67,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 	defer shutdown()
-	api, err := gateway.New(ctx, *configs[roster.GatewayName].(*gateway.Config), p.Named(roster.GatewayName), conn, views)
+	api, err := gateway.New(ctx, front, p.Named(roster.GatewayName), conn, views)
 	if err != nil {
 		return err
 	}
@@ -164,13 +168,17 @@ func (b *busOf) close() {
 }
 
 // viewsOf opens the shared views; the returned function waits for their end.
-func viewsOf(ctx context.Context, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func()) {
+func viewsOf(ctx context.Context, signing gateway.Signing, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func(), error) {
+	trust, err := statelog.LoadTrust(signing.KeyFile, signing.AdoptFile)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	views := statelog.OpenViews(ctx, conn, logger)
+	views := statelog.OpenSignedViews(ctx, conn, trust, logger)
 	return views, func() {
 		cancel()
 		_ = views.Wait()
-	}
+	}, nil
 }
 
 // listen serves health, metrics and the store's figures on loopback.

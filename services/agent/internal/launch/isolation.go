@@ -64,9 +64,10 @@ func appArmor(p *corev1.AppArmorProfile) error {
 	return &Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
 }
 
-// seLinux refuses labels that ask for confinement. Those that every unconfined process
-// has on a host with SELinux, as charts of node software and the level s0 without
-// categories, ask for none.
+// seLinux refuses labels that ask for confinement, which is the type's to give. Those of
+// unconfined processes, which charts of node software set, ask for none; a level says who
+// may share volumes among the confined, and is passed over, as everywhere where SELinux
+// is off.
 func seLinux(o *corev1.SELinuxOptions) error {
 	if o == nil {
 		return nil
@@ -78,7 +79,6 @@ func seLinux(o *corev1.SELinuxOptions) error {
 		{o.User, []string{"system_u", "unconfined_u"}},
 		{o.Role, []string{"system_r", "unconfined_r"}},
 		{o.Type, []string{"spc_t", "unconfined_t"}},
-		{o.Level, []string{"s0", "s0-s0"}},
 	} {
 		if part.label != "" && !slices.Contains(part.none, part.label) {
 			return &Refusal{"SELinux", "Cannot enforce SELinux: seLinuxOptions are not supported by this node"}

@@ -13,8 +13,19 @@ import (
 // allows, or the old ones shrink as far as maxUnavailable allows.
 func (p *planner) roll() {
 	newest, old := p.revisions(true)
+	if p.revert(newest, old) {
+		return
+	}
+	if trying(p.d, newest, old) {
+		p.canary(newest, old)
+		return
+	}
+	if c := condition(&p.d.Status, appsv1.DeploymentProgressing); c != nil && c.Reason == reasonCanaryWaits {
+		p.restart(newest) // it waits no longer
+	}
 	all := append(append([]*appsv1.ReplicaSet(nil), old...), newest)
 	if !p.growNewest(all, newest) && !p.shrinkOld(all, withPods(old), newest) && complete(p.d, &p.d.Status) {
+		p.becomeStable(newest)
 		p.cleanup(old)
 	}
 	p.finishRollout(all, newest)
@@ -35,11 +46,11 @@ func (p *planner) growNewest(all []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet
 // then as many available ones as the new set has made up for. Pods of the new
 // set that are not available count against both.
 func (p *planner) shrinkOld(all, old []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) bool {
-	if wished(old) == 0 {
+	if wished(old) == 0 || newest.Status.ObservedGeneration < newest.Generation { // what it tells may be of another size
 		return false
 	}
 	atLeast := *p.d.Spec.Replicas - maxUnavailable(p.d)
-	missing := *newest.Spec.Replicas - newest.Status.AvailableReplicas
+	missing := *newest.Spec.Replicas - staying(newest)
 	most := wished(all) - atLeast - missing
 	if most <= 0 {
 		return false
@@ -73,8 +84,14 @@ func (p *planner) shrinkUnhealthy(old []*appsv1.ReplicaSet, most int32) (gone in
 	return gone, true
 }
 
+// staying is how many of a set's available pods are to stay: one that shrinks, and
+// perhaps has just become the newest again, still tells of those that go.
+func staying(set *appsv1.ReplicaSet) int32 {
+	return min(*set.Spec.Replicas, set.Status.AvailableReplicas)
+}
+
 func (p *planner) shrinkAvailable(all, old []*appsv1.ReplicaSet, atLeast int32) int32 {
-	most := available(all) - atLeast
+	most := sum(all, staying) - atLeast
 	gone := int32(0)
 	for _, set := range old {
 		if gone >= most {
@@ -93,6 +110,9 @@ func (p *planner) shrinkAvailable(all, old []*appsv1.ReplicaSet, atLeast int32) 
 // recreate: no new pod before the last old one is gone.
 func (p *planner) recreate() {
 	newest, old := p.revisions(false)
+	if newest != nil && p.revert(newest, old) {
+		return
+	}
 	all := append(append([]*appsv1.ReplicaSet(nil), old...), newest)
 	shrunk := false
 	for _, set := range withPods(old) {
@@ -108,6 +128,7 @@ func (p *planner) recreate() {
 	}
 	p.scale(newest, *p.d.Spec.Replicas, false)
 	if complete(p.d, &p.d.Status) {
+		p.becomeStable(newest)
 		p.cleanup(old)
 	}
 	p.finishRollout(all, newest)
@@ -150,7 +171,11 @@ func (p *planner) resized() bool {
 // resize scales without rolling: the one set with pods, or all in proportion.
 func (p *planner) resize() {
 	newest, old := p.revisions(false)
-	p.resizeSets(newest, old)
+	if trying(p.d, newest, old) {
+		p.sizeCanary(newest, old)
+	} else {
+		p.resizeSets(newest, old)
+	}
 	if p.d.Spec.Paused && rollbackTo(p.d) == nil {
 		p.cleanup(old)
 	}

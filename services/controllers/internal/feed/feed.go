@@ -77,6 +77,9 @@ func InView(gr proto.GroupResource) bool { return proto.StreamFor(gr) == &proto.
 // Run follows until ctx ends.
 func (f *Feed) Run(ctx context.Context) error {
 	if err := f.view.Ready(ctx); err != nil {
+		if ctx.Err() != nil { // the term may be over before the view is filled
+			return nil
+		}
 		return fmt.Errorf("following all kinds: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)

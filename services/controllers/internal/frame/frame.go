@@ -16,10 +16,10 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/rand"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
-	"kubus.dev/proto/bus"
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/controllers/internal/event"
@@ -64,23 +64,31 @@ func (f LoopFunc) Run(ctx context.Context, workers int) error { return f(ctx, wo
 type Settings struct {
 	PodCIDR                string // ranges, comma separated, one a family
 	NodeMaskSize           int
+	NodeMaskSizeIPv6       int
 	RootCA                 string // PEM; "": unknown
 	SigningCertFile        string // CA for certificates that are asked for; "": none is signed
 	SigningKeyFile         string
 	NodeGracePeriod        time.Duration
 	NodeStartGracePeriod   time.Duration
 	TerminatedPodThreshold int
+
+	NodeEvictionRate          float64 // nodes a second in a zone
+	SecondaryNodeEvictionRate float64
+	UnhealthyZoneThreshold    float64 // part of a zone
+	LargeClusterSizeThreshold int     // nodes in a zone
 }
 
 // World is what all terms of a process share.
 type World struct {
 	Mirrors  *mirror.World
 	Views    *statelog.Views
-	Bus      *bus.Conn
+	Bus      Bus
 	API      *apiclient.Client
 	Settings *Settings
 	Workers  int
 	Logger   *zap.Logger
+	// Suffix ends the names of new objects; nil: at random.
+	Suffix func(base string) string
 }
 
 // Env is what a controller has during a term.
@@ -93,7 +101,8 @@ type Env struct {
 	Config *Settings
 	Views  *statelog.Views
 	Feed   *feed.Feed // of every kind; shared by the term's controllers
-	Bus    *bus.Conn
+	Bus    Bus
+	Suffix func(base string) string // ends a name that is to be new
 
 	stops  []func()
 	beside []func(ctx context.Context) error
@@ -104,7 +113,7 @@ type Env struct {
 func NewEnv(name, component string, world *mirror.World, writer *write.Client, settings *Settings, logger *zap.Logger) *Env {
 	return &Env{
 		Name: name, World: world, Writer: writer, Events: event.NewRecorder(component, writer, logger),
-		Logger: logger, Config: settings,
+		Logger: logger, Config: settings, Suffix: func(string) string { return rand.String(5) },
 	}
 }
 
@@ -148,6 +157,9 @@ func (g Group) Run(ctx context.Context, w *World, fence *message.Fence, ready fu
 		}
 		env := NewEnv(d.Name, component, w.Mirrors, writer(d.User), w.Settings, w.Logger.With(zap.String("controller", d.Name)))
 		env.Views, env.Feed, env.Bus = w.Views, all, w.Bus
+		if w.Suffix != nil {
+			env.Suffix = w.Suffix
+		}
 		loop, err := d.Make(env)
 		loops = append(loops, running{d, env, loop})
 		if err != nil {

@@ -6,9 +6,8 @@
 //	owner deleting, foregroundDeletion -> dependents deleted -> finalizer removed
 //	owner deleting, orphan -----------> references removed --> finalizer removed
 //
-// Whether an owner exists is read from the log's view at the moment of deciding. The
-// view applies the log in order, so a dependent is never seen without an owner
-// that was there before it; no owner has to be asked for through the API.
+// Whether an owner exists is read from the log's view at the moment of deciding; of one
+// that is not there the API itself is asked before anything is deleted (owner.go).
 package garbage
 
 import (
@@ -48,6 +47,7 @@ type collector struct {
 	writer *write.Client
 	events *event.Recorder
 	queue  *frame.Queue[key]
+	absent absent
 }
 
 // key asks for one object, or for all dependents of one, to be looked at.
@@ -122,7 +122,16 @@ func (c *collector) collect(ctx context.Context, nodes []*node) error {
 	var about []*node
 	var errs []error
 	for _, n := range nodes {
-		s := decide(n, func(ref *statelog.OwnerReference) standing { return c.stand(n, ref) }, c.graph.children(n.uid))
+		var unsure error
+		s := decide(n, func(ref *statelog.OwnerReference) standing {
+			stands, err := c.stand(ctx, n, ref)
+			unsure = errors.Join(unsure, err)
+			return stands
+		}, c.graph.children(n.uid))
+		if unsure != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", n.key, unsure))
+			continue
+		}
 		if s.WakeChildren {
 			c.queue.Add(key{uid: n.uid, children: true})
 		}
@@ -178,26 +187,26 @@ func (c *collector) carryOut(ctx context.Context, n *node, s step) (*apiclient.R
 	return nil, nil
 }
 
-// stand looks the owner up in the view.
-func (c *collector) stand(n *node, ref *statelog.OwnerReference) standing {
+// stand looks the owner up in the view, and one that is not there in the API.
+func (c *collector) stand(ctx context.Context, n *node, ref *statelog.OwnerReference) (standing, error) {
 	resource := c.feed.Catalog().ByKind(ref.APIVersion, ref.Kind)
 	if resource == nil || !feed.InView(resource.GroupResource) {
-		return unknown
+		return unknown, nil
 	}
 	namespace := ""
 	if resource.Namespaced {
 		if namespace = n.key.Namespace; namespace == "" {
-			return misplaced
+			return misplaced, nil
 		}
 	}
 	entry := c.feed.Snapshot(resource.GroupResource).Get(namespace, ref.Name)
 	if entry == nil || entry.Meta().UID != ref.UID {
-		return dangling
+		return c.absent.ask(ctx, c.writer.Read, write.Path(resource.Group, resource.Version, namespace, resource.Resource, ref.Name), ref.UID)
 	}
 	if owner := nodeOf(resource, entry); owner.waits() {
-		return waitingOn
+		return waitingOn, nil
 	}
-	return solid
+	return solid, nil
 }
 
 // entry is the object as it is now; nil when it is another one or gone.

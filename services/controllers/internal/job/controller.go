@@ -11,7 +11,7 @@
 // and looks again after each, so that every state between two writes is one that it
 // starts from as well. Promises: a pod that ended while it had the finalizer
 // batch.kubernetes.io/job-tracking is in the counts of its job exactly once, whatever
-// dies when (simulation_test.go); never one active pod too many; what decided a job
+// dies when (sim_test.go); never one active pod too many; what decided a job
 // stays decided. Semantics, events and conditions are those of upstream's controller.
 package job
 

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto"
-	"kubus.dev/proto/bus"
 	"kubus.dev/services/controllers/internal/event"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
@@ -32,11 +31,11 @@ func Controller() frame.Definition {
 			c := newController(e.World, e.Writer, e.Events, e.Logger)
 			c.update = frame.Of(e, e.World.HorizontalPodAutoscalers).UpdateStatus
 			q := frame.Keyed(e, c.reconcile, frame.On(e.World.HorizontalPodAutoscalers, c.changed), frame.Reads[types.NamespacedName](e.World.Pods))
-			fresh, err := e.Bus.Subscribe(proto.UsageFreshSubject, "", func(*bus.Msg) { c.fresh(q.Add) })
+			deaf, err := e.Bus.Hear(proto.UsageFreshSubject, func(string, []byte) { c.fresh(q.Add) })
 			if err != nil {
 				return nil, err
 			}
-			e.Until(fresh.Stop)
+			e.Until(deaf)
 			return q, nil
 		},
 	}

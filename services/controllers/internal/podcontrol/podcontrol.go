@@ -21,7 +21,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/rand"
 
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/services/controllers/internal/event"
@@ -46,6 +45,7 @@ type Control struct {
 	pods   *mirror.Kind[corev1.Pod]
 	writer *write.Client
 	events *event.Recorder
+	suffix func(base string) string
 
 	mu      sync.Mutex
 	refused map[types.UID]bool // owners whose last pods were
@@ -54,7 +54,7 @@ type Control struct {
 // New returns a control for the term.
 func New(e *frame.Env) *Control {
 	e.World.Pods.Follow()
-	return &Control{pods: e.World.Pods, writer: e.Writer, events: e.Events, refused: map[types.UID]bool{}}
+	return &Control{pods: e.World.Pods, writer: e.Writer, events: e.Events, suffix: e.Suffix, refused: map[types.UID]bool{}}
 }
 
 // FromTemplate is a pod of a template, controlled by owner and without a name: Create
@@ -135,7 +135,11 @@ func (c *Control) createSome(ctx context.Context, owner event.Object, pods []*co
 			newest = max(newest, write.Revision(result.Body))
 			c.events.Normal(owner, "SuccessfulCreate", "Created pod: %s", p.Name)
 		case resent && apierrors.IsAlreadyExists(result.Err): // made by the send whose answer was lost
-			newest = max(newest, c.revisionOf(ctx, p))
+			there, err := c.revisionOf(ctx, p)
+			if err != nil {
+				return errs, err
+			}
+			newest = max(newest, there)
 		case apierrors.HasStatusCause(result.Err, corev1.NamespaceTerminatingCause), apierrors.IsAlreadyExists(result.Err):
 			errs[i] = result.Err
 		default:
@@ -159,7 +163,7 @@ func (c *Control) creations(pods []*corev1.Pod) ([]apiclient.Request, error) {
 		}
 		for p.Name == "" {
 			base := p.GenerateName[:min(len(p.GenerateName), 63-5)] // as the API shortens it
-			name := base + rand.String(5)
+			name := base + c.suffix(base)
 			if !chosen[name] && c.pods.Get(p.Namespace, name) == nil {
 				chosen[name], p.Name = true, name
 			}
@@ -191,20 +195,31 @@ func (c *Control) insist(ctx context.Context, requests []apiclient.Request) (res
 	}
 }
 
-// revisionOf asks for a pod that is there already; zero when it is gone by now. It is a
-// list of one: not every controller that may list pods may get one.
-func (c *Control) revisionOf(ctx context.Context, p *corev1.Pod) uint64 {
-	body, err := c.writer.Read(ctx, c.pods.Path(p.Namespace)+"?fieldSelector="+url.QueryEscape("metadata.name="+p.Name))
-	if err != nil {
-		return 0
+// revisionOf asks, until there is an answer, for a pod that is there already; zero when
+// it is gone by now. Who does not know it would not wait for it, and make another one. It
+// is a list of one: not every controller that may list pods may get one.
+func (c *Control) revisionOf(ctx context.Context, p *corev1.Pod) (uint64, error) {
+	path := c.pods.Path(p.Namespace) + "?fieldSelector=" + url.QueryEscape("metadata.name="+p.Name)
+	for {
+		var found struct {
+			Items []json.RawMessage `json:"items"`
+		}
+		body, err := c.writer.Read(ctx, path)
+		if err == nil {
+			err = json.Unmarshal(body, &found)
+		}
+		switch {
+		case err == nil && len(found.Items) == 0:
+			return 0, nil
+		case err == nil:
+			return write.Revision(found.Items[0]), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(resend):
+		}
 	}
-	var found struct {
-		Items []json.RawMessage `json:"items"`
-	}
-	if json.Unmarshal(body, &found) != nil || len(found.Items) == 0 {
-		return 0
-	}
-	return write.Revision(found.Items[0])
 }
 
 // Delete deletes pods on the condition that they are still the same ones. That one is

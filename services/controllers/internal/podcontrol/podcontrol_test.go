@@ -26,8 +26,11 @@ import (
 // api is a cluster whose mirror shows each write at once.
 type api struct {
 	pods     *mirror.Kind[corev1.Pod]
+	made     map[string]*corev1.Pod
 	revision uint64
 	lose     int   // answers that are lost on the way
+	deaf     int   // reads that are not answered
+	late     bool  // the mirror shows nothing by itself
 	refuse   error // of every create
 	sent     int   // writes
 	listed   int
@@ -40,8 +43,12 @@ func (a *api) Do(_ context.Context, r apiclient.Request) ([]byte, error) {
 		return nil, apierrors.NewForbidden(corev1.Resource("pods"), r.Path, nil)
 	}
 	a.listed++
+	if a.deaf > 0 {
+		a.deaf--
+		return nil, errors.New("the answer was lost")
+	}
 	found := corev1.PodList{}
-	if p := a.pods.Get("default", name); p != nil {
+	if p := a.made[name]; p != nil {
 		found.Items = append(found.Items, *p)
 	}
 	return json.Marshal(found)
@@ -67,6 +74,7 @@ func (a *api) write(r apiclient.Request) apiclient.Result {
 			return apiclient.Result{Err: apierrors.NewNotFound(corev1.Resource("pods"), name)}
 		}
 		a.revision++
+		delete(a.made, name)
 		a.pods.Drop(a.revision, "default", name)
 		return apiclient.Result{}
 	}
@@ -77,12 +85,15 @@ func (a *api) write(r apiclient.Request) apiclient.Result {
 	switch {
 	case a.refuse != nil:
 		return apiclient.Result{Err: a.refuse}
-	case a.pods.Get(p.Namespace, p.Name) != nil:
+	case a.made[p.Name] != nil:
 		return apiclient.Result{Err: apierrors.NewAlreadyExists(corev1.Resource("pods"), p.Name)}
 	}
 	a.revision++
 	p.ResourceVersion, p.UID = fmt.Sprint(a.revision), types.UID(p.Name)
-	a.pods.Put(a.revision, &p)
+	a.made[p.Name] = &p
+	if !a.late {
+		a.pods.Put(a.revision, p.DeepCopy())
+	}
 	body, err := json.Marshal(&p)
 	return apiclient.Result{Body: body, Err: err}
 }
@@ -98,7 +109,7 @@ var (
 
 func control() (*Control, *api) {
 	world := mirror.NewWorld()
-	a := &api{pods: world.Pods}
+	a := &api{pods: world.Pods, made: map[string]*corev1.Pod{}}
 	return New(frame.NewEnv("test", "test", world, write.New(a, nil), &frame.Settings{}, zap.NewNop())), a
 }
 
@@ -144,6 +155,21 @@ func TestALostAnswerMakesNoPodTwice(t *testing.T) {
 		}
 		if n := len(a.pods.List("")); n != 5 || a.sent != 15 || a.listed != 5 {
 			t.Errorf("%d pods by %d writes, %d asked for, want 5 by 15, all asked for", n, a.sent, a.listed)
+		}
+	})
+}
+
+// Who was told that the pod is there already, and not at which revision, has to wait
+// for it all the same: it would make another one.
+func TestAPodOfALostAnswerIsWaitedForThoughTheQuestionIsLostToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a := control()
+		a.lose, a.deaf, a.late = 1, 2, true
+		if _, late := c.Create(t.Context(), about, some(1)); !errors.As(late, new(*mirror.Behind)) {
+			t.Errorf("got %v, want to be told that the mirror is behind", late)
+		}
+		if a.listed != 3 {
+			t.Errorf("asked %d times, want until there was an answer", a.listed)
 		}
 	})
 }

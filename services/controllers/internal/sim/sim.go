@@ -13,18 +13,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"net/url"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 
@@ -43,32 +41,20 @@ type Odds struct {
 	Touch       float64 // of a write: somebody changes the object first
 	Refuse      float64 // of a pod's creation
 	Late        float64 // of a request: the mirrors show it later
+	Gone        float64 // of a version that has a newer one: a process that lags never sees it
 }
 
 // Model is the API and its log.
 type Model struct {
 	Rand *rand.Rand
 	Odds Odds
+	store
 
-	mu       sync.Mutex
-	revision uint64
-	uids     int
-	kinds    map[string]*kind // by the path of their collections, without namespace
-	crash    context.CancelFunc
-	ended    bool
-	err      error // the first of the checks
+	mu    sync.Mutex
+	crash context.CancelFunc
+	ended bool
+	err   error // the first of the checks
 }
-
-type kind struct {
-	resource string
-	objects  map[types.NamespacedName]object
-	pending  []entry // not in the mirror yet
-	connect  func(w *mirror.World)
-	deliver  func(e entry)
-	check    func(old, new object, own bool) error
-}
-
-type object = map[string]any
 
 type entry struct {
 	revision uint64
@@ -79,20 +65,31 @@ type entry struct {
 // New returns an empty model. Names that are chosen at random follow from the seed too.
 func New(seed uint64, odds Odds) *Model {
 	utilrand.Seed(int64(seed))
-	return &Model{Rand: rand.New(rand.NewPCG(seed, 0)), Odds: odds, kinds: map[string]*kind{}}
+	m := &Model{Rand: rand.New(rand.NewPCG(seed, 0)), Odds: odds}
+	m.changed = m.append
+	return m
 }
 
 // Collection is a kind as the API has it.
 type Collection[T any] struct {
-	m *Model
-	k *kind
+	s  *store
+	mu *sync.Mutex // nil: one goroutine at a time uses it
+	k  *kind
+}
+
+// lock is held while the store is used.
+func (c Collection[T]) lock() (unlock func()) {
+	if c.mu == nil {
+		return func() {}
+	}
+	c.mu.Lock()
+	return c.mu.Unlock
 }
 
 // Serve has the model keep a kind. check sees every change, of which one or the other
 // side may be nil, and whether it is the controller's own.
 func Serve[T any](m *Model, pick func(w *mirror.World) *mirror.Kind[T], check func(old, new *T, own bool) error) Collection[T] {
-	of := pick(mirror.NewWorld())
-	k := &kind{resource: of.Resource().Resource, objects: map[types.NamespacedName]object{}}
+	k := keepMirrored(&m.store, pick(mirror.NewWorld()))
 	k.connect = func(w *mirror.World) {
 		to := pick(w)
 		k.deliver = func(e entry) {
@@ -108,42 +105,38 @@ func Serve[T any](m *Model, pick func(w *mirror.World) *mirror.Kind[T], check fu
 		}
 	}
 	k.check = func(old, new object, own bool) error { return check(typed[T](old), typed[T](new), own) }
-	m.kinds[of.Path("")] = k
-	return Collection[T]{m, k}
+	return Collection[T]{&m.store, &m.mu, k}
 }
+
+// Path is where the API has the collection, without namespace.
+func (c Collection[T]) Path() string { return c.k.path }
 
 // Put makes or changes an object in the name of others: users, nodes, the scheduler.
 func (c Collection[T]) Put(o *T) {
-	c.m.mu.Lock()
-	defer c.m.mu.Unlock()
+	defer c.lock()()
 	raw := untyped(o)
-	c.m.store(c.k, keyOf(raw), raw, false)
+	c.s.put(c.k, keyOf(raw), raw, others)
 }
 
 // Remove takes an object out of the API.
 func (c Collection[T]) Remove(o *T) {
-	c.m.mu.Lock()
-	defer c.m.mu.Unlock()
-	c.m.drop(c.k, keyOf(untyped(o)), false)
+	defer c.lock()()
+	c.s.drop(c.k, keyOf(untyped(o)), others)
+}
+
+// Get gives an object as it is in the API, or nil.
+func (c Collection[T]) Get(namespace, name string) *T {
+	defer c.lock()()
+	return typed[T](c.k.objects[types.NamespacedName{Namespace: namespace, Name: name}])
 }
 
 // List gives the objects as they are in the API, by name.
 func (c Collection[T]) List() []*T {
-	c.m.mu.Lock()
-	defer c.m.mu.Unlock()
+	defer c.lock()()
 	out := make([]*T, 0, len(c.k.objects))
 	for _, key := range c.k.keys() {
 		out = append(out, typed[T](c.k.objects[key]))
 	}
-	return out
-}
-
-func (k *kind) keys() []types.NamespacedName {
-	out := make([]types.NamespacedName, 0, len(k.objects))
-	for key := range k.objects {
-		out = append(out, key)
-	}
-	slices.SortFunc(out, func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	return out
 }
 
@@ -162,8 +155,7 @@ func (m *Model) Begin(ctx context.Context, start func(e *frame.Env) queue.Reconc
 	m.mu.Lock()
 	t.ctx, m.crash = context.WithCancel(ctx)
 	m.ended = false
-	for _, path := range m.paths() {
-		k := m.kinds[path]
+	for _, k := range m.kinds {
 		k.connect(t.World)
 		k.pending = nil
 		for _, key := range k.keys() {
@@ -220,8 +212,7 @@ func (m *Model) Err() error {
 func (m *Model) Deliver(all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, path := range m.paths() {
-		k := m.kinds[path]
+	for _, k := range m.kinds {
 		n := len(k.pending)
 		if !all {
 			n = m.Rand.IntN(n + 1)
@@ -230,16 +221,20 @@ func (m *Model) Deliver(all bool) {
 	}
 }
 
-func (m *Model) paths() []string {
-	out := make([]string, 0, len(m.kinds))
-	for path := range m.kinds {
-		out = append(out, path)
+// Show brings all of one kind that is pending to its mirror.
+func (m *Model) Show(path string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.kinds {
+		if k.path == path {
+			m.flush(k, len(k.pending))
+		}
 	}
-	slices.Sort(out)
-	return out
 }
 
 // flush delivers the first n entries, sometimes only what they come to, sometimes twice.
+// What they come to has the last one's revision only when all of it is there, as a
+// mirror's snapshot.
 func (m *Model) flush(k *kind, n int) {
 	due := k.pending[:n]
 	k.pending = slices.Clone(k.pending[n:])
@@ -248,6 +243,9 @@ func (m *Model) flush(k *kind, n int) {
 		later := func(other entry) bool { return other.key == e.key }
 		if summary && slices.ContainsFunc(due[i+1:], later) {
 			continue
+		}
+		if summary && i < len(due)-1 {
+			e.revision = 0
 		}
 		for range 1 + m.Rand.IntN(2) {
 			k.deliver(e)
@@ -262,27 +260,11 @@ func (m *Model) Do(_ context.Context, r apiclient.Request) ([]byte, error) {
 	if m.ended {
 		return nil, errGone
 	}
-	path, query, list := strings.Cut(r.Path, "?")
-	k, key, _ := m.find(path)
-	if list {
-		selector, err := url.ParseQuery(query)
-		if err != nil {
-			return nil, err
-		}
-		var named bool
-		if key.Name, named = strings.CutPrefix(selector.Get("fieldSelector"), "metadata.name="); !named {
-			panic("sim: nobody serves " + r.Path)
-		}
-		items := []any{}
-		if object := k.objects[key]; object != nil {
-			items = append(items, object)
-		}
-		return json.Marshal(map[string]any{"items": items})
+	found, err := m.get(r.RequestURI())
+	if err != nil {
+		return nil, err
 	}
-	if k.objects[key] == nil {
-		return nil, k.notFound(key)
-	}
-	return json.Marshal(k.objects[key])
+	return json.Marshal(found)
 }
 
 var errGone = errors.New("no answer")
@@ -306,7 +288,7 @@ func (m *Model) Bulk(_ context.Context, _ apiclient.BulkOptions, requests []apic
 	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(requests[a].Path, requests[b].Path) })
 	results := make([]apiclient.Result, len(requests))
 	for _, i := range order[:last] {
-		results[i] = m.write(requests[i])
+		results[i] = m.one(requests[i])
 	}
 	if crash {
 		m.end()
@@ -323,8 +305,7 @@ func (m *Model) Bulk(_ context.Context, _ apiclient.BulkOptions, requests []apic
 // somebody delivers.
 func (m *Model) spread() {
 	late := m.chance(m.Odds.Late)
-	for _, path := range m.paths() {
-		k := m.kinds[path]
+	for _, k := range m.kinds {
 		switch n := len(k.pending); {
 		case !late:
 			m.flush(k, n)
@@ -340,253 +321,48 @@ func (m *Model) spread() {
 
 func (m *Model) chance(odds float64) bool { return odds > 0 && m.Rand.Float64() < odds }
 
-func (m *Model) find(path string) (k *kind, key types.NamespacedName, sub string) {
-	for prefix, each := range m.kinds {
-		base, resource := prefix[:strings.LastIndexByte(prefix, '/')], prefix[strings.LastIndexByte(prefix, '/')+1:]
-		rest, ok := strings.CutPrefix(path, base+"/")
-		if !ok {
-			continue
-		}
-		parts := strings.Split(rest, "/")
-		if parts[0] == "namespaces" && len(parts) > 2 {
-			key.Namespace, parts = parts[1], parts[2:]
-		}
-		if parts[0] != resource {
-			key = types.NamespacedName{}
-			continue
-		}
-		if len(parts) > 1 {
-			key.Name = parts[1]
-		}
-		if len(parts) > 2 {
-			sub = parts[2]
-		}
-		return each, key, sub
+// one is a write of the controller's, to which something may happen on its way.
+func (m *Model) one(r apiclient.Request) apiclient.Result {
+	p, ok := m.find(r.Path)
+	if !ok {
+		panic("sim: nobody serves " + r.Path)
 	}
-	panic("sim: nobody serves " + path)
-}
-
-func (m *Model) write(r apiclient.Request) apiclient.Result {
-	k, key, sub := m.find(r.Path)
-	var body object
-	if len(r.Body) > 0 {
-		if err := json.Unmarshal(r.Body, &body); err != nil {
-			panic(err)
+	if m.chance(m.Odds.Touch) && p.objects[p.key] != nil {
+		o := clone(p.objects[p.key])
+		annotations := maps.Clone(field(meta(o), "annotations"))
+		if annotations == nil {
+			annotations = object{}
 		}
-	}
-	if r.Method == "POST" {
-		key.Name = meta(body)["name"].(string)
-	}
-	if m.chance(m.Odds.Touch) && k.objects[key] != nil {
-		o := clone(k.objects[key])
-		annotations, _ := meta(o)["annotations"].(object)
-		annotations = clone(annotations)
 		annotations["touched"] = fmt.Sprint(m.revision)
 		meta(o)["annotations"] = annotations
-		m.store(k, key, o, false)
+		m.put(p.kind, p.key, o, others)
 	}
-	written, err := m.writeOne(k, key, sub, r, body)
+	if r.Method == http.MethodPost && p.resource == "pods" && m.chance(m.Odds.Refuse) {
+		return resultOf(nil, apierrors.NewForbidden(p.groupResource(), "", errors.New("exceeded quota")))
+	}
+	return resultOf(m.write(r, own))
+}
+
+// own is who writes as the controller of a Model.
+const own = "sim"
+
+func resultOf(written object, err error) apiclient.Result {
 	if err != nil {
 		var status apierrors.APIStatus
 		errors.As(err, &status)
 		return apiclient.Result{Code: int(status.Status().Code), Err: err}
 	}
 	data, _ := json.Marshal(written)
-	return apiclient.Result{Code: 200, Body: data}
+	return apiclient.Result{Code: http.StatusOK, Body: data}
 }
 
-func (m *Model) writeOne(k *kind, key types.NamespacedName, sub string, r apiclient.Request, body object) (object, error) {
-	present := k.objects[key]
-	switch {
-	case r.Method == "POST" && present != nil:
-		return nil, apierrors.NewAlreadyExists(schema.GroupResource{Resource: k.resource}, key.Name)
-	case r.Method == "POST" && k.resource == "pods" && m.chance(m.Odds.Refuse):
-		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: k.resource}, key.Name, errors.New("exceeded quota"))
-	case r.Method == "POST":
-		return m.store(k, key, body, true), nil
-	case present == nil:
-		return nil, k.notFound(key)
-	case r.Method == "DELETE":
-		return m.remove(k, key, present, body)
-	case r.Method == "PATCH":
-		return m.patch(k, key, present, r, body)
-	}
-	if v, _ := meta(body)["resourceVersion"].(string); v != "" && v != meta(present)["resourceVersion"] {
-		return nil, apierrors.NewConflict(schema.GroupResource{Resource: k.resource}, key.Name, errors.New("changed"))
-	}
-	next := clone(present)
-	if sub == "status" {
-		next["status"] = body["status"]
-	} else {
-		next = clone(body)
-		if present["status"] != nil {
-			next["status"] = present["status"]
-		}
-	}
-	return m.store(k, key, next, true), nil
-}
-
-// remove is immediate but for pods that a node runs: those are the node's to remove.
-func (m *Model) remove(k *kind, key types.NamespacedName, present, body object) (object, error) {
-	if preconditions, ok := body["preconditions"].(object); ok && preconditions["uid"] != nil && preconditions["uid"] != meta(present)["uid"] {
-		return nil, apierrors.NewConflict(schema.GroupResource{Resource: k.resource}, key.Name, errors.New("another UID"))
-	}
-	if p := typed[corev1.Pod](present); k.resource == "pods" && p.Spec.NodeName != "" && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
-		next := clone(present)
-		meta(next)["deletionTimestamp"] = metav1.NewTime(time.Now()).UTC().Format(time.RFC3339)
-		return m.store(k, key, next, true), nil
-	}
-	m.drop(k, key, true)
-	return present, nil
-}
-
-func (m *Model) patch(k *kind, key types.NamespacedName, present object, r apiclient.Request, body object) (object, error) {
-	if uid := meta(body)["uid"]; uid != nil && uid != meta(present)["uid"] {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: k.resource}, key.Name, nil)
-	}
-	next := clone(present)
-	if strings.Contains(r.ContentType, "strategic") {
-		patchOwners(meta(next), meta(body))
-	} else {
-		next = merge(next, body).(object)
-	}
-	return m.store(k, key, next, true), nil
-}
-
-// patchOwners is the strategic merge of owner references, which is all that is sent so.
-func patchOwners(to, patch object) {
-	refs, _ := to["ownerReferences"].([]any)
-	refs = slices.Clone(refs)
-	for _, each := range patch["ownerReferences"].([]any) {
-		ref := each.(object)
-		refs = slices.DeleteFunc(refs, func(other any) bool { return other.(object)["uid"] == ref["uid"] })
-		if ref["$patch"] != "delete" {
-			refs = append(refs, ref)
-		}
-	}
-	to["ownerReferences"] = refs
-}
-
-func merge(to, patch any) any {
-	changes, ok := patch.(object)
-	if !ok {
-		return patch
-	}
-	out, _ := to.(object)
-	out = clone(out)
-	for field, value := range changes {
-		if value == nil {
-			delete(out, field)
-			continue
-		}
-		out[field] = merge(out[field], value)
-	}
-	return out
-}
-
-// store writes an object as the API completes it.
-func (m *Model) store(k *kind, key types.NamespacedName, o object, own bool) object {
-	old := k.objects[key]
-	o = clone(o)
-	m.revision++
-	om := clone(meta(o))
-	o["metadata"] = om
-	om["resourceVersion"] = fmt.Sprint(m.revision)
-	if old == nil {
-		m.uids++
-		om["uid"] = fmt.Sprintf("uid-%d", m.uids)
-		om["creationTimestamp"] = metav1.NewTime(time.Now()).UTC().Format(time.RFC3339)
-		om["generation"] = 1.0
-		if status, _ := o["status"].(object); k.resource == "pods" && status["phase"] == nil {
-			o["status"] = object{"phase": "Pending"}
-		}
-	} else if before, after := fmt.Sprint(old["spec"]), fmt.Sprint(o["spec"]); before != after {
-		generation, _ := meta(old)["generation"].(float64)
-		om["generation"] = generation + 1
-	}
-	m.append(k, key, old, o, own)
-	return o
-}
-
-func (m *Model) drop(k *kind, key types.NamespacedName, own bool) {
-	if old := k.objects[key]; old != nil {
-		m.revision++
-		m.append(k, key, old, nil, own)
-	}
-}
-
-func (m *Model) append(k *kind, key types.NamespacedName, old, new object, own bool) {
+func (m *Model) append(k *kind, key types.NamespacedName, old, new object, by string) {
 	e := entry{revision: m.revision, key: key}
-	if new == nil {
-		delete(k.objects, key)
-	} else {
+	if new != nil {
 		e.data, _ = json.Marshal(new)
-		k.objects[key] = new
 	}
 	k.pending = append(k.pending, e)
-	if err := k.check(old, new, own); err != nil && m.err == nil {
+	if err := k.check(old, new, by == own); err != nil && m.err == nil {
 		m.err = fmt.Errorf("at revision %d, %s %s: %w", m.revision, k.resource, key, err)
 	}
-}
-
-func (k *kind) notFound(key types.NamespacedName) error {
-	return apierrors.NewNotFound(schema.GroupResource{Resource: k.resource}, key.Name)
-}
-
-func meta(o object) object {
-	out, _ := o["metadata"].(object)
-	return out
-}
-
-func revisionOf(o object) (revision uint64) {
-	fmt.Sscan(meta(o)["resourceVersion"].(string), &revision)
-	return revision
-}
-
-func keyOf(o object) types.NamespacedName {
-	namespace, _ := meta(o)["namespace"].(string)
-	return types.NamespacedName{Namespace: namespace, Name: meta(o)["name"].(string)}
-}
-
-// clone copies an object and its metadata.
-func clone(o object) object {
-	out := make(object, len(o))
-	for field, value := range o {
-		out[field] = value
-	}
-	if m, ok := out["metadata"].(object); ok {
-		copied := make(object, len(m))
-		for field, value := range m {
-			copied[field] = value
-		}
-		out["metadata"] = copied
-	}
-	return out
-}
-
-func typed[T any](o object) *T {
-	if o == nil {
-		return nil
-	}
-	data, err := json.Marshal(o)
-	if err != nil {
-		panic(err)
-	}
-	out := new(T)
-	if err := json.Unmarshal(data, out); err != nil {
-		panic(err)
-	}
-	return out
-}
-
-func untyped(from any) object {
-	data, err := json.Marshal(from)
-	if err != nil {
-		panic(err)
-	}
-	var out object
-	if err := json.Unmarshal(data, &out); err != nil {
-		panic(err)
-	}
-	return out
 }
