@@ -1,5 +1,7 @@
 package controllers
 
+import "time"
+
 func cronJobs() []*Sequence {
 	create := func(spec string) Action {
 		return Create("cronjobs", `
@@ -41,9 +43,9 @@ spec:
 				}
 				return "none"
 			})),
-		story("cronjob", "cronforbid", nodes(1), do("create", create("  schedule: \"@every 15s\"\n  concurrencyPolicy: Forbid")).until(told("JobAlreadyActive")),
+		story("cronjob", "cronforbid", nodes(1), do("create", create("  schedule: \"* * * * *\"\n  concurrencyPolicy: Forbid")).until(told("JobAlreadyActive")).patient(time.Minute),
 			do("suspend", edit("suspend: true"))),
-		story("cronjob", "cronreplace", nodes(1), do("create", create("  schedule: \"@every 15s\"\n  concurrencyPolicy: Replace")).until(told("SuccessfulDelete")),
+		story("cronjob", "cronreplace", nodes(1), do("create", create("  schedule: \"* * * * *\"\n  concurrencyPolicy: Replace")).until(told("SuccessfulDelete")).patient(time.Minute),
 			do("suspend", edit("suspend: true"))),
 		story("cronjob", "cronhistory", nodes(1), do("create", create(`  schedule: "@every 20s"
   failedJobsHistoryLimit: 0`)).until(jobs(1)), do("suspend", edit("suspend: true")), do("it fails", OnPods("app=cron", 1, Exit(1)))),

@@ -75,8 +75,8 @@ func namespaces() []*Sequence {
 			do("deleted", Delete("namespaces", "SELF-b", "")), do("they end", func(ctx ctx, a *Actor) string {
 				return a.send(ctx, "DELETE", path("pods", a.scope+"-b", "a")+"?gracePeriodSeconds=0", "", nil)
 			}).until(gone("namespaces", "nspods-b"))),
-		story("namespace", "nsfull", nodes(1), do("a second namespace", second), do("all sorts of things", CreateIn("SELF-b", "deployments", web), CreateIn("SELF-b", "services", "{metadata: {name: a}, spec: {selector: {app: web}, ports: [{port: 80}]}}"),
-			CreateIn("SELF-b", "jobs", "{metadata: {name: a}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}"), CreateIn("SELF-b", "resourcequotas", "{metadata: {name: a}, spec: {hard: {pods: 10}}}")),
+		story("namespace", "nsfull", nodes(1), do("a second namespace", second), do("a quota", CreateIn("SELF-b", "resourcequotas", "{metadata: {name: a}, spec: {hard: {pods: 10}}}")), do("all sorts of things", CreateIn("SELF-b", "deployments", web), CreateIn("SELF-b", "services", "{metadata: {name: a}, spec: {selector: {app: web}, ports: [{port: 80}]}}"),
+			CreateIn("SELF-b", "jobs", "{metadata: {name: a}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}")),
 			do("deleted", Delete("namespaces", "SELF-b", "")).until(gone("namespaces", "nsfull-b"))),
 		story("namespace", "nsagain", do("a second namespace", second), do("deleted", Delete("namespaces", "SELF-b", "")).until(gone("namespaces", "nsagain-b")), do("made again", second)),
 		story("namespace", "nsfinalizer", do("a namespace that is held", Create("namespaces", "metadata: {name: SELF-b, finalizers: [example.com/hold]}")), do("deleted", Delete("namespaces", "SELF-b", "")),

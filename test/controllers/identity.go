@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"time"
 )
 
 // ask is a CertificateSigningRequest.
@@ -74,7 +75,7 @@ func autoscalers() []*Sequence {
 		return Create("horizontalpodautoscalers", "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: "+name+"}, spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, maxReplicas: 5, "+spec+"}}")
 	}
 	const cpu = "metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]"
-	patient := func(s Step) Step { s.Patience = 20 * 1e9; return s }
+	patient := func(s Step) Step { return s.patient(20 * time.Second) } // upstream looks every 15 s
 	active := func(kind string) func(Objects) bool {
 		return func(o Objects) bool {
 			for _, h := range of(o, "horizontalpodautoscalers") {

@@ -36,6 +36,7 @@ func jobs() []*Sequence {
 		story("job", "jobindexed", nodes(2), do("create", work("  completions: 4\n  parallelism: 3\n  completionMode: Indexed", "run")),
 			do("one ends", OnPods(jobLabel, 1, Exit(0))), do("two end", OnPods(jobLabel, 2, Exit(0))),
 			do("all end", OnPods(jobLabel, 4, Exit(0))).until(complete)),
+		story("job", "jobfewer", nodes(1), do("create", work("  completions: 4\n  parallelism: 3\n  completionMode: Indexed", "run")), do("fewer at a time", edit("parallelism: 1"))),
 		story("job", "jobperindex", nodes(1), do("create", work("  completions: 3\n  parallelism: 3\n  completionMode: Indexed\n  backoffLimitPerIndex: 0\n  maxFailedIndexes: 2", "run")),
 			do("one fails", OnPods(jobLabel, 1, Exit(1))), do("the others end", OnPods(jobLabel, 2, Exit(0))).until(failed)),
 		story("job", "jobmaxfailed", nodes(1), do("create", work("  completions: 5\n  parallelism: 5\n  completionMode: Indexed\n  backoffLimitPerIndex: 0\n  maxFailedIndexes: 1", "run")),

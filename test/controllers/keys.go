@@ -75,7 +75,7 @@ func (a *authority) all() error {
 			Subject: pkix.Name{CommonName: "kube-apiserver"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)},
 			DNSNames: []string{"localhost", "kubernetes.default.svc"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		}),
-		client("admin", pkix.Name{CommonName: "admin", Organization: []string{"system:masters"}}),
+		client("admin", pkix.Name{CommonName: "kubernetes-admin", Organization: []string{"system:masters"}}),
 		client("manager", pkix.Name{CommonName: "system:kube-controller-manager"}),
 		a.issue("accounts", &x509.Certificate{Subject: pkix.Name{CommonName: "accounts"}}),
 	)

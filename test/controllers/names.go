@@ -19,6 +19,7 @@ func newNames() *names { return &names{map[string]string{}, map[string]string{}}
 func (n *names) clone() *names { return &names{maps.Clone(n.generated), maps.Clone(n.uids)} }
 
 var (
+	credential  = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
 	uuid        = regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 	clock       = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 UTC|[+-]\d\d:\d\d)( m=\+[\d.]+)?`)
 	minutes     = regexp.MustCompile(`-\d{8}\b`)
@@ -76,6 +77,7 @@ func (r *replacer) text(s string) string {
 	s = address.ReplaceAllString(s, "<ip>")
 	s = refused.ReplaceAllString(s, "${1}<generated>${2}") // one that never was
 	s = mount.ReplaceAllString(s, "kube-api-access-<generated>")
+	s = credential.ReplaceAllString(s, "X509SHA256=<sum>")
 	s = certificate.ReplaceAllString(s, "<certificate>")
 	return version.ReplaceAllString(s, "${1}<rv>")
 }

@@ -1,5 +1,7 @@
 package controllers
 
+import "time"
+
 func nodeLosses() []*Sequence {
 	unknown := func(name string) func(Objects) bool {
 		return func(o Objects) bool {
@@ -28,7 +30,7 @@ spec:
 		story("node", "nodelost", nodes(2), do("pods", tolerant("now", "n1", ", tolerationSeconds: 0"), tolerant("soon", "n1", ", tolerationSeconds: 3"), tolerant("never", "n1", ""), tolerant("late", "n1", ", tolerationSeconds: 3000"), tolerant("other", "n2", ", tolerationSeconds: 0")),
 			lost("n1"), do("the node comes back", NodeBack("n1"))),
 		story("node", "nodeset", nodes(2), do("a set", db(""), Patch("statefulsets", "db", "spec: {template: {spec: {tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1}]}}}")), lost("n1"), do("it comes back", NodeBack("n1"))),
-		story("node", "nodeout", nodes(2), do("a set", db("")), lost("n1"), do("out of service", node("n1", `spec: {taints: [{key: node.kubernetes.io/out-of-service, value: nodeshutdown, effect: NoExecute}, {key: node.kubernetes.io/unreachable, effect: NoSchedule}, {key: node.kubernetes.io/unreachable, effect: NoExecute}]}`))),
+		story("node", "nodeout", nodes(2), do("a set", db("")), lost("n1"), do("out of service", node("n1", `spec: {taints: [{key: node.kubernetes.io/out-of-service, value: nodeshutdown, effect: NoExecute}, {key: node.kubernetes.io/unreachable, effect: NoSchedule}, {key: node.kubernetes.io/unreachable, effect: NoExecute}]}`)).patient(25*time.Second)),
 		story("node", "nodedaemon", nodes(2), do("a daemon set", Create("daemonsets", `
 apiVersion: apps/v1
 kind: DaemonSet
@@ -59,7 +61,7 @@ spec: {nodeName: SELF-n1, tolerations: [{key: k, operator: Exists, effect: NoExe
 				}
 			}
 			return len(of(o, "pods")) == 3
-		})),
+		}).patient(30*time.Second)),
 		story("node", "nodepressure", nodes(1), do("pressure", func(ctx ctx, a *Actor) string {
 			return a.send(ctx, "PATCH", path("nodes", "", a.scope+"-n1")+"/status", "application/strategic-merge-patch+json", yamlDoc("status: {conditions: [{type: MemoryPressure, status: \"True\"}, {type: DiskPressure, status: \"True\"}, {type: PIDPressure, status: \"True\"}, {type: NetworkUnavailable, status: \"True\"}]}"))
 		}), do("not ready", func(ctx ctx, a *Actor) string {
@@ -69,6 +71,7 @@ spec: {nodeName: SELF-n1, tolerations: [{key: k, operator: Exists, effect: NoExe
 			a.kubelet.lose(a.scope+"-n1", true)
 			return a.create(ctx, "nodes", Object{"metadata": Object{"name": a.scope + "-n1"}})
 		}).until(unknown("n1"))),
-		story("node", "podsended", nodes(1), do("a pod that will not be scheduled", Create("pods", `{metadata: {name: a, finalizers: [example.com/hold]}, spec: {nodeSelector: {none: such}, containers: [{name: c, image: x}]}}`)), do("deleted", Delete("pods", "a", ""))),
+		story("node", "podsended", nodes(1), do("a pod that will not be scheduled", Create("pods", `{metadata: {name: a, finalizers: [example.com/hold]}, spec: {nodeSelector: {none: such}, containers: [{name: c, image: x}]}}`)), do("deleted", Delete("pods", "a", "")).patient(25*time.Second),
+			do("let go", Patch("pods", "a", "metadata: {finalizers: null}"))),
 	}
 }

@@ -17,7 +17,7 @@ func policies() []*Sequence {
 			do("at most", edit(`minAvailable: null, maxUnavailable: 1`)), do("at most percent", edit(`maxUnavailable: "34%"`)), do("none selected", edit("selector: {matchLabels: {app: none}}")),
 			do("everybody", edit("selector: {}")), do("delete", Delete("poddisruptionbudgets", "pdb", ""))),
 		story("disruption", "pdbset", nodes(1), do("a set", db("")), do("a budget", budget(`maxUnavailable: 1, selector: {matchLabels: {app: db}}`)), do("scale", Patch("statefulsets", "db", "spec: {replicas: 5}")),
-			do("evict", OnPods("app=db", 1, Evict)), do("unready", OnPods("app=db", 1, Ready(false))), do("refused", OnPods("app=db", 5, Evict))),
+			do("evict", OnPods("app=db", 1, Evict)), do("unready", OnPods("app=db", 1, Ready(false))), do("the unready one may go", OnPods("app=db", 1, Evict))),
 		story("disruption", "pdbbare", nodes(1), do("pods of nobody", Create("pods", bare("a", "labels: {app: x}")), Create("pods", bare("b", "labels: {app: x}"))),
 			do("a number", budget("minAvailable: 1, selector: {matchLabels: {app: x}}")), do("a percentage", edit(`minAvailable: "50%"`)), do("at most", edit(`minAvailable: null, maxUnavailable: 1`))),
 		story("quota", "quotacount", nodes(1), do("a quota", quota(`hard: {pods: "2", services: "1", configmaps: "3", count/deployments.apps: "1", secrets: "5"}`)), do("a deployment of three", Create("deployments", web)),

@@ -11,24 +11,22 @@ func random(seed uint64, n int) []*Sequence {
 	var out []*Sequence
 	for i := range n {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
-		s := &Sequence{Name: fmt.Sprintf("r%dx%d", seed, i), Suite: "random"}
-		s.Steps = append(s.Steps, nodes(1+r.IntN(3)))
 		w := workloads[i%len(workloads)]
-		s.Steps = append(s.Steps, do("create", Create(w.resource, w.manifest)))
+		steps := []Step{nodes(w.nodes), do("create", Create(w.resource, w.manifest))}
 		for range 6 + r.IntN(5) {
 			name, action := w.event(r)
-			s.Steps = append(s.Steps, do(name, action))
+			steps = append(steps, do(name, action))
 		}
-		s.Steps = append(s.Steps, do("delete "+w.propagation(r)))
-		last := &s.Steps[len(s.Steps)-1]
-		last.Do = []Action{Delete(w.resource, w.name, strings.TrimPrefix(last.Name, "delete "))}
-		out = append(out, s)
+		propagation := []string{"Background", "Foreground", "Orphan"}[r.IntN(3)]
+		steps = append(steps, do("delete "+propagation, Delete(w.resource, w.name, propagation)))
+		out = append(out, story("random", fmt.Sprintf("r%dx%d", seed, i), steps...))
 	}
 	return out
 }
 
 type workload struct {
 	resource, name, label, manifest string
+	nodes                           int
 	fields                          []field
 }
 
@@ -46,15 +44,15 @@ var (
 )
 
 var workloads = []*workload{
-	{"deployments", "web", "app=web", web, []field{
+	{"deployments", "web", "app=web", web, 3, []field{
 		replicas, replicas, template, template, behave, history, {"{paused: %}", []string{"true", "false", "false"}},
 		{"{strategy: {rollingUpdate: {maxSurge: %}}}", []string{"1", "2", "50%"}}, {"{strategy: {rollingUpdate: {maxUnavailable: %}}}", []string{"1", "2", "30%"}},
 	}},
-	{"statefulsets", "db", "app=db", strings.Replace(set, "MORE", "", 1), []field{
+	{"statefulsets", "db", "app=db", strings.Replace(set, "MORE", "", 1), 3, []field{
 		replicas, replicas, template, template, behave, history, {"{updateStrategy: {rollingUpdate: {partition: %}}}", []string{"0", "1", "3"}},
 		{"{ordinals: {start: %}}", []string{"0", "2"}},
 	}},
-	{"statefulsets", "db", "app=db", strings.Replace(set, "MORE", "podManagementPolicy: Parallel", 1), []field{
+	{"statefulsets", "db", "app=db", strings.Replace(set, "MORE", "podManagementPolicy: Parallel", 1), 2, []field{
 		replicas, replicas, template, template, behave, history, {"{updateStrategy: {type: %, rollingUpdate: null}}", []string{"OnDelete", "RollingUpdate"}},
 	}},
 	{"replicasets", "rs", "app=rs", `
@@ -67,18 +65,12 @@ spec:
   template:
     metadata: {labels: {app: rs}}
     spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: "rs:1"}]}
-`, []field{replicas, replicas, template, behave}},
-	{"daemonsets", "agent", "app=agent", `
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: agent}
-spec:
-  selector: {matchLabels: {app: agent}}
-  template:
-    metadata: {labels: {app: agent}}
-    spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: "agent:1"}]}
-`, []field{
+`, 2, []field{replicas, replicas, template, behave}},
+	{"daemonsets", "agent", "app=agent", daemon, 1, []field{
 		template, template, behave, history, {"{updateStrategy: {type: %, rollingUpdate: null}}", []string{"OnDelete", "RollingUpdate"}},
+	}},
+	{"daemonsets", "agent", "app=agent", daemon, 4, []field{ // no pod of which stays unready: upstream goes on with any
+		template, template, history, {"{updateStrategy: {rollingUpdate: {maxUnavailable: %}}}", []string{"1", "2", "100%"}},
 	}},
 	{"jobs", "work", "job-name=work", `
 apiVersion: batch/v1
@@ -90,7 +82,7 @@ spec:
   backoffLimit: 4
   template:
     spec: {restartPolicy: Never, nodeSelector: {of: SELF}, containers: [{name: c, image: work}]}
-`, []field{{"{parallelism: %}", []string{"1", "2", "3", "4"}}, {"{suspend: %}", []string{"true", "false", "false"}}}},
+`, 2, []field{{"{parallelism: %}", []string{"1", "2", "3", "4"}}, {"{suspend: %}", []string{"true", "false", "false"}}}},
 	{"jobs", "work", "job-name=work", `
 apiVersion: batch/v1
 kind: Job
@@ -102,8 +94,19 @@ spec:
   backoffLimitPerIndex: 1
   template:
     spec: {restartPolicy: Never, nodeSelector: {of: SELF}, containers: [{name: c, image: work}]}
-`, []field{{"{parallelism: %}", []string{"1", "2", "4"}}, {"{suspend: %}", []string{"true", "false", "false"}}}},
+`, 2, []field{{"{parallelism: %}", []string{"4"}}, {"{suspend: %}", []string{"true", "false", "false"}}}},
 }
+
+const daemon = `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: "agent:1"}]}
+`
 
 // set is a StatefulSet with room for MORE.
 const set = `
@@ -119,10 +122,6 @@ spec:
     metadata: {labels: {app: db}}
     spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: "db:1"}]}
 `
-
-func (w *workload) propagation(r *rand.Rand) string {
-	return []string{"Background", "Foreground", "Orphan"}[r.IntN(3)]
-}
 
 // event is something that happens: an edit, or what befalls pods.
 func (w *workload) event(r *rand.Rand) (string, Action) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,8 @@ type Recording struct {
 	// Kept is by sequence and step.
 	Kept map[string]map[string]Kept `json:"kept"`
 
-	mu sync.Mutex // guards Kept while it is filled
+	chosen *regexp.Regexp
+	mu     sync.Mutex // guards Kept while it is filled
 }
 
 // Kept is what one step showed.
@@ -30,19 +32,22 @@ type Kept struct {
 	State   State    `json:"state"`
 }
 
-// NewRecording is empty.
-func NewRecording(seed uint64, random int) *Recording {
-	return &Recording{Seed: seed, Random: random, Kept: map[string]map[string]Kept{}}
+// NewRecording is empty. It takes sequences whose SUITE/NAME is chosen.
+func NewRecording(seed uint64, random int, chosen *regexp.Regexp) *Recording {
+	return &Recording{Seed: seed, Random: random, Kept: map[string]map[string]Kept{}, chosen: chosen}
 }
 
 // Keep adds a step.
-func (r *Recording) Keep(sequence, step string, k Kept) {
+func (r *Recording) Keep(sequence *Sequence, step string, k Kept) {
+	if !r.chosen.MatchString(sequence.Suite + "/" + sequence.Name) {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.Kept[sequence] == nil {
-		r.Kept[sequence] = map[string]Kept{}
+	if r.Kept[sequence.Name] == nil {
+		r.Kept[sequence.Name] = map[string]Kept{}
 	}
-	r.Kept[sequence][step] = k
+	r.Kept[sequence.Name][step] = k
 }
 
 // Of keeps the sequences of which something is recorded.

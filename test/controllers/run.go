@@ -17,7 +17,7 @@ import (
 const (
 	calm     = 1500 * time.Millisecond
 	patience = 8 * time.Second
-	longest  = 90 * time.Second
+	longest  = 150 * time.Second
 )
 
 // Side plays sequences.
@@ -140,7 +140,7 @@ func one(ctx context.Context, upstream, kubus Side, sequence *Sequence, known *d
 		out.Steps++
 		out.Objects += state.Objects()
 		if keep != nil {
-			keep.Keep(sequence.Name, step.Name, Kept{Answers: a, State: state})
+			keep.Keep(sequence, step.Name, Kept{Answers: a, State: state})
 		}
 		if !slices.Equal(a, b) {
 			found = append(found, differential.Difference{Aspect: "answers", Upstream: fmt.Sprint(a), Kubus: fmt.Sprint(b)})

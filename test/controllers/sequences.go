@@ -3,6 +3,7 @@ package controllers
 import (
 	"fmt"
 	"regexp"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -63,6 +64,12 @@ func do(name string, actions ...Action) Step { return Step{Name: name, Do: actio
 // until makes the step wait for something.
 func (s Step) until(await func(Objects) bool) Step {
 	s.Await = await
+	return s
+}
+
+// patient makes the step wait longer before a difference counts.
+func (s Step) patient(d time.Duration) Step {
+	s.Patience = d
 	return s
 }
 

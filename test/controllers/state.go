@@ -103,7 +103,7 @@ func (r *replacer) object(resource string, o Object) any {
 		out["data"] = fmt.Sprint(len(keysOf(o["data"])), " keys")
 	case "pods":
 		// Which of the nodes a pod of many is on hangs on the order in which others went.
-		if spec, ok := out["spec"].(Object); ok && spec["nodeName"] != nil && str(o, "metadata", "generateName") != "" && owner(o) != "DaemonSet" {
+		if spec, ok := out["spec"].(Object); ok && spec["nodeName"] != nil && strings.HasSuffix(r.text(str(o, "metadata", "name")), "<generated>") && owner(o) != "DaemonSet" {
 			spec["nodeName"] = "<node>"
 		}
 	case "nodes":

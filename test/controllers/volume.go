@@ -1,5 +1,7 @@
 package controllers
 
+import "time"
+
 func volumes() []*Sequence {
 	volume := func(name, spec string) Action {
 		return Create("persistentvolumes", "{apiVersion: v1, kind: PersistentVolume, metadata: {name: SELF-"+name+"}, spec: {storageClassName: SELF-c, accessModes: [ReadWriteOnce], hostPath: {path: /nowhere}, "+spec+"}}")
@@ -13,7 +15,7 @@ kind: Pod
 metadata: {name: user}
 spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: x}], volumes: [{name: v, persistentVolumeClaim: {claimName: a}}]}
 `)
-	return []*Sequence{
+	all := []*Sequence{
 		story("volume", "volbind", do("a claim without a volume", class(""), Create("persistentvolumeclaims", claim("a", "SELF-c", "2Gi"))), do("too small", volume("v1", "capacity: {storage: 1Gi}")),
 			do("larger than needed", volume("v2", "capacity: {storage: 10Gi}")), do("another claim", Create("persistentvolumeclaims", claim("b", "SELF-c", "1Gi"))),
 			do("the claim goes", Delete("persistentvolumeclaims", "a", "")), do("the volume is freed", Patch("persistentvolumes", "SELF-v2", "spec: {claimRef: null}")),
@@ -41,4 +43,10 @@ metadata: {name: user}
 spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: x}], volumes: [{name: v, ephemeral: {volumeClaimTemplate: {spec: {storageClassName: SELF-c, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}]}
 `)), do("it goes", Delete("pods", "user", ""))),
 	}
+	for _, s := range all {
+		for i := range s.Steps { // upstream looks every 15 s
+			s.Steps[i].Patience = 20 * time.Second
+		}
+	}
+	return all
 }

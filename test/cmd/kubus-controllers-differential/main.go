@@ -26,7 +26,7 @@ import (
 type flags struct {
 	upstream, kubus, listen            string
 	only, report, page, record, folder string
-	known                              string
+	known, keep                        string
 	seed                               uint64
 	random, atOnce, port               int
 }
@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&f.report, "report", "", "file for the report; empty: print it")
 	flag.StringVar(&f.page, "write", "", "page whose results are replaced by the report")
 	flag.StringVar(&f.record, "record", "", "file to keep what upstream made in")
+	flag.StringVar(&f.keep, "keep", ".*", "of which sequences it is kept, by SUITE/NAME")
 	flag.StringVar(&f.known, "known", "test/controllers/testdata/known.yaml", "what is known")
 	flag.StringVar(&f.folder, "dir", "", "folder for data and logs, which is kept; empty: one that is removed")
 	flag.Uint64Var(&f.seed, "seed", 1, "seed of the random sequences")
@@ -77,7 +78,11 @@ func run(ctx context.Context, f flags) (open int, err error) {
 	defer stop()
 	var keep *controllers.Recording
 	if f.record != "" {
-		keep = controllers.NewRecording(f.seed, f.random)
+		chosen, err := regexp.Compile("^(" + f.keep + ")$")
+		if err != nil {
+			return 0, err
+		}
+		keep = controllers.NewRecording(f.seed, f.random, chosen)
 	}
 	result, err := controllers.Run(ctx, upstream, kubus, controllers.Sequences(o), known, f.atOnce, keep, func(line string) { fmt.Fprintln(os.Stderr, line) })
 	if err != nil {
