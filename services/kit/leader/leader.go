@@ -8,7 +8,7 @@
 //
 //	(listening) -- silence, fence taken --> (leading)
 //	     ^                                     |
-//	     +---- somebody announces a newer epoch+
+//	     +---- somebody announces a newer epoch, or has taken one without a word ----+
 //
 // Promise: lead runs in one instance at a time, give or take the moment until a
 // deposed one notices; in that moment its writes are refused. Silence is measured
@@ -183,10 +183,16 @@ func (e *elector) silence(ctx context.Context, since time.Time, need time.Durati
 	}
 }
 
-// serve leads until ctx ends, somebody newer is heard of, or lead fails.
+// serve leads until ctx ends, somebody newer is there, or lead fails.
 func (e *elector) serve(ctx context.Context, fence *message.Fence, lead func(ctx context.Context, fence *message.Fence) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	var asking sync.WaitGroup
+	defer func() {
+		cancel()
+		asking.Wait()
+	}()
+	lost := make(chan struct{})
+	asking.Go(func() { e.look(ctx, fence, lost) })
 	done := make(chan error, 1)
 	go func() { done <- lead(ctx, fence) }()
 	for {
@@ -200,8 +206,23 @@ func (e *elector) serve(ctx context.Context, fence *message.Fence, lead func(ctx
 				cancel()
 				return <-done
 			}
+		case <-lost:
+			cancel()
+			return <-done
 		case <-ctx.Done():
 			return <-done
+		}
+	}
+}
+
+// look closes lost when the fence is another's: who took it may have ended before it
+// could say so, and then nobody would ever tell.
+func (e *elector) look(ctx context.Context, fence *message.Fence, lost chan<- struct{}) {
+	for sleep(ctx, Silence) == nil {
+		// From 0 nothing is taken that somebody holds.
+		if present, err := e.Fences.AcquireFence(ctx, e.Name, e.holder, 0); err == nil && present.Epoch > fence.Epoch {
+			close(lost)
+			return
 		}
 	}
 }

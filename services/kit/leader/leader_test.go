@@ -161,6 +161,33 @@ func TestALeaderTakenForDeadStepsDownWhenItHearsOfTheNewOne(t *testing.T) {
 	})
 }
 
+// Whoever took the fence and ended before a word was said leaves a leader behind whose
+// writes are all refused.
+func TestALeaderWhoseFenceWasTakenWithoutAWordTakesItBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		a := start(t, "a", w, w)
+		synctest.Wait()
+		held, err := w.AcquireFence(t.Context(), "f", "a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken, err := w.AcquireFence(t.Context(), "f", "b/1", held.Epoch)
+		if err != nil || taken.Holder != "b/1" {
+			t.Fatalf("got %v, %v", taken, err)
+		}
+		time.Sleep(Silence + time.Second)
+		if a.leading() {
+			t.Error("a still believes that it leads")
+		}
+		time.Sleep(Silence)
+		now, err := w.AcquireFence(t.Context(), "f", "a", 0)
+		if err != nil || now.Epoch <= taken.Epoch || !a.leading() {
+			t.Errorf("the fence is %v, %v, a leads: %v", now, err, a.leading())
+		}
+	})
+}
+
 func TestALeaderThatCameWhileAStandbyListenedIsReplacedAfterOneSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

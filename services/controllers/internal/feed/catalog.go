@@ -27,7 +27,9 @@ func (r *Resource) Can(verb string) bool { return slices.Contains(r.Verbs, verb)
 // Catalog is what the API serves, one version of each collection.
 type Catalog struct {
 	Resources []Resource
-	kinds     map[schema.GroupKind]*Resource
+	// Incomplete is why some of it is not known; nil: all is.
+	Incomplete error
+	kinds      map[schema.GroupKind]*Resource
 }
 
 // NewCatalog indexes resources.
@@ -99,7 +101,9 @@ func discover(ctx context.Context, read func(ctx context.Context, path string) (
 			resources = fresh
 		}
 	}
-	return NewCatalog(resources), failed
+	catalog := NewCatalog(resources)
+	catalog.Incomplete = failed
+	return catalog, failed
 }
 
 func get(ctx context.Context, read func(ctx context.Context, path string) ([]byte, error), path string, into any) error {

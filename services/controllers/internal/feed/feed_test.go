@@ -35,3 +35,23 @@ func TestATermThatEndsBeforeTheViewIsFilledIsNoFailure(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestACatalogWithoutAGroupSaysSo(t *testing.T) {
+	t.Parallel()
+	answers := map[string]string{
+		"/api/v1":       `{"resources":[{"name":"pods","kind":"Pod","namespaced":true,"verbs":["delete"]}]}`,
+		"/apis":         `{"groups":[{"name":"apps","versions":[{"version":"v1"}],"preferredVersion":{"version":"v1"}}]}`,
+		"/apis/apps/v1": `{"resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["delete"]}]}`,
+	}
+	for _, lost := range []string{"", "/apis/apps/v1"} {
+		catalog, err := discover(t.Context(), func(_ context.Context, path string) ([]byte, error) {
+			if path == lost {
+				return nil, errors.New("no answer")
+			}
+			return []byte(answers[path]), nil
+		})
+		if catalog == nil || (lost != "") != (err != nil) || (lost != "") != (catalog.Incomplete != nil) {
+			t.Errorf("without %q: got %+v, %v", lost, catalog, err)
+		}
+	}
+}

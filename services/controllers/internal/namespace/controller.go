@@ -106,7 +106,7 @@ func (c *controller) reconcile(ctx context.Context, name string) (time.Duration,
 		}
 	}
 	left := c.empty(ctx, ns)
-	if next, changed := conditions(ns.Status.Conditions, left, time.Now()); changed && (len(left.Resources)+len(left.Errors) > 0 || outlives(ns)) {
+	if next, changed := conditions(ns.Status.Conditions, left, time.Now()); changed && (len(left.Resources)+len(left.Errors) > 0 || left.Discovery != nil || outlives(ns)) {
 		update := ns.DeepCopy()
 		update.Status.Conditions = next
 		if err := c.report(ctx, update); err != nil {
@@ -136,10 +136,7 @@ func (c *controller) reconcile(ctx context.Context, name string) (time.Duration,
 func (c *controller) empty(ctx context.Context, ns *corev1.Namespace) remains {
 	left := newRemains()
 	catalog := c.feed.Catalog()
-	if len(catalog.Resources) == 0 {
-		left.Discovery = errors.New("nothing is known of what the API serves")
-		return left
-	}
+	left.Discovery = undiscovered(catalog)
 	var pods, rest []*feed.Resource
 	for i := range catalog.Resources {
 		resource := &catalog.Resources[i]
@@ -156,6 +153,14 @@ func (c *controller) empty(ctx context.Context, ns *corev1.Namespace) remains {
 		c.remove(ctx, ns.Name, rest, &left)
 	}
 	return left
+}
+
+// undiscovered says why there may be more in a namespace than is known of.
+func undiscovered(catalog *feed.Catalog) error {
+	if len(catalog.Resources) == 0 {
+		return errors.New("nothing is known of what the API serves")
+	}
+	return catalog.Incomplete
 }
 
 // remove deletes the objects of some collections and counts those that are still there.

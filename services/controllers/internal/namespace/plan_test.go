@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"kubus.dev/services/controllers/internal/feed"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -64,6 +66,25 @@ func TestWhichNamespacesOutliveTheirContent(t *testing.T) {
 	} {
 		if got := outlives(&c.ns); got != c.want {
 			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+// A group that did not answer may have objects in the namespace.
+func TestANamespaceIsNotEmptyWhileSomeOfTheAPIIsUnknown(t *testing.T) {
+	t.Parallel()
+	known := []feed.Resource{{Kind: "Pod"}}
+	for _, tc := range []struct {
+		name    string
+		catalog *feed.Catalog
+		unknown bool
+	}{
+		{"all is known", feed.NewCatalog(known), false},
+		{"nothing is known", feed.NewCatalog(nil), true},
+		{"a group did not answer", &feed.Catalog{Resources: known, Incomplete: errors.New("no answer")}, true},
+	} {
+		if err := undiscovered(tc.catalog); (err != nil) != tc.unknown {
+			t.Errorf("%s: got %v", tc.name, err)
 		}
 	}
 }

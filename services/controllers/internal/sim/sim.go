@@ -1,5 +1,6 @@
-// Package sim plays a controller against a model of the API, its log and the mirrors,
-// for tests whose every turn follows from a seed. Run it in a synctest bubble.
+// Package sim plays controllers against a model of the API and its log, for tests whose
+// every turn follows from a seed. Run it in a synctest bubble. A Model plays one
+// controller, reconcile by reconcile; a Cluster whole processes of the service.
 //
 // A Model serves Collections. It answers writes as the API does, and does to them what
 // happens to writes: answers and requests get lost, others write in between, some are
