@@ -41,6 +41,14 @@ kubeconfig() { # NAME PORT
 	END
 }
 pids=()
+answers() { # PID COMMAND...: waits until the command does well, as long as the process lives
+	local pid=$1
+	shift
+	until "$@" > /dev/null 2>&1; do
+		kill -0 "$pid" 2> /dev/null || { echo "a server ended: see $out" >&2; exit 1; }
+		sleep 0.2
+	done
+}
 trap 'kill "${pids[@]}" 2> /dev/null; wait' EXIT
 serve() { # NAME FOLDER API-PORT ETCD-PORT
 	kubeconfig "$1" "$3"
@@ -48,13 +56,13 @@ serve() { # NAME FOLDER API-PORT ETCD-PORT
 	"$2/etcd" --data-dir "$out/$1" --listen-client-urls "http://127.0.0.1:$4" --advertise-client-urls "http://127.0.0.1:$4" \
 		--listen-peer-urls "http://127.0.0.1:$(($4 + 1))" > "$out/$1-etcd.log" 2>&1 &
 	pids+=($!)
-	until curl -sf "http://127.0.0.1:$4/health" > /dev/null; do sleep 0.1; done
+	answers $! curl -sf "http://127.0.0.1:$4/health"
 	"$2/kube-apiserver" --bind-address 127.0.0.1 --secure-port "$3" --etcd-servers "http://127.0.0.1:$4" --service-cluster-ip-range 10.96.0.0/16 \
 		--tls-cert-file server.crt --tls-private-key-file server.key --client-ca-file ca.crt \
 		--service-account-signing-key-file sa.key --service-account-key-file sa.pub --service-account-issuer https://kubernetes.default.svc \
 		--authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --allow-privileged --endpoint-reconciler-type none > "$out/$1.log" 2>&1 &
 	pids+=($!)
-	until curl -sf --cacert ca.crt --cert admin.crt --key admin.key "https://127.0.0.1:$3/readyz" > /dev/null; do sleep 0.2; done
+	answers $! curl -sf --cacert ca.crt --cert admin.crt --key admin.key "https://127.0.0.1:$3/readyz"
 }
 serve upstream "$UPSTREAM_BIN" 28443 28379
 serve kubus "$("$bin/kubus" envtest "$out/assets")" 29443 29379

@@ -128,6 +128,17 @@ func TestDecide(t *testing.T) {
 			o, n := set(d, "a", 1, 3, 3, 3), set(d, "b", 2, 1, 1, 1)
 			return settled(d, o, n), []*appsv1.ReplicaSet{o, n}
 		}, "update r1:2", []string{"Scaled down replica set web-5854c7b4ff from 3 to 2"}},
+		{"of a set that becomes the newest while it shrinks only what stays counts", func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
+			d := web(4, "b", 1, 0)
+			o, n := set(d, "a", 1, 4, 4, 4), set(d, "b", 2, 1, 3, 3)
+			return settled(d, o, n), []*appsv1.ReplicaSet{o, n}
+		}, "update r1:3", nil},
+		{"a newest set that has not told of its present size lets no old pod go", func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
+			d := web(4, "b", 1, 0)
+			o, n := set(d, "a", 1, 4, 4, 4), set(d, "b", 2, 1, 3, 3)
+			n.Generation = 2
+			return settled(d, o, n), []*appsv1.ReplicaSet{o, n}
+		}, "", nil},
 		{"the room an old pod left goes to the new set", func() (*appsv1.Deployment, []*appsv1.ReplicaSet) {
 			d := web(3, "b", 1, 0)
 			o, n := set(d, "a", 1, 2, 2, 2), set(d, "b", 2, 1, 1, 1)

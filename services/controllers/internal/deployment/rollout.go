@@ -46,11 +46,11 @@ func (p *planner) growNewest(all []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet
 // then as many available ones as the new set has made up for. Pods of the new
 // set that are not available count against both.
 func (p *planner) shrinkOld(all, old []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) bool {
-	if wished(old) == 0 {
+	if wished(old) == 0 || newest.Status.ObservedGeneration < newest.Generation { // what it tells may be of another size
 		return false
 	}
 	atLeast := *p.d.Spec.Replicas - maxUnavailable(p.d)
-	missing := *newest.Spec.Replicas - newest.Status.AvailableReplicas
+	missing := *newest.Spec.Replicas - staying(newest)
 	most := wished(all) - atLeast - missing
 	if most <= 0 {
 		return false
@@ -84,8 +84,14 @@ func (p *planner) shrinkUnhealthy(old []*appsv1.ReplicaSet, most int32) (gone in
 	return gone, true
 }
 
+// staying is how many of a set's available pods are to stay: one that shrinks, and
+// perhaps has just become the newest again, still tells of those that go.
+func staying(set *appsv1.ReplicaSet) int32 {
+	return min(*set.Spec.Replicas, set.Status.AvailableReplicas)
+}
+
 func (p *planner) shrinkAvailable(all, old []*appsv1.ReplicaSet, atLeast int32) int32 {
-	most := available(all) - atLeast
+	most := sum(all, staying) - atLeast
 	gone := int32(0)
 	for _, set := range old {
 		if gone >= most {

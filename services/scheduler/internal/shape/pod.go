@@ -19,11 +19,17 @@ type Pod struct {
 	// Owner is the UID of the controlling owner, "" without one.
 	Owner    string
 	Shape    *Shape
-	NodeName string // spec.nodeName, "" while pending
+	Self     *Identity // what selectors of other pods see
+	NodeName string    // spec.nodeName, "" while pending
 	Created  time.Time
-	Deleting bool // has a deletion timestamp
-	Terminal bool // phase Succeeded or Failed: takes no room any more
-	Revision uint64
+	Started  time.Time // status.startTime, zero before
+	// Nominated is status.nominatedNodeName: where room is being made for the pod.
+	Nominated string
+	// Preempted: it goes because a scheduler wants its room.
+	Preempted bool
+	Deleting  bool // has a deletion timestamp
+	Terminal  bool // phase Succeeded or Failed: takes no room any more
+	Revision  uint64
 	// Generation is metadata.generation; conditions say which one they are about.
 	Generation int64
 	// Unscheduled is the PodScheduled=False condition the pod shows, if any.
@@ -47,11 +53,11 @@ func (p *Pod) String() string { return p.Namespace + "/" + p.Name }
 // Parse reads a pod version from its JSON in the log.
 func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 	p := &Pod{Revision: revision}
-	var spec []byte
+	var spec, labels []byte
 	err := skim.Object(data, func(key, value []byte) error {
 		switch string(key) {
 		case "metadata":
-			return p.metadata(value)
+			return p.metadata(value, &labels)
 		case "spec":
 			spec = value
 		case "status":
@@ -60,7 +66,10 @@ func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 		return nil
 	})
 	if err == nil {
-		p.Shape, p.NodeName, err = t.shape(spec)
+		p.Self, err = t.identity(p.Namespace, labels)
+	}
+	if err == nil {
+		p.Shape, p.NodeName, err = t.shape(spec, p.Self, labels)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading pod at revision %d: %w", revision, err)
@@ -68,7 +77,7 @@ func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 	return p, nil
 }
 
-func (p *Pod) metadata(data []byte) error {
+func (p *Pod) metadata(data []byte, labels *[]byte) error {
 	return skim.Object(data, func(key, value []byte) error {
 		switch string(key) {
 		case "name":
@@ -83,6 +92,8 @@ func (p *Pod) metadata(data []byte) error {
 			p.Deleting = string(value) != "null"
 		case "creationTimestamp":
 			p.Created, _ = time.Parse(time.RFC3339, skim.String(value))
+		case "labels":
+			*labels = value
 		case "ownerReferences":
 			return skim.Array(value, p.owner)
 		}
@@ -114,6 +125,10 @@ func (p *Pod) status(data []byte) error {
 		case "phase":
 			phase := corev1.PodPhase(skim.String(value))
 			p.Terminal = phase == corev1.PodSucceeded || phase == corev1.PodFailed
+		case "startTime":
+			p.Started, _ = time.Parse(time.RFC3339, skim.String(value))
+		case "nominatedNodeName":
+			p.Nominated = skim.String(value)
 		case "conditions":
 			return skim.Array(value, p.condition)
 		}
@@ -139,6 +154,9 @@ func (p *Pod) condition(data []byte) error {
 	})
 	if string(kind) == `"PodScheduled"` && string(status) == `"False"` {
 		p.Unscheduled = c
+	}
+	if string(kind) == `"DisruptionTarget"` && string(status) == `"True"` && c.Reason == corev1.PodReasonPreemptionByScheduler {
+		p.Preempted = true
 	}
 	return err
 }
