@@ -23,11 +23,15 @@ type guard struct {
 	view *View
 	wake chan struct{}
 
-	mu      sync.Mutex
-	keys    map[proto.Key]struct{} // to look at
-	fences  map[string]struct{}    // the same
-	changed bool                   // somebody changed the stream itself
+	mu     sync.Mutex
+	keys   map[proto.Key]struct{} // to look at
+	fences map[string]struct{}    // the same
+	looks  int                    // at the stream itself, which somebody changed
 }
+
+// The server tells that a stream is changed or deleted a moment before it is: guards look
+// once more after lookAgain.
+const lookAgain = 500 * time.Millisecond
 
 // keepWatch begins to guard the streams of a signed log until ctx ends.
 func (l *Log) keepWatch(ctx context.Context) error {
@@ -83,7 +87,7 @@ func (g *guard) suspect(k proto.Key) {
 
 func (g *guard) changedStream() {
 	g.mu.Lock()
-	g.changed = true
+	g.looks = 2
 	g.mu.Unlock()
 	g.signal()
 }
@@ -118,13 +122,18 @@ func (g *guard) run(ctx context.Context) {
 // not be done; 0: there is nothing.
 func (g *guard) work(ctx context.Context) (again time.Duration) {
 	g.mu.Lock()
-	keys, fences, changed := g.keys, g.fences, g.changed
-	g.keys, g.fences, g.changed = map[proto.Key]struct{}{}, map[string]struct{}{}, false
+	keys, fences, look := g.keys, g.fences, g.looks > 0
+	g.keys, g.fences, g.looks = map[proto.Key]struct{}{}, map[string]struct{}{}, max(0, g.looks-1)
+	if g.looks > 0 {
+		again = lookAgain
+	}
 	g.mu.Unlock()
-	if changed {
+	if look {
 		if err := g.audit(ctx); err != nil && ctx.Err() == nil {
 			g.view.log.Warn("looking at a stream that was changed", zap.Error(err))
-			g.changedStream()
+			g.mu.Lock()
+			g.looks = max(g.looks, 1)
+			g.mu.Unlock()
 			again = time.Second
 		}
 	}
@@ -229,6 +238,10 @@ func (g *guard) restoreFence(ctx context.Context, name string) error {
 	return g.view.WaitFor(ctx, seq)
 }
 
+// beyond is by how much the sequences of a stream that is made again are ahead of what a
+// gateway has seen: another may have seen more.
+const beyond = 1 << 20
+
 // audit puts right what can be of a stream that somebody changed: its settings, objects and
 // fences that are missing, and the stream itself where it was deleted: its sequences go on.
 // A stream that was made anew is told of and left as it is: it may be a backup.
@@ -240,8 +253,11 @@ func (g *guard) audit(ctx context.Context) error {
 	if errors.Is(err, bus.ErrNoStream) {
 		g.view.beliefs.found.replaced.Add(1)
 		g.view.log.Error("the stream was deleted; it is made again, with everything that is known of it", zap.Uint64("seen", g.view.Revision()))
-		if err = g.log.conn.BeginStream(ctx, g.view.stream, g.log.replicas, g.view.Revision()+1); err == nil {
-			state, err = g.log.conn.StreamState(ctx, name)
+		if err = g.log.conn.BeginStream(ctx, g.view.stream, g.log.replicas, g.view.Revision()+beyond); err == nil {
+			// As in begin: so that readers who ask for the log's end are answered.
+			if _, err = g.log.conn.PublishStream(ctx, proto.BarrierSubject(name, g.log.writer), nil, nil); err == nil {
+				state, err = g.log.conn.StreamState(ctx, name)
+			}
 		}
 	}
 	if err != nil {
