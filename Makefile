@@ -94,6 +94,12 @@ test: ## quick unit and integration tests (the main job is make e2e)
 race: ## the race detector on the packages that share memory and link little
 	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/...
 
+.PHONY: attack
+attack: ## try what one stolen credential opens, write the table of docs/security.md anew, run the tests of attacks that need a node (root) or a home
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./gateway -run 'TestWhatOneStolen|Finding' -attack
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./proto/store ./proto/bustest/statelogtest
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -run Finding ./services/agent/... ./services/proxy/... ./services/dns/... ./cmd/kubus/internal/...
+
 .PHONY: e2e
 e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root); one package at a time, since the machine is compared before and after
 	@$(GO) test -C test -p 1 -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)

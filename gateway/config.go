@@ -12,10 +12,13 @@ import (
 	"strconv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"kubus.dev/gateway/internal/admission"
 	"kubus.dev/gateway/internal/audit"
 	"kubus.dev/gateway/internal/auth"
 	"kubus.dev/gateway/internal/bootstrap"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
 )
 
@@ -36,6 +39,8 @@ type Config struct {
 	// SealKeyFile holds the key that keeps Secrets unreadable in the state log.
 	SealKeyFile string `yaml:"sealKeyFile"`
 
+	Signing        Signing        `yaml:"signing"`
+	Quota          Quota          `yaml:"quota"`
 	ServiceAccount ServiceAccount `yaml:"serviceAccount"`
 	Authentication Authentication `yaml:"authentication"`
 	Fairness       Fairness       `yaml:"fairness"`
@@ -54,6 +59,40 @@ type Authentication struct {
 	BootstrapTokens bool `yaml:"bootstrapTokens"`
 	// RequestHeader believes what a proxy in front says of its users.
 	RequestHeader auth.RequestHeader `yaml:"requestHeader"`
+}
+
+// Signing says how the gateway knows what gateways wrote into the state log.
+type Signing struct {
+	// KeyFile has keys, one a line in base64: the first signs, all are believed. Empty:
+	// whoever may publish in the account of the log is believed.
+	KeyFile string `yaml:"keyFile"`
+	// AdoptFile, where there is such a file, has a log that nobody signed believed and
+	// signed at the start. The gateway removes the file then.
+	AdoptFile string `yaml:"adoptFile"`
+}
+
+// Quota bounds what live objects take, as quantities such as 2Gi; 0 does not.
+type Quota struct {
+	Total     string `yaml:"total"`
+	Namespace string `yaml:"namespace"`
+}
+
+func (q Quota) limits() (l statelog.Quota, _ error) {
+	var errs []error
+	for path, value := range map[string]struct {
+		text string
+		to   *int64
+	}{"total": {q.Total, &l.Total}, "namespace": {q.Namespace, &l.Namespace}} {
+		n, err := resource.ParseQuantity(value.text)
+		if err == nil && n.Sign() < 0 {
+			err = errors.New("it is negative")
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("quota.%s: %q is no size such as 2Gi: %w", path, value.text, err))
+		}
+		*value.to = n.Value()
+	}
+	return l, errors.Join(errs...)
 }
 
 // Fairness says how much is done at a time; who is served next is in the FlowSchemas
@@ -82,6 +121,24 @@ func (f Fairness) seats() int {
 type Aggregation struct {
 	CertFile string `yaml:"certFile"`
 	KeyFile  string `yaml:"keyFile"`
+	// CAFile is that CA, which those servers are told of; empty: they know it already.
+	CAFile string `yaml:"caFile"`
+}
+
+// forwarder is what extension API servers are told of the certificate.
+func (a Aggregation) forwarder() (auth.Forwarder, error) {
+	if a.CAFile == "" {
+		return auth.Forwarder{}, nil
+	}
+	pair, err := tls.LoadX509KeyPair(a.CertFile, a.KeyFile)
+	if err != nil {
+		return auth.Forwarder{}, fmt.Errorf("loading the certificate for API servers behind this one: %w", err)
+	}
+	ca, err := os.ReadFile(a.CAFile)
+	if err != nil {
+		return auth.Forwarder{}, fmt.Errorf("loading the CA of the certificate for API servers behind this one: %w", err)
+	}
+	return auth.Forwarder{CA: ca, Name: pair.Leaf.Subject.CommonName}, nil
 }
 
 // API says how HTTPS is served.
@@ -128,6 +185,7 @@ func Default() Config {
 		Replicas:       1,
 		ServiceCIDR:    "10.96.0.0/16",
 		NodePorts:      "30000-32767",
+		Quota:          Quota{Total: "2Gi", Namespace: "512Mi"},
 		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local", ExtendTokenExpiration: true},
 		Authentication: Authentication{Anonymous: true, RequestHeader: auth.DefaultRequestHeader()},
 	}
@@ -147,6 +205,9 @@ func (c Config) Validate() error {
 	need("sealKeyFile", c.SealKeyFile)
 	need("serviceAccount.keyFile", c.ServiceAccount.KeyFile)
 	need("serviceAccount.issuer", c.ServiceAccount.Issuer)
+	if c.Aggregation.CAFile != "" && c.Aggregation.CertFile == "" {
+		errs = append(errs, errors.New("aggregation.caFile is of aggregation.certFile, which is not set"))
+	}
 	if (c.Aggregation.CertFile == "") != (c.Aggregation.KeyFile == "") {
 		errs = append(errs, errors.New("aggregation: certFile and keyFile go together"))
 	}
@@ -160,6 +221,12 @@ func (c Config) Validate() error {
 	}
 	if _, err := c.serviceCIDRs(); err != nil {
 		errs = append(errs, err)
+	}
+	if _, err := c.Quota.limits(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Signing.AdoptFile != "" && c.Signing.KeyFile == "" {
+		errs = append(errs, errors.New("signing.adoptFile: there is no signing.keyFile"))
 	}
 	errs = append(errs, c.Audit.Validate()...)
 	if d := time.Duration(c.ServiceAccount.MaxTokenExpiration); d != 0 && (d < time.Hour || d > 1<<32*time.Second) {

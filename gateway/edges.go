@@ -72,7 +72,11 @@ func (g *Gateway) edges(*kit.Process) (*edges, error) {
 		return nil, err
 	}
 	hooks[proto.GroupResource{Resource: "secrets"}] = secretHooks(issuer)
-	published, err := g.cfg.Authentication.RequestHeader.Published(pem)
+	forwarder, err := g.cfg.Aggregation.forwarder()
+	if err != nil {
+		return nil, err
+	}
+	published, err := g.cfg.Authentication.RequestHeader.Published(pem, forwarder)
 	if err != nil {
 		return nil, err
 	}

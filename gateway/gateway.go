@@ -12,8 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -111,7 +113,7 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 	if err != nil {
 		return nil, fmt.Errorf("gateway: opening the state log: %w", err)
 	}
-	if err := views.Ready(ctx); err != nil {
+	if err := believe(ctx, cfg, p, state); err != nil {
 		return nil, fmt.Errorf("gateway: reading the state log: %w", err)
 	}
 	g := &Gateway{cfg: cfg, log: p.Logger, conn: conn, state: state, endState: endState, listeners: listeners}
@@ -149,6 +151,35 @@ func New(ctx context.Context, cfg Config, p *kit.Process, conn *bus.Conn, views 
 		return nil
 	})
 	return g, nil
+}
+
+// believe waits until the log was read, and signs of it what is not, or under an old key.
+func believe(ctx context.Context, cfg Config, p *kit.Process, state *statelog.Log) error {
+	limits, err := cfg.Quota.limits()
+	if err != nil {
+		return err
+	}
+	state.SetQuota(limits)
+	views := state.Views()
+	if signed := cfg.Signing.KeyFile != ""; signed != views.Signed() {
+		return fmt.Errorf("signing.keyFile says %t, and the views were opened with %t", signed, views.Signed())
+	}
+	if err := views.Trusted(ctx); err != nil {
+		return err
+	}
+	n, err := state.Renew(ctx)
+	if n > 0 {
+		p.Logger.Info("signed what the log held already", zap.Int("messages", n))
+	}
+	if err == nil && cfg.Signing.AdoptFile != "" {
+		if err = os.Remove(cfg.Signing.AdoptFile); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = tellIntegrity(p.Metrics, views)
+	}
+	return err
 }
 
 // bootstrap makes what the cluster lacks.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -547,8 +548,24 @@ func TestBulk(t *testing.T) {
 	})
 }
 
+// settled waits until the gateway has written that metrics are there, a moment after the
+// start; discovery changes with it.
+func (g *running) settled(t *testing.T) {
+	t.Helper()
+	const metrics = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if data, err := g.do(t, "GET", metrics, nil); err == nil && strings.Contains(string(data), `"type":"Available"`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the APIService of metrics does not appear")
+		}
+	}
+}
+
 func TestASecondStartWritesNothing(t *testing.T) {
 	g := start(t)
+	g.settled(t)
 	before, err := g.conn.StreamState(t.Context(), "STATE")
 	if err != nil {
 		t.Fatal(err)
@@ -564,6 +581,7 @@ func TestASecondStartWritesNothing(t *testing.T) {
 
 func TestDiscoveryAndDocuments(t *testing.T) {
 	g := start(t)
+	g.settled(t)
 	must[corev1.Namespace](t, g, "GET", "/api/v1/namespaces/default", nil) // so that there is something to count
 	for path, part := range map[string]string{
 		"/api": `"versions":["v1"]`, "/apis/": `"name":"apps"`, "/apis/apps": `"preferredVersion"`, "/api/v1": `"pods/binding"`,

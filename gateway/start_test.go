@@ -57,12 +57,21 @@ func startOver(t testing.TB, server *store.Server, change ...func(*Config)) *run
 // startWith is startOver with another configuration.
 func startWith(t testing.TB, server *store.Server, change func(*Config)) *running {
 	t.Helper()
-	conn := bustest.Connect(t, server)
+	return startOn(t, bustest.Connect(t, server), change)
+}
+
+// startOn is startWith over a connection.
+func startOn(t testing.TB, conn *bus.Conn, change func(*Config)) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	views := statelog.OpenViews(ctx, conn, zap.NewNop())
 	dir := t.TempDir()
 	cfg, client := certificates(t, dir)
 	change(&cfg)
+	trust, err := statelog.LoadTrust(cfg.Signing.KeyFile, cfg.Signing.AdoptFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	views := statelog.OpenSignedViews(ctx, conn, trust, zap.NewNop())
 	p := &kit.Process{Logger: zap.NewNop(), Metrics: prometheus.NewRegistry(), Health: kit.NewHealth(), Version: "v1.37.2+kubus.test"}
 	if os.Getenv("KUBUS_TEST_LOG") != "" {
 		p.Logger, _ = zap.NewDevelopment()

@@ -202,6 +202,25 @@ func TestWebhooks(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		},
+		"what it adds to a custom resource is pruned by its schema": func(t *testing.T) {
+			g.defined(t, definition("hooked.example.com", "widgets", "Widget", "Namespaced", version("v1", true, widgetSchema)))
+			h.answer("/widget", func(context.Context, *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+				return patch(`[{"op":"add","path":"/spec/color","value":"blue"},{"op":"add","path":"/spec/other","value":1}]`)
+			})
+			hook := h.mutating("/widget", on("widgets", everything...))
+			hook.Rules[0].APIGroups = []string{"hooked.example.com"}
+			register(t, g, "widget", hook)
+			path := "/apis/hooked.example.com/v1/namespaces/hooked/widgets"
+			pruned := func(got *object) {
+				t.Helper()
+				if field(t, got, "spec", "color") != "blue" || field(t, got, "spec", "other") != nil {
+					t.Errorf("got %v", got.Object)
+				}
+			}
+			pruned(must[object](t, g, "POST", path, `{"apiVersion":"hooked.example.com/v1","kind":"Widget","metadata":{"name":"w"},"spec":{}}`))
+			pruned(must[object](t, g, "PATCH", path+"/w", `{"spec":{"color":"red"}}`, apiclient.MergePatch))
+			pruned(must[object](t, g, "GET", path+"/w", nil))
+		},
 		"opening a stream is an operation": func(t *testing.T) {
 			pods := "/api/v1/namespaces/hooked/pods"
 			must[corev1.Pod](t, g, "POST", pods, pod("stream"))

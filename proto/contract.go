@@ -10,10 +10,10 @@ func Contract() []Use {
 	pod := Key{GroupResource{"", "pods"}, "NAMESPACE", "NAME"}
 	lease, event := Key{Leases, "NAMESPACE", "NAME"}, Key{Events, "NAMESPACE", "NAME"}
 	return []Use{
-		{pod.Subject(), "gateway", "gateways' views; others by `log.CLIENT.read`", "one version of an object; JSON without resourceVersion; header `" + HeaderOperation + ": " + OperationCreate + "` on an object's first version, `" + OperationDelete + "` on its tombstone"},
+		{pod.Subject(), "gateway", "gateways' views; others by `log.CLIENT.read`", "one version of an object; JSON without resourceVersion; header `" + HeaderOperation + ": " + OperationCreate + "` on an object's first version, `" + OperationDelete + "` on its tombstone; `" + HeaderSignature + "` proves that a gateway wrote it ([ADR 7](adr/0007-signed-log.md))"},
 		{lease.Subject(), "gateway", "the same", "the same for Leases"},
 		{event.Subject(), "gateway", "the same", "the same for Events"},
-		{FenceSubject("NAME"), "gateway", "gateways' views", "who holds a fence; the sequence is its epoch"},
+		{FenceSubject("NAME"), "gateway", "gateways' views", "who holds a fence; the sequence is its epoch; signed as objects are"},
 		{FenceUseSubject("NAME"), "gateway", "-", "touched by each fenced commit, which so checks the fence"},
 		{BarrierSubject("STREAM", "WRITER"), "gateway", "-", "empty; a stream's first message, and in clusters of servers a read index by its sequence"},
 		{WatermarkSubject("STREAM"), "gateway", "gateways' views", "core; decimal sequence up to which the stream is on disk"},

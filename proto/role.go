@@ -120,6 +120,7 @@ var (
 	claims         = GroupResource{Resource: "persistentvolumeclaims"}
 	volumes        = GroupResource{Resource: "persistentvolumes"}
 	storageClasses = GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
+	budgets        = GroupResource{Group: "policy", Resource: "poddisruptionbudgets"}
 )
 
 // Roles of the control plane and of a node named node.
@@ -127,11 +128,11 @@ func Roles(node string) []Role {
 	state := func(resources ...GroupResource) []Read { return []Read{{StateStream.Name, resources}} }
 	return []Role{
 		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", MetricsRequestSubject, "$JS.API.>"},
-			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>"}},
+			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>", "$JS.EVENT.ADVISORY.STREAM.>"}},
 		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>", "node.*.volume"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>", UsageFreshSubject}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
-			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses)},
+			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets)},
 		{Name: statusName, Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
 		{Name: "cloud", Identities: []string{CloudUser}, Publish: []string{"heartbeat.leader.>"},

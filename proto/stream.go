@@ -41,6 +41,12 @@ func BarrierSubject(stream, writer string) string {
 	return "state_barrier." + stream + "." + Token(writer)
 }
 
+// StreamAdvisory is where the server tells that somebody changed a stream: what is
+// CREATED, UPDATED or DELETED. Anybody of the account may say so too.
+func StreamAdvisory(what, stream string) string {
+	return "$JS.EVENT.ADVISORY.STREAM." + what + "." + stream
+}
+
 // FenceUseSubject is touched by each fenced commit, so that the fence is checked in it.
 func FenceUseSubject(name string) string { return "state_fence_use." + Token(name) }
 
@@ -110,6 +116,8 @@ func StreamFor(gr GroupResource) *Stream {
 const (
 	HeaderOperation = "Kubus-Op"      // "create" on an object's first version, "delete" on its tombstone, absent otherwise
 	HeaderRequestID = "Kubus-Request" // the write's own id, to recognise it after an unknown outcome
+	// HeaderSignature proves that a gateway wrote the message: key, sequence seen, MAC (statelog.Keys).
+	HeaderSignature = "Kubus-Sig"
 	OperationCreate = "create"
 	OperationDelete = "delete"
 )

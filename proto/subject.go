@@ -160,6 +160,9 @@ func PodReportSubject(node, namespace, name string) string {
 }
 func NodeReportSubject(node string) string { return "report." + Token(node) + ".node" }
 
+// ReportSubjects are all reports of a node.
+func ReportSubjects(node string) string { return "report." + Token(node) + ".>" }
+
 // ReportNode gives the node that a report's subject pins.
 func ReportNode(subject string) (string, error) {
 	tokens := strings.Split(subject, ".")

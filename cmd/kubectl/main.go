@@ -4,12 +4,17 @@
 package main
 
 import (
+	"os"
+
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 )
 
 func main() {
+	// Plugins and the kuberc file are read while the command is made, before its flags are.
+	_, _ = logs.GlogSetter(cmd.GetLogVerbosity(os.Args))
 	util.CheckErr(cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()))
 }

@@ -20,6 +20,8 @@ var (
 	ErrUnknownOutcome = errors.New("no answer from the store, the outcome is unknown")
 	// ErrUnavailable: the store takes nothing at present; nothing was stored.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrNoStream: the store answers, and has no such stream.
+	ErrNoStream = errors.New("there is no such stream")
 )
 
 const (

@@ -16,6 +16,30 @@ import (
 
 // EnsureStream creates a stream, or corrects one whose settings differ.
 func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) error {
+	cfg := streamConfig(s, replicas)
+	_, err := c.js.CreateStream(ctx, cfg)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		_, err = c.js.UpdateStream(ctx, cfg)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// BeginStream makes a stream that is not there, whose first message will have a certain
+// sequence. One that somebody else makes meanwhile is left as it is.
+func (c *Conn) BeginStream(ctx context.Context, s proto.Stream, replicas int, first uint64) error {
+	cfg := streamConfig(s, replicas)
+	cfg.FirstSeq = first
+	_, err := c.js.CreateStream(ctx, cfg)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return fmt.Errorf("stream %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func streamConfig(s proto.Stream, replicas int) jetstream.StreamConfig {
 	cfg := jetstream.StreamConfig{
 		Name:        s.Name,
 		Description: s.Description,
@@ -55,14 +79,7 @@ func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) e
 	if s.Async && cfg.Replicas == 1 && !s.Memory {
 		cfg.PersistMode = jetstream.AsyncPersistMode
 	}
-	_, err := c.js.CreateStream(ctx, cfg)
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		_, err = c.js.UpdateStream(ctx, cfg)
-	}
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", s.Name, err)
-	}
-	return nil
+	return cfg
 }
 
 // KeepStream is EnsureStream until it succeeds or ctx ends, and again after the bus was
@@ -103,6 +120,9 @@ type StreamState struct {
 // on several it may come from a deposed leader.
 func (c *Conn) StreamState(ctx context.Context, stream string) (StreamState, error) {
 	s, err := c.js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return StreamState{}, fmt.Errorf("stream %s: %w", stream, ErrNoStream)
+	}
 	if err != nil {
 		return StreamState{}, fmt.Errorf("stream %s: %w", stream, err)
 	}
@@ -111,6 +131,19 @@ func (c *Conn) StreamState(ctx context.Context, stream string) (StreamState, err
 		Messages: info.State.Msgs, Bytes: info.State.Bytes,
 		FirstSeq: info.State.FirstSeq, LastSeq: info.State.LastSeq, Replicas: info.Config.Replicas,
 	}, nil
+}
+
+// Subjects counts the messages that a stream has on each subject that the filter matches.
+func (c *Conn) Subjects(ctx context.Context, stream, filter string) (map[string]uint64, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("subjects of stream %s: %w", stream, err)
+	}
+	return info.State.Subjects, nil
 }
 
 // StreamMsg is one stored message. Data is the receiver's to keep.
@@ -300,8 +333,8 @@ func (c *Conn) PublishBatch(ctx context.Context, id string, msgs []BatchMsg, tim
 		if h == nil {
 			h = Header{}
 		}
-		h["Nats-Batch-Id"] = []string{id}
-		h["Nats-Batch-Sequence"] = []string{strconv.Itoa(i + 1)}
+		h[HeaderBatchID] = []string{id}
+		h[HeaderBatchSequence] = []string{strconv.Itoa(i + 1)}
 		m := &nats.Msg{Subject: msgs[i].Subject, Header: h, Data: msgs[i].Data}
 		if i+1 < len(msgs) {
 			if err := c.nc.PublishMsg(m); err != nil {
@@ -309,7 +342,7 @@ func (c *Conn) PublishBatch(ctx context.Context, id string, msgs []BatchMsg, tim
 			}
 			continue
 		}
-		h["Nats-Batch-Commit"] = []string{"1"}
+		h[HeaderBatchCommit] = []string{"1"}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		resp, err := c.nc.RequestMsgWithContext(ctx, m)
@@ -327,4 +360,6 @@ const (
 	HeaderExpectSubject        = "Nats-Expected-Last-Subject-Sequence-Subject"
 	HeaderTTL                  = "Nats-TTL"
 	HeaderBatchID              = "Nats-Batch-Id"
+	HeaderBatchSequence        = "Nats-Batch-Sequence"
+	HeaderBatchCommit          = "Nats-Batch-Commit"
 )

@@ -1,6 +1,7 @@
 package bustest
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,9 @@ func WithAccounts(t testing.TB, node string) *Accounts {
 	t.Cleanup(a.server.Shutdown)
 	return a
 }
+
+// Clients are those that Connect knows, each with its role.
+func (a *Accounts) Clients() map[string]proto.Role { return maps.Clone(a.roles) }
 
 // Connect opens a connection as a client (proto.Role.Client).
 func (a *Accounts) Connect(client string) *bus.Conn {

@@ -38,12 +38,18 @@ type Options struct {
 	// NoLog is for roles that may not read the log.
 	NoLog bool
 	// Store is for gateways: they read the log where it is, and others by them.
-	Store  bool
-	Logger *zap.Logger
+	Store bool
+	// SigningKeyFile and AdoptFile are those of statelog.LoadTrust, for gateways.
+	SigningKeyFile, AdoptFile string
+	Logger                    *zap.Logger
 }
 
 // Connect waits for the bus until ctx ends. The views live until ctx ends.
 func Connect(ctx context.Context, o Options) (*Client, error) {
+	trust, err := statelog.LoadTrust(o.SigningKeyFile, o.AdoptFile)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the cluster: %w", err)
+	}
 	conn, err := bus.Connect(ctx, bus.Options{URL: o.URL, NkeySeedFile: o.NkeySeedFile, CAFile: o.CAFile, Name: o.Name, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", err)
@@ -52,7 +58,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	switch {
 	case o.NoLog:
 	case o.Store:
-		c.Views = statelog.OpenViews(ctx, conn, o.Logger, o.Resources...)
+		c.Views = statelog.OpenSignedViews(ctx, conn, trust, o.Logger)
 		c.Log = c.Views.Source()
 	default:
 		c.Log = feed.NewLog(conn, o.Name, o.Logger)

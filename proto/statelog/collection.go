@@ -29,7 +29,8 @@ const tombAge = 2 * proto.TombstoneTTL
 type collection struct {
 	gr proto.GroupResource
 	// idle is told when there is nothing left that anybody could ask for; it may be nil.
-	idle func(*collection)
+	idle  func(*collection)
+	usage *usage // of the view; nil: nobody asks
 
 	mu       sync.RWMutex
 	gone     bool // left the view, changed is closed: whoever holds it looks again
@@ -144,6 +145,9 @@ func (c *collection) take(e *Entry, boot *before) bool {
 	}
 	for _, ix := range c.indexes {
 		ix.replace(prev, e)
+	}
+	if c.usage != nil {
+		c.usage.replace(prev, e)
 	}
 	ev := Event{Type: Modified, Entry: e, Prev: prev}
 	switch {
@@ -321,6 +325,9 @@ func (c *collection) drop(e *Entry) {
 	defer c.mu.Unlock()
 	c.tree.Delete(e)
 	c.frozen = nil
+	if c.usage != nil {
+		c.usage.replace(e, nil)
+	}
 	for _, ix := range c.indexes {
 		ix.replace(e, &Entry{key: e.key, deleted: true})
 	}

@@ -245,16 +245,25 @@ func (c *committer) precheck(o *op) error {
 // version, or of the tombstone that a create replaces.
 func (c *committer) expectation(o *op) uint64 {
 	if o.Expect != 0 {
-		return o.Expect
+		return c.view.stands(o.subject, o.Expect)
 	}
 	if o.Strict {
-		return o.Since
+		return c.view.stands(o.subject, o.Since)
 	}
 	live, last := c.view.Last(o.Key.GroupResource, o.Key.Namespace, o.Key.Name)
 	if live != nil {
 		return 0
 	}
-	return last
+	return c.view.stands(o.subject, last)
+}
+
+// header is the op's, signed where the log is.
+func (c *committer) header(o *op, expect uint64) bus.Header {
+	h := o.header(expect)
+	if keys := c.view.keys(); keys != nil {
+		keys.sign(o.subject, h, c.view.Revision(), o.Data)
+	}
+	return h
 }
 
 func (c *committer) singles(ctx context.Context, ops []*op) {
@@ -266,7 +275,7 @@ func (c *committer) singles(ctx context.Context, ops []*op) {
 	var flights []flight
 	for _, o := range ops {
 		expect := c.expectation(o)
-		p, err := c.log.conn.PublishAsync(o.subject, o.Data, o.header(expect))
+		p, err := c.log.conn.PublishAsync(o.subject, o.Data, c.header(o, expect))
 		if err != nil {
 			c.settle(ctx, o, expect, err)
 			continue
@@ -292,12 +301,12 @@ func (c *committer) batch(ctx context.Context, ops []*op) error {
 			return ErrFenced
 		}
 		msgs = append(msgs, bus.BatchMsg{Subject: proto.FenceUseSubject(f.Name), Header: bus.Header{
-			bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(f.Epoch, 10)},
+			bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(c.view.fenceAt(f.Name, f.Epoch), 10)},
 			bus.HeaderExpectSubject:        {proto.FenceSubject(f.Name)},
 		}})
 	}
 	for _, o := range ops {
-		msgs = append(msgs, bus.BatchMsg{Subject: o.subject, Header: o.header(c.expectation(o)), Data: o.Data})
+		msgs = append(msgs, bus.BatchMsg{Subject: o.subject, Header: c.header(o, c.expectation(o)), Data: o.Data})
 	}
 	last, err := c.log.conn.PublishBatch(ctx, strconv.FormatUint(rand.Uint64(), 36), msgs, ackTimeout)
 	if errors.Is(err, bus.ErrUnknownOutcome) {
@@ -313,6 +322,10 @@ func (c *committer) batch(ctx context.Context, ops []*op) error {
 		if f := ops[0].fence; f != (FenceEpoch{}) && errors.Is(err, bus.ErrWrongSequence) {
 			if _, err := c.log.barriers[c.view.stream.Name].join(ctx); err == nil && c.view.Fence(f.Name).Epoch != f.Epoch {
 				return ErrFenced
+			}
+			if len(ops) == 1 {
+				c.log.suspectFence(f.Name) // or the fence is where the view does not know it
+				c.log.suspect(ops[0].Key)
 			}
 		}
 		return err
@@ -389,6 +402,13 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 				o.finish(0, unavailable(err))
 				return
 			}
+			if errors.Is(err, bus.ErrWrongSequence) && try > 0 {
+				// The store has another message there than the view, or none: somebody took
+				// one away, or one that was refused has expired.
+				c.view.forgetStanding(o.subject, expect)
+				c.log.suspect(o.Key)
+				time.Sleep(time.Millisecond * time.Duration(1+rand.IntN(4)))
+			}
 		case errors.Is(err, bus.ErrUnavailable):
 			o.finish(0, unavailable(err))
 			return
@@ -403,7 +423,7 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 		expect = c.expectation(o)
 		var seq uint64
 		var p *bus.Pending
-		if p, err = c.log.conn.PublishAsync(o.subject, o.Data, o.header(expect)); err == nil {
+		if p, err = c.log.conn.PublishAsync(o.subject, o.Data, c.header(o, expect)); err == nil {
 			if seq, err = p.Wait(ctx, ackTimeout); err == nil {
 				c.succeed(ctx, seq, seq, []*op{o})
 				return

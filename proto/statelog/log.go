@@ -52,9 +52,11 @@ type Log struct {
 	log      *zap.Logger
 	writer   string
 	replicas int
+	quota    Quota
 
 	committers map[string]*committer
 	barriers   map[string]*barrier
+	guards     map[string]*guard // none where the log is not signed
 }
 
 // OpenLog makes the state streams (with the given replicas) and a log over them.
@@ -66,7 +68,7 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 		return nil, fmt.Errorf("naming the writer: %w", err)
 	}
 	l := &Log{conn: conn, views: views, log: logger, writer: hex.EncodeToString(id), replicas: max(replicas, 1),
-		committers: map[string]*committer{}, barriers: map[string]*barrier{}}
+		committers: map[string]*committer{}, barriers: map[string]*barrier{}, guards: map[string]*guard{}}
 	for _, s := range proto.StateStreams() {
 		if err := conn.EnsureStream(ctx, s, replicas); err != nil {
 			return nil, err
@@ -79,6 +81,9 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 		view := views.Stream(s)
 		l.committers[s.Name] = newCommitter(ctx, l, view)
 		l.barriers[s.Name] = &barrier{log: l, stream: s.Name}
+	}
+	if err := l.keepWatch(ctx); err != nil {
+		return nil, err
 	}
 	return l, nil
 }
@@ -109,10 +114,13 @@ func (l *Log) View(gr proto.GroupResource) *View { return l.views.For(gr) }
 
 // Commit writes one object and returns its new revision once it is durable and
 // this process's view shows it. Errors: *ConflictError, ErrUnavailable, ErrFenced,
-// ErrAborted, ErrTooLarge, or ctx's. A ctx that ends early leaves the outcome open.
+// ErrAborted, ErrTooLarge, *QuotaError, or ctx's. A ctx that ends early leaves the outcome open.
 func (l *Log) Commit(ctx context.Context, w Write) (uint64, error) {
 	if len(w.Data) > MaxObjectBytes {
 		return 0, fmt.Errorf("%s: %d bytes: %w", w.Key, len(w.Data), ErrTooLarge)
+	}
+	if err := l.room(&w); err != nil {
+		return 0, err
 	}
 	if l.lostElsewhere(ctx, w.Key.GroupResource) {
 		return 0, ErrFenced
@@ -141,12 +149,8 @@ func (l *Log) Barrier(ctx context.Context, gr proto.GroupResource) (uint64, erro
 // taken). It returns the fence as it then is; the caller holds it if Holder is its
 // own and Epoch is new. Every earlier holder's fenced writes fail from here on.
 func (l *Log) AcquireFence(ctx context.Context, name, holder string, epoch uint64) (Fence, error) {
-	data, err := json.Marshal(Fence{Holder: holder})
-	if err != nil {
-		return Fence{}, fmt.Errorf("fence %s: %w", name, err)
-	}
 	view := l.views.Stream(proto.StateStream)
-	seq, err := l.conn.PublishStream(ctx, proto.FenceSubject(name), data, bus.Header{bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(epoch, 10)}})
+	seq, err := l.putFence(ctx, view, name, holder, view.fenceAt(name, epoch))
 	if err == nil {
 		return Fence{Epoch: seq, Holder: holder}, view.WaitFor(ctx, seq)
 	}
@@ -156,7 +160,25 @@ func (l *Log) AcquireFence(ctx context.Context, name, holder string, epoch uint6
 	if _, err := l.Barrier(ctx, proto.GroupResource{Resource: "namespaces"}); err != nil {
 		return Fence{}, err
 	}
-	return view.Fence(name), nil
+	f := view.Fence(name)
+	if f.Epoch == epoch {
+		l.suspectFence(name) // it is at another sequence than the view says
+	}
+	return f, nil
+}
+
+// putFence writes who holds a fence, where the log has it at a sequence.
+func (l *Log) putFence(ctx context.Context, view *View, name, holder string, at uint64) (uint64, error) {
+	data, err := json.Marshal(Fence{Holder: holder})
+	if err != nil {
+		return 0, fmt.Errorf("fence %s: %w", name, err)
+	}
+	subject := proto.FenceSubject(name)
+	header := bus.Header{bus.HeaderExpectLastSubjectSeq: {strconv.FormatUint(at, 10)}}
+	if keys := view.keys(); keys != nil {
+		keys.sign(subject, header, view.Revision(), data)
+	}
+	return l.conn.PublishStream(ctx, subject, data, header)
 }
 
 // FenceEpoch names the epoch under which writes are made.

@@ -40,6 +40,9 @@ type View struct {
 	recent      uint64     // the first message that is younger than what the log forgets
 	expiry      []expiring // the oldest first
 	expiryTimer *time.Timer
+	beliefs     beliefs
+
+	usage usage
 }
 
 // expiring is an object's version whose time will be over. It does not hold the
@@ -62,7 +65,7 @@ type Fence struct {
 }
 
 func newView(stream proto.Stream, logger *zap.Logger) *View {
-	v := &View{stream: stream, began: time.Now(), log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
+	v := &View{beliefs: beliefs{found: &integrity{}}, stream: stream, began: time.Now(), log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
 	if stream.Name == proto.EventsStream.Name {
 		v.expire = EventTTL
 	}
@@ -225,7 +228,9 @@ func (v *View) collection(gr proto.GroupResource) *collection {
 	if c := v.known(gr); c != nil {
 		return c
 	}
-	got, _ := v.collections.LoadOrStore(gr, newCollection(gr, v.floor.Load(), v.leave))
+	made := newCollection(gr, v.floor.Load(), v.leave)
+	made.usage = &v.usage
+	got, _ := v.collections.LoadOrStore(gr, made)
 	return got.(*collection)
 }
 
@@ -339,11 +344,16 @@ func (v *View) holdsNothing() {
 }
 
 func (v *View) take(m *bus.StreamMsg) {
+	v.beliefs.ages.pass(m.Seq, m.Time)
 	if m.Seq <= v.applied.Load() {
 		return
 	}
 	switch class, rest, _ := strings.Cut(m.Subject, "."); class {
 	case v.stream.Class:
+		if err := v.beliefs.believe(m); err != nil {
+			v.refuse(m, err)
+			break
+		}
 		key, err := proto.ParseStateSubject(m.Subject)
 		if err != nil {
 			v.log.Error("message on a subject that names no object", zap.String("subject", m.Subject), zap.Uint64("seq", m.Seq), zap.Error(err))
@@ -354,6 +364,10 @@ func (v *View) take(m *bus.StreamMsg) {
 		e.requestID, _ = strconv.ParseUint(first(m.Header, proto.HeaderRequestID), 16, 64)
 		v.put(e, m)
 	case "state_fence":
+		if err := v.beliefs.believe(m); err != nil {
+			v.refuse(m, err)
+			break
+		}
 		var f Fence
 		if name, err := proto.Untoken(rest); err == nil && json.Unmarshal(m.Data, &f) == nil {
 			f.Epoch = m.Seq
@@ -404,6 +418,7 @@ func (v *View) begins() {
 	if v.recent > 0 {
 		floor = v.recent - 1
 	}
+	floor = max(floor, v.beliefs.missing)
 	v.raise(floor)
 	v.collections.Range(func(_, c any) bool {
 		c.(*collection).begins(floor)

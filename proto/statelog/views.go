@@ -23,6 +23,9 @@ type Views struct {
 	mu        sync.Mutex
 	views     map[string]*View
 	resources []proto.GroupResource
+
+	trust Trust
+	found integrity
 }
 
 // OpenViews makes views of the store's streams that live until ctx ends; the connection
@@ -32,14 +35,27 @@ func OpenViews(ctx context.Context, conn *bus.Conn, logger *zap.Logger, resource
 	return OpenViewsFrom(ctx, fromStore{conn}, logger, resources...)
 }
 
+// OpenSignedViews is OpenViews of a log whose messages are signed: what is not is treated
+// as not there.
+func OpenSignedViews(ctx context.Context, conn *bus.Conn, trust Trust, logger *zap.Logger) *Views {
+	vs := OpenViews(ctx, conn, logger)
+	vs.trust = trust
+	return vs
+}
+
 // OpenViewsFrom is OpenViews of another source.
 func OpenViewsFrom(ctx context.Context, source Source, logger *zap.Logger, resources ...proto.GroupResource) *Views {
 	group, ctx := errgroup.WithContext(ctx)
 	return &Views{ctx: ctx, source: source, log: logger, group: group, views: map[string]*View{}, resources: resources}
 }
 
-// Source is from where the views read.
-func (vs *Views) Source() Source { return vs.source }
+// Source is from where the views read; it hands over only what they believe.
+func (vs *Views) Source() Source {
+	if vs.trust.Keys == nil {
+		return vs.source
+	}
+	return believing{vs.source, vs}
+}
 
 // For gives the view that holds a resource, opened at the first call. Wait for
 // Ready before trusting its snapshots.
@@ -63,6 +79,7 @@ func (vs *Views) Stream(s proto.Stream) *View {
 		return v
 	}
 	v := newView(s, vs.log)
+	v.beliefs.Trust, v.beliefs.found = vs.trust, &vs.found
 	vs.views[s.Name] = v
 	var subjects []string
 	for _, gr := range vs.resources {

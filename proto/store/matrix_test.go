@@ -85,7 +85,7 @@ func subjects(creds []*credential) []string {
 			out = append(out, "$JS.API."+strings.Replace(api, ".STREAM", "."+s, strings.Count(api, ".STREAM")))
 		}
 	}
-	return append(out, "$JS.API.INFO", "$JS.API.STREAM.LIST", "$SYS.REQ.SERVER.PING", "$JS.ACK.STATE.x.1.1.1.1.1", "foreign", ">", "state.>", "_INBOX.>", "_INBOX.gateway.>", "_INBOX.peer.>", "_R_.x", "_R_.>", "api.*.*", "log.*.*", "node.*.tunnel", "node.*.volume", "report.>")
+	return append(out, "$JS.API.INFO", "$JS.API.STREAM.LIST", "$SYS.REQ.SERVER.PING", "$JS.ACK.STATE.x.1.1.1.1.1", proto.StreamAdvisory("DELETED", "STATE"), "foreign", ">", "state.>", "_INBOX.>", "_INBOX.gateway.>", "_INBOX.peer.>", "_R_.x", "_R_.>", "api.*.*", "log.*.*", "node.*.tunnel", "node.*.volume", "report.>")
 }
 
 func expand(subject string, values map[string][]string) []string {
@@ -179,6 +179,9 @@ func never(t *testing.T, subject string, publish, subscribe []string) {
 			only(subscribe, "gateway")
 		}
 	case tokens[0] == "api", tokens[0] == "log":
+		only(subscribe, "gateway")
+	case strings.HasPrefix(subject, "$JS.EVENT."):
+		only(publish)
 		only(subscribe, "gateway")
 	case tokens[0] == "$SYS", subject == ">", subject == "foreign", subject == "_R_.>":
 		only(publish)

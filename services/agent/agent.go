@@ -101,24 +101,25 @@ func (c *Config) runtime(log *zap.Logger) runtime.Options {
 
 // agent is the parts, wired.
 type agent struct {
-	cfg      Config
-	log      *zap.Logger
-	cluster  *cluster.Client
-	api      *apiclient.Client
-	runtime  runtime.Runtime
-	store    *source.Store
-	objects  *source.Objects
-	services *source.Services
-	probes   *probe.Manager
-	pods     *pod.Manager
-	reports  *report.Pods
-	events   *report.Events
-	node     *node.Reporter
-	images   *imagegc.Collector
-	streams  *streams.Server
-	usage    *usage.Sampler
-	folders  *folder.Store
-	synced   atomic.Bool
+	cfg          Config
+	log          *zap.Logger
+	cluster      *cluster.Client
+	api          *apiclient.Client
+	runtime      runtime.Runtime
+	store        *source.Store
+	objects      *source.Objects
+	certificates *source.Certificates
+	services     *source.Services
+	probes       *probe.Manager
+	pods         *pod.Manager
+	reports      *report.Pods
+	events       *report.Events
+	node         *node.Reporter
+	images       *imagegc.Collector
+	streams      *streams.Server
+	usage        *usage.Sampler
+	folders      *folder.Store
+	synced       atomic.Bool
 }
 
 func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client, rt *runtime.Node, log *zap.Logger) (*agent, error) {
@@ -159,12 +160,13 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
 	tokens := source.NewTokens(a.api, a.store, log)
+	a.certificates = source.NewCertificates(ctx, a.api, cfg.Node, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	runner := probe.NewRunner(rt)
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
-	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Allocatable: a.node.Allocatable,
+	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Bundles: a.objects.Bundles, Certificates: a.certificates, Allocatable: a.node.Allocatable,
 		Claims: source.NewClaims(a.api), Labels: func() map[string]string { return a.node.Object().Labels }}
 	a.pods = pod.NewManager(ctx, pod.Deps{
-		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: tokens.Forget, Pulled: a.node.Refresh, PullEnded: a.images.Look,
+		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: func(uid types.UID) { tokens.Forget(uid); a.certificates.Forget(uid) }, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
 		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
 		Node: pod.Node{
@@ -219,6 +221,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g, ctx := errgroup.WithContext(ctx)
 	defer a.pods.Wait()
 	defer a.objects.Wait()
+	defer a.certificates.Wait()
 	defer cancel() // of what assemble was given, before the waits above
 	a.node.Resume(ctx, a.runtime)
 	if err := a.adopt(); err != nil {

@@ -3,13 +3,13 @@ package controllers
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"kubus.dev/services/controllers/internal/frame"
+	"kubus.dev/services/controllers/internal/node"
 	"kubus.dev/services/kit"
 )
 
@@ -21,10 +21,17 @@ type Config struct {
 	Instance             string       `yaml:"instance"`
 	PodCIDR              string       `yaml:"podCIDR"`
 	NodeMaskSize         int          `yaml:"nodeMaskSize"`
+	NodeMaskSizeIPv6     int          `yaml:"nodeMaskSizeIPv6"`
 	RootCAFile           string       `yaml:"rootCAFile"`
 	NodeGracePeriod      kit.Duration `yaml:"nodeGracePeriod"`
 	NodeStartGracePeriod kit.Duration `yaml:"nodeStartGracePeriod"`
-	Workers              int          `yaml:"workers"`
+	// How fast nodes that are not ready are emptied, in each zone.
+	NodeEvictionRate          float64 `yaml:"nodeEvictionRate"`
+	SecondaryNodeEvictionRate float64 `yaml:"secondaryNodeEvictionRate"`
+	UnhealthyZoneThreshold    float64 `yaml:"unhealthyZoneThreshold"`
+	LargeClusterSizeThreshold int     `yaml:"largeClusterSizeThreshold"`
+
+	Workers int `yaml:"workers"`
 	// Controllers are the names of those that run, or of groups; "*" is all, and a
 	// name with a minus before it runs not.
 	Controllers []string `yaml:"controllers"`
@@ -42,10 +49,17 @@ func Default() Config {
 		LeaderElection:       true,
 		PodCIDR:              "10.244.0.0/16",
 		NodeMaskSize:         24,
+		NodeMaskSizeIPv6:     64,
 		NodeGracePeriod:      kit.Duration(40 * time.Second),
 		NodeStartGracePeriod: kit.Duration(60 * time.Second),
-		Workers:              4,
-		Controllers:          []string{"*"},
+
+		NodeEvictionRate:          0.1,
+		SecondaryNodeEvictionRate: 0.01,
+		UnhealthyZoneThreshold:    0.55,
+		LargeClusterSizeThreshold: 50,
+
+		Workers:     4,
+		Controllers: []string{"*"},
 
 		TerminatedPodThreshold: 12500,
 	}
@@ -61,16 +75,23 @@ func (c *Config) Validate() error {
 		}
 		c.Instance = name
 	}
-	if prefix, err := netip.ParsePrefix(c.PodCIDR); err != nil {
-		problems = append(problems, fmt.Errorf("podCIDR: %q is no range, such as 10.244.0.0/16", c.PodCIDR))
-	} else if c.NodeMaskSize < prefix.Bits() || c.NodeMaskSize > prefix.Addr().BitLen()-2 {
-		problems = append(problems, fmt.Errorf("nodeMaskSize: /%d is no part of %s with room for pods", c.NodeMaskSize, prefix))
+	if _, err := node.Ranges(c.PodCIDR, c.NodeMaskSize, c.NodeMaskSizeIPv6); err != nil {
+		problems = append(problems, err)
 	}
 	if c.NodeGracePeriod.Std() < 15*time.Second {
 		problems = append(problems, fmt.Errorf("nodeGracePeriod: %s is too short for heartbeats every 10s", c.NodeGracePeriod.Std()))
 	}
 	if c.NodeStartGracePeriod < c.NodeGracePeriod {
 		problems = append(problems, fmt.Errorf("nodeStartGracePeriod: %s is shorter than nodeGracePeriod", c.NodeStartGracePeriod.Std()))
+	}
+	if c.NodeEvictionRate < 0 || c.SecondaryNodeEvictionRate < 0 {
+		problems = append(problems, errors.New("nodeEvictionRate, secondaryNodeEvictionRate: less than no node a second"))
+	}
+	if c.UnhealthyZoneThreshold <= 0 || c.UnhealthyZoneThreshold > 1 {
+		problems = append(problems, fmt.Errorf("unhealthyZoneThreshold: %v is no part of a zone, such as 0.55", c.UnhealthyZoneThreshold))
+	}
+	if c.LargeClusterSizeThreshold < 0 {
+		problems = append(problems, fmt.Errorf("largeClusterSizeThreshold: %d nodes", c.LargeClusterSizeThreshold))
 	}
 	if c.Workers < 1 {
 		problems = append(problems, fmt.Errorf("workers: %d, at least 1 is needed", c.Workers))
@@ -133,9 +154,11 @@ func (c *Config) settings() (*frame.Settings, error) {
 		return nil, err
 	}
 	return &frame.Settings{
-		PodCIDR: c.PodCIDR, NodeMaskSize: c.NodeMaskSize, RootCA: ca,
+		PodCIDR: c.PodCIDR, NodeMaskSize: c.NodeMaskSize, NodeMaskSizeIPv6: c.NodeMaskSizeIPv6, RootCA: ca,
 		SigningCertFile: c.SigningCertFile, SigningKeyFile: c.SigningKeyFile,
 		NodeGracePeriod: c.NodeGracePeriod.Std(), NodeStartGracePeriod: c.NodeStartGracePeriod.Std(),
+		NodeEvictionRate: c.NodeEvictionRate, SecondaryNodeEvictionRate: c.SecondaryNodeEvictionRate,
+		UnhealthyZoneThreshold: c.UnhealthyZoneThreshold, LargeClusterSizeThreshold: c.LargeClusterSizeThreshold,
 		TerminatedPodThreshold: c.TerminatedPodThreshold,
 	}, nil
 }

@@ -40,6 +40,8 @@ type service struct {
 	planner  atomic.Pointer[planner.Planner]
 	broker   atomic.Pointer[broker.Broker]
 	bound    prometheus.Counter
+
+	preempted prometheus.Counter
 }
 
 func newService(cfg Config, p *kit.Process, c *cluster.Client) *service {
@@ -142,7 +144,7 @@ func (s *service) newWorkers(q plan.Queue, a plan.Applier) []*worker.Worker {
 }
 
 func (s *service) newPlanner(fence *message.Fence) *planner.Planner {
-	p := planner.New(api.NewBinder(s.client.API.As(proto.SchedulerUser), fence), planner.Options{InFlight: s.cfg.InFlight, Bound: s.onBound, Logger: s.log})
+	p := planner.New(api.NewBinder(s.client.API.As(proto.SchedulerUser), fence), planner.Options{InFlight: s.cfg.InFlight, Bound: s.onBound, Preempted: s.onPreempted, Logger: s.log})
 	s.planner.Store(p)
 	return p
 }
@@ -163,8 +165,14 @@ func (s *service) onBound(pod *shape.Pod, node string) {
 	s.reporter.Scheduled(pod, node)
 }
 
+func (s *service) onPreempted(victim, by *shape.Pod, node string) {
+	s.preempted.Inc()
+	s.reporter.Preempted(victim, by, node)
+}
+
 func (s *service) measure(r prometheus.Registerer) {
 	s.bound = prometheus.NewCounter(prometheus.CounterOpts{Name: "kubus_scheduler_bound_pods_total", Help: "Pods bound by this process's planner."})
+	s.preempted = prometheus.NewCounter(prometheus.CounterOpts{Name: "kubus_scheduler_preempted_pods_total", Help: "Pods deleted by this process's planner to make room."})
 	if r == nil {
 		return
 	}
@@ -177,7 +185,7 @@ func (s *service) measure(r prometheus.Registerer) {
 		}
 	}
 	for _, c := range []prometheus.Collector{
-		s.bound,
+		s.bound, s.preempted,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubus_scheduler_pending_pods", Help: "Pods that wait for a node."},
 			counts(func(c broker.Counts) int { return c.Waiting })),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubus_scheduler_unschedulable_pods", Help: "Of these, pods that fit on no node."},

@@ -120,7 +120,7 @@ func TestOnlyWhatIsExplainedIsKnown(t *testing.T) {
 		{"lists/pods", Difference{"code", "403 no", "401"}, ""},
 	} {
 		got := ""
-		if k := list.explain(c.scenario, "step", c.d); k != nil {
+		if k := list.Explain(c.scenario, "step", c.d); k != nil {
 			got = k.ID
 		}
 		if got != c.want {

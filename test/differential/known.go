@@ -60,8 +60,8 @@ func LoadKnown(file string) (*KnownList, error) {
 	return &KnownList{all}, nil
 }
 
-// explain gives the first explanation of a difference; nil if there is none.
-func (l *KnownList) explain(scenario, step string, d Difference) *Known {
+// Explain gives the first explanation of a difference; nil if there is none.
+func (l *KnownList) Explain(scenario, step string, d Difference) *Known {
 	if l == nil {
 		return nil
 	}

@@ -90,7 +90,7 @@ func playOne(ctx context.Context, upstream, kubus Side, scenario *Scenario, know
 		}
 		out.Steps++
 		for _, d := range Compare(a, b) {
-			out.Findings = append(out.Findings, Finding{scenario.Name, step, d, known.explain(scenario.Name, step.Name, d)})
+			out.Findings = append(out.Findings, Finding{scenario.Name, step, d, known.Explain(scenario.Name, step.Name, d)})
 		}
 	}
 	return out, nil

@@ -146,6 +146,20 @@ func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 	return answer
 }
 
+// Do sends one request as the administrator. The caller closes the body.
+func (s *Server) Do(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "differential")
+	req.Header.Set("Accept", "application/json")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	return s.admin.Do(req)
+}
+
 // Fetch gives a path's document as it is.
 func (s *Server) Fetch(ctx context.Context, path, accept string) ([]byte, error) {
 	asking := &session{s, newSeen(), newNormalizer(s.base)}

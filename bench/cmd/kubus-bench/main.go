@@ -20,7 +20,7 @@ import (
 )
 
 const usage = `usage:
-  kubus-bench run -kubeconfig FILE [-name NAME] [-only create,list,watch,schedule] [-scale 1] [-out FILE]
+  kubus-bench run -kubeconfig FILE [-name NAME] [-only create,list,watch,schedule,job,namespace] [-scale 1] [-out FILE]
   kubus-bench table FILE...     results of runs, several of one name are one column (median)
 `
 

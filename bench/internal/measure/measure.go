@@ -31,6 +31,8 @@ func All() []Figure {
 		{"list", "list 10,000 pods as JSON", "lists/s", lists},
 		{"watch", "watch burst, 500 watchers", "events/s", watchers},
 		{"schedule", "2,000 pods of one Deployment on 100 nodes, until all bound", "pods/s", schedule},
+		{"job", "2,000 pods of one Job on 100 nodes, until all bound", "pods/s", job},
+		{"namespace", "delete a namespace with 5,000 ConfigMaps", "objects/s", namespaces},
 	}
 }
 

@@ -12,11 +12,29 @@ import (
 	"kubus.dev/bench/internal/client"
 )
 
-// schedule measures how fast the 2,000 pods of one Deployment are created and
-// bound to 100 nodes that only this test keeps alive: from the Deployment's POST to
-// the moment when a watcher has seen the last pod with a node.
+// schedule measures how fast the 2,000 pods of one Deployment are created and bound.
 func schedule(ctx context.Context, e *Env) (Result, error) {
-	ns, remove, err := e.namespace(ctx, "schedule")
+	labels := fields{"app": "load"}
+	return e.place(ctx, "schedule", "apps/v1", "Deployment", "deployments", func(replicas int) fields {
+		return fields{"replicas": replicas, "selector": fields{"matchLabels": labels},
+			"template": fields{"metadata": fields{"labels": labels}, "spec": podSpec("")}}
+	})
+}
+
+// job is the same for the 2,000 pods of one Job, all at once.
+func job(ctx context.Context, e *Env) (Result, error) {
+	return e.place(ctx, "job", "batch/v1", "Job", "jobs", func(replicas int) fields {
+		spec := podSpec("")
+		spec["restartPolicy"] = "Never"
+		return fields{"parallelism": replicas, "completions": replicas, "template": fields{"spec": spec}}
+	})
+}
+
+// place makes an object whose controller makes 2,000 pods, which are bound to 100 nodes
+// that only this test keeps alive. What is measured is the time from the object's POST
+// to the moment when a watcher has seen the last pod with a node.
+func (e *Env) place(ctx context.Context, figure, version, kind, resource string, spec func(replicas int) fields) (Result, error) {
+	ns, remove, err := e.namespace(ctx, figure)
 	if err != nil {
 		return Result{}, err
 	}
@@ -76,12 +94,10 @@ func schedule(ctx context.Context, e *Env) (Result, error) {
 	case err := <-done:
 		return Result{}, fmt.Errorf("watching pods: %w", err)
 	}
-	d := object("apps/v1", "Deployment", ns, "load")
-	labels := fields{"app": "load"}
-	d["spec"] = fields{"replicas": replicas, "selector": fields{"matchLabels": labels},
-		"template": fields{"metadata": fields{"labels": labels}, "spec": podSpec("")}}
+	owner := object(version, kind, ns, "load")
+	owner["spec"] = spec(replicas)
 	began := time.Now()
-	if _, err := e.admin.Do(ctx, http.MethodPost, "/apis/apps/v1/namespaces/"+ns+"/deployments", d); err != nil {
+	if _, err := e.admin.Do(ctx, http.MethodPost, "/apis/"+version+"/namespaces/"+ns+"/"+resource, owner); err != nil {
 		return Result{}, err
 	}
 	if err := <-done; err != nil {
@@ -96,13 +112,13 @@ func schedule(ctx context.Context, e *Env) (Result, error) {
 	}}, nil
 }
 
-// removePods removes the Deployment and its pods at once: no agent would ever
+// removePods removes Deployments, Jobs and their pods at once: no agent would ever
 // report them stopped.
 func (e *Env) removePods(ctx context.Context, ns string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	options := fields{"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "propagationPolicy": "Background"}
-	for _, path := range []string{"/apis/apps/v1/namespaces/" + ns + "/deployments", "/apis/apps/v1/namespaces/" + ns + "/replicasets"} {
+	for _, path := range []string{"/apis/apps/v1/namespaces/" + ns + "/deployments", "/apis/apps/v1/namespaces/" + ns + "/replicasets", "/apis/batch/v1/namespaces/" + ns + "/jobs"} {
 		if _, err := e.admin.Do(ctx, http.MethodDelete, path, options); err != nil {
 			e.Log("removing %s: %v", path, err)
 		}

@@ -14,7 +14,8 @@ func main() {
 	kit.Main("kubus-gateway", &cfg, func(ctx context.Context, p *kit.Process) error {
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
-			Name: "gateway", Identity: gateway.AdminUser, Store: true, Logger: p.Logger,
+			Name: "gateway", Identity: gateway.AdminUser, Store: true,
+			SigningKeyFile: cfg.Signing.KeyFile, AdoptFile: cfg.Signing.AdoptFile, Logger: p.Logger,
 		})
 		if err != nil {
 			return err

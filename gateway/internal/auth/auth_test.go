@@ -328,7 +328,7 @@ func TestAProxyIsBelievedByItsCertificateOnly(t *testing.T) {
 			}
 		})
 	}
-	published, err := headers.Published([]byte("clients"))
+	published, err := headers.Published([]byte("clients"), auth.Forwarder{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,6 +342,45 @@ func TestAProxyIsBelievedByItsCertificateOnly(t *testing.T) {
 	}
 	if !strings.Contains(published["requestheader-client-ca-file"], "BEGIN CERTIFICATE") {
 		t.Error("the proxy's CA is not published")
+	}
+}
+
+func TestExtensionServersAreToldWhomToBelieve(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, []byte("proxy CA\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gateway := auth.Forwarder{CA: []byte("own CA\n"), Name: "front-proxy-client"}
+	for name, c := range map[string]struct {
+		proxy     string
+		names     []string
+		gateway   auth.Forwarder
+		ca, allow string
+	}{
+		"nobody":                           {"", nil, auth.Forwarder{}, "", ""},
+		"the gateway":                      {"", nil, gateway, "own CA\n", `["front-proxy-client"]`},
+		"a proxy":                          {file, []string{"front"}, auth.Forwarder{}, "proxy CA\n", `["front"]`},
+		"any certificate of the proxy's":   {file, nil, auth.Forwarder{}, "proxy CA\n", `[]`},
+		"both":                             {file, []string{"front"}, gateway, "own CA\nproxy CA\n", `["front-proxy-client","front"]`},
+		"both by one name":                 {file, []string{"front-proxy-client"}, gateway, "own CA\nproxy CA\n", `["front-proxy-client"]`},
+		"the gateway and any of a proxy's": {file, nil, gateway, "own CA\nproxy CA\n", `[]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			headers := auth.DefaultRequestHeader()
+			headers.ClientCAFile, headers.AllowedNames = c.proxy, c.names
+			got, err := headers.Published([]byte("clients"), c.gateway)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got["client-ca-file"] != "clients" || got["requestheader-client-ca-file"] != c.ca || got["requestheader-allowed-names"] != c.allow {
+				t.Errorf("got %v", got)
+			}
+			if headers := got["requestheader-username-headers"]; (headers == "") != (c.ca == "") {
+				t.Errorf("the headers are %q", headers)
+			}
+		})
 	}
 }
 

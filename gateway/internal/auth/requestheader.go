@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
@@ -62,17 +63,25 @@ func (h RequestHeader) Authenticator() (authenticator.Request, error) {
 		names(h.AllowedNames), names(h.UsernameHeaders), names(h.UIDHeaders), names(h.GroupHeaders), names(h.ExtraHeaderPrefixes)), nil
 }
 
+// Forwarder is who sends requests to extension API servers and names their users in
+// headers: the gateway. The zero Forwarder has no certificate to show.
+type Forwarder struct {
+	CA   []byte // signs its certificate, PEM
+	Name string // the certificate's common name
+}
+
 // Published is what extension API servers are told in the ConfigMap
-// extension-apiserver-authentication: clientCA, and the proxy where there is one.
-func (h RequestHeader) Published(clientCA []byte) (map[string]string, error) {
+// extension-apiserver-authentication: clientCA, and whose headers they may believe,
+// those of the gateway and of the proxy in front of it, as far as there are such.
+func (h RequestHeader) Published(clientCA []byte, gateway Forwarder) (map[string]string, error) {
 	data := map[string]string{"client-ca-file": string(clientCA)}
-	pem, err := h.CA()
-	if err != nil || pem == nil {
+	proxy, err := h.CA()
+	if err != nil || proxy == nil && gateway.CA == nil {
 		return data, err
 	}
-	data["requestheader-client-ca-file"] = string(pem)
+	data["requestheader-client-ca-file"] = string(slices.Concat(gateway.CA, proxy))
 	for key, list := range map[string][]string{
-		"requestheader-allowed-names": h.AllowedNames, "requestheader-username-headers": h.UsernameHeaders, "requestheader-uid-headers": h.UIDHeaders,
+		"requestheader-allowed-names": h.believed(proxy != nil, gateway), "requestheader-username-headers": h.UsernameHeaders, "requestheader-uid-headers": h.UIDHeaders,
 		"requestheader-group-headers": h.GroupHeaders, "requestheader-extra-headers-prefix": h.ExtraHeaderPrefixes,
 	} {
 		if list == nil {
@@ -85,4 +94,15 @@ func (h RequestHeader) Published(clientCA []byte) (map[string]string, error) {
 		data[key] = string(text)
 	}
 	return data, nil
+}
+
+// believed are the common names that may name users; none means any.
+func (h RequestHeader) believed(proxy bool, gateway Forwarder) []string {
+	switch {
+	case !proxy:
+		return []string{gateway.Name}
+	case gateway.CA == nil || len(h.AllowedNames) == 0 || slices.Contains(h.AllowedNames, gateway.Name):
+		return h.AllowedNames
+	}
+	return append([]string{gateway.Name}, h.AllowedNames...)
 }

@@ -6,8 +6,10 @@ import (
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apiextensions-apiserver/pkg/registry/customresource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,6 +32,29 @@ type writing interface {
 // version has the subresource, that of its status.
 type strategies struct{ main, status writing }
 
+// pruning takes away what admission has put into an object and the schema does not
+// describe; what clients sent was pruned when it was decoded.
+type pruning struct {
+	writing
+	schema *structuralschema.Structural
+}
+
+func (p pruning) PrepareForCreate(ctx context.Context, obj runtime.Object) {
+	p.prune(obj)
+	p.writing.PrepareForCreate(ctx, obj)
+}
+
+func (p pruning) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	p.prune(obj)
+	p.writing.PrepareForUpdate(ctx, obj, old)
+}
+
+func (p pruning) prune(obj runtime.Object) {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		_, _ = coerceContent(u.Object, p.schema, false) // what is of a wrong type is told by the validation
+	}
+}
+
 // strategies makes them, compiling the rules of the schema.
 func (d *Definition) strategies(gv schema.GroupVersion) (strategies, error) {
 	crd, err := d.whole()
@@ -48,7 +73,7 @@ func (d *Definition) strategies(gv schema.GroupVersion) (strategies, error) {
 			}
 			statusSpec, scaleSpec := subresourceSpecs(v)
 			made := customresource.NewStrategy(unstructuredTyper, d.namespaced(), d.gvk(gv), main, status, structural, statusSpec, scaleSpec, v.SelectableFields)
-			return strategies{main: made, status: customresource.NewStatusStrategy(made)}, nil
+			return strategies{main: pruning{made, structural}, status: pruning{customresource.NewStatusStrategy(made), structural}}, nil
 		}
 	}
 	return strategies{}, fmt.Errorf("%s has no version %s", crd.Name, gv.Version)

@@ -155,9 +155,10 @@ func holderNames(e *statelog.Entry) []string {
 // the API said no. Anything else may still arrive.
 func refused(err error) bool {
 	var conflict *statelog.ConflictError
+	var quota *statelog.QuotaError
 	var status apierrors.APIStatus
 	switch {
-	case errors.As(err, &conflict), errors.Is(err, statelog.ErrAborted), errors.Is(err, statelog.ErrFenced), errors.Is(err, statelog.ErrTooLarge):
+	case errors.As(err, &conflict), errors.As(err, &quota), errors.Is(err, statelog.ErrAborted), errors.Is(err, statelog.ErrFenced), errors.Is(err, statelog.ErrTooLarge):
 		return true
 	case errors.As(err, &status):
 		return status.Status().Code < 500

@@ -167,7 +167,8 @@ func withoutRetry(ctx context.Context) bool { return ctx.Value(withoutRetryKey{}
 // isWriteError says that err came of a commit, not of deciding what to commit.
 func isWriteError(err error) bool {
 	var conflict *statelog.ConflictError
-	return errors.As(err, &conflict) || errors.Is(err, statelog.ErrAborted) || errors.Is(err, statelog.ErrFenced) ||
+	var quota *statelog.QuotaError
+	return errors.As(err, &conflict) || errors.As(err, &quota) || errors.Is(err, statelog.ErrAborted) || errors.Is(err, statelog.ErrFenced) ||
 		errors.Is(err, statelog.ErrUnavailable) || errors.Is(err, statelog.ErrTooLarge)
 }
 

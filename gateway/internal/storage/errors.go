@@ -20,6 +20,7 @@ const staleMessage = "the object has been modified; please apply your changes to
 func apiError(err error, gr schema.GroupResource, name string) error {
 	var status apierrors.APIStatus
 	var conflict *statelog.ConflictError
+	var quota *statelog.QuotaError
 	switch {
 	case err == nil || errors.As(err, &status):
 		return err
@@ -29,10 +30,26 @@ func apiError(err error, gr schema.GroupResource, name string) error {
 		return apierrors.NewConflict(gr, name, err)
 	case errors.Is(err, statelog.ErrTooLarge):
 		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("%s %q: %v", gr, name, err))
+	case errors.As(err, &quota):
+		return insufficientStorage(quota, gr, name)
 	case errors.Is(err, statelog.ErrUnavailable):
 		return unavailable(err)
 	}
 	return err
+}
+
+// ReasonInsufficientStorage goes with 507; upstream has no word for a store that is full.
+const ReasonInsufficientStorage metav1.StatusReason = "InsufficientStorage"
+
+// insufficientStorage says that nothing new can be stored until something is deleted.
+func insufficientStorage(err *statelog.QuotaError, gr schema.GroupResource, name string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusInsufficientStorage,
+		Reason:  ReasonInsufficientStorage,
+		Message: fmt.Sprintf("%s %q cannot be stored: %v", gr, name, err),
+		Details: &metav1.StatusDetails{Group: gr.Group, Kind: gr.Resource, Name: name},
+	}}
 }
 
 // unavailable asks the client to come back: nothing was written.

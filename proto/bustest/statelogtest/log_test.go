@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -403,29 +404,39 @@ func TestBarrierSeesWritesOfAnotherGateway(t *testing.T) {
 	}
 }
 
+// Signed and not, each in turn, so that the machine's mood meets both.
 func BenchmarkCommit(b *testing.B) {
+	pad := strings.Repeat("x", 2000)
 	for _, clients := range []int{1, 16, 128} {
-		b.Run(strconv.Itoa(clients), func(b *testing.B) {
-			l := Open(b)
-			var wg sync.WaitGroup
-			next := make(chan int)
-			for range clients {
-				wg.Go(func() {
-					for i := range next {
-						name := fmt.Sprintf("o%d", i)
-						if _, err := l.Commit(b.Context(), statelog.Write{Key: Key("configmaps/default/" + name), Data: object(name, i)}); err != nil {
-							b.Error(err)
+		for name, open := range map[string]func(b *testing.B) *Log{
+			"unsigned": func(b *testing.B) *Log { return Open(b) },
+			"signed": func(b *testing.B) *Log {
+				return Signed(b, bustest.Connect(b, bustest.Server(b)), statelog.Trust{Keys: Keys(b, 1)})
+			},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", clients, name), func(b *testing.B) {
+				l := open(b)
+				l.SetQuota(statelog.Quota{Total: 4 << 30, Namespace: 4 << 30})
+				var wg sync.WaitGroup
+				next := make(chan int)
+				for range clients {
+					wg.Go(func() {
+						for i := range next {
+							name := fmt.Sprintf("o%d", i)
+							if _, err := l.Commit(b.Context(), statelog.Write{Key: Key("configmaps/default/" + name), Data: object(name+pad, i)}); err != nil {
+								b.Error(err)
+							}
 						}
-					}
-				})
-			}
-			for i := 0; b.Loop(); i++ {
-				next <- i
-			}
-			close(next)
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
-		})
+					})
+				}
+				for i := 0; b.Loop(); i++ {
+					next <- i
+				}
+				close(next)
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+			})
+		}
 	}
 }
 
@@ -514,4 +525,89 @@ func TestAWatchGoesOnInTheViewsOfANewProcess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A namespace that is full takes nothing new, lets what is there be changed and ended, and
+// has room again when something was deleted; nobody else is hindered.
+func TestANamespaceHasABudgetAndTheStoreABound(t *testing.T) {
+	conn := bustest.Start(t)
+	l := On(t, conn)
+	const kib = 1 << 10
+	l.SetQuota(statelog.Quota{Total: 2000 * kib, Namespace: 1000 * kib})
+	body := func(bytes int, ending bool) []byte {
+		meta := map[string]any{"name": "x"}
+		if ending {
+			meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+		}
+		return Encode(t, map[string]any{"metadata": meta, "data": strings.Repeat("x", bytes)})
+	}
+	fill := func(namespace string) (revisions []uint64, _ error) {
+		for i := 0; ; i++ {
+			rev, err := l.Commit(t.Context(), statelog.Write{Key: Key(fmt.Sprintf("configmaps/%s/o%d", namespace, i)), Data: body(100*kib, false)})
+			if err != nil {
+				return revisions, err
+			}
+			if revisions = append(revisions, rev); i == 100 {
+				return revisions, nil
+			}
+		}
+	}
+	var over *statelog.QuotaError
+	full, err := fill("a")
+	if !errors.As(err, &over) || over.Namespace != "a" || len(full) != 9 {
+		t.Fatalf("got %v after %d objects", err, len(full))
+	}
+	first := Key("configmaps/a/o0")
+	rev, err := l.Commit(t.Context(), statelog.Write{Key: first, Expect: full[0], Data: body(110*kib, false)})
+	if err != nil {
+		t.Errorf("a change of what is there: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: Key("configmaps/a/y"), Data: body(kib, false),
+		First: []statelog.Write{{Key: Key("configmaps/a/z"), Data: body(200*kib, false)}}}); !errors.As(err, &over) || over.Key.Name != "z" {
+		t.Errorf("something that comes first and is too large: %v", err)
+	}
+	if err := atOnce(l, t.Context(), "a", 100*kib, body); !errors.As(err, &over) {
+		t.Errorf("in a group: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Expect: rev, Data: body(400*kib, false)}); !errors.As(err, &over) {
+		t.Errorf("a change beyond the reserve: %v", err)
+	}
+	if rev, err = l.Commit(t.Context(), statelog.Write{Key: first, Expect: rev, Data: body(400*kib, true)}); err != nil {
+		t.Errorf("an object that is being ended: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Expect: rev, Data: body(400*kib, true), Delete: true}); err != nil {
+		t.Errorf("a deletion: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Data: body(90*kib, false)}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if _, err := fill("b"); !errors.As(err, &over) || over.Namespace != "b" {
+		t.Errorf("another namespace: %v", err)
+	}
+	if _, err := fill("c"); !errors.As(err, &over) || over.Namespace != "" {
+		t.Errorf("beyond the bound of all: %v", err)
+	}
+	// A gateway that starts counts what there is.
+	again := On(t, conn)
+	gr := first.GroupResource
+	for _, namespace := range []string{"a", "b", "c", ""} {
+		if got, want := again.View(gr).Usage(namespace), l.View(gr).Usage(namespace); got != want || got.Total == 0 {
+			t.Errorf("%q: counts %+v, want %+v", namespace, got, want)
+		}
+	}
+}
+
+// atOnce writes an object of that size in a group with another.
+func atOnce(l *Log, ctx context.Context, namespace string, size int, body func(int, bool) []byte) error {
+	g := statelog.NewGroup(2)
+	errs := make([]error, 2)
+	var wait sync.WaitGroup
+	for i := range errs {
+		wait.Go(func() {
+			_, errs[i] = l.Commit(statelog.WithGroup(ctx, g), statelog.Write{Key: Key(fmt.Sprintf("configmaps/%s/g%d", namespace, i)), Data: body(i*size, false)})
+			g.Leave(errs[i] != nil)
+		})
+	}
+	wait.Wait()
+	return errs[1]
 }

@@ -3,6 +3,7 @@
 package statelogtest
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -43,6 +44,40 @@ func On(t testing.TB, conn *bus.Conn) *Log {
 		t.Fatalf("opening the views: %v", err)
 	}
 	return &Log{Log: l, Conn: conn, t: t}
+}
+
+// Signed opens a log over a connection that believes what is signed.
+func Signed(t testing.TB, conn *bus.Conn, trust statelog.Trust) *Log {
+	t.Helper()
+	l, err := trySigned(t, conn, trust)
+	if err != nil {
+		t.Fatalf("opening the log: %v", err)
+	}
+	return l
+}
+
+func trySigned(t testing.TB, conn *bus.Conn, trust statelog.Trust) (*Log, error) {
+	logger := zaptest.NewLogger(t, zaptest.Level(zap.FatalLevel))
+	views := statelog.OpenSignedViews(t.Context(), conn, trust, logger)
+	l, err := statelog.OpenLog(t.Context(), conn, views, 1, logger)
+	if err == nil {
+		err = views.Trusted(t.Context())
+	}
+	return &Log{Log: l, Conn: conn, t: t}, err
+}
+
+// Keys are signing keys, one for each byte.
+func Keys(t testing.TB, seeds ...byte) *statelog.Keys {
+	t.Helper()
+	var secrets [][]byte
+	for _, b := range seeds {
+		secrets = append(secrets, bytes.Repeat([]byte{b}, statelog.KeySize))
+	}
+	keys, err := statelog.NewKeys(secrets...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // Key parses resource[.group]/[namespace/]name.

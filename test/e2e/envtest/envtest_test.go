@@ -24,8 +24,10 @@ import (
 
 var binDir = flag.String("bin", "", "directory of the binaries (default: bin at the top)")
 
+var assetsDir = flag.String("assets", "", "a folder for KUBEBUILDER_ASSETS that BenchmarkStart takes, such as upstream's (default: kubus')")
+
 // assets is a folder for KUBEBUILDER_ASSETS.
-func assets(t *testing.T) string {
+func assets(t testing.TB) string {
 	t.Helper()
 	bin := *binDir
 	if bin == "" {
@@ -191,4 +193,29 @@ func users(ctx context.Context, t *testing.T, env *envtest.Environment, c client
 	if _, err := io.Copy(out, stdout); err != nil || !strings.Contains(out.String(), "namespace/default") {
 		t.Errorf("kubectl said %q, %v", out, err)
 	}
+}
+
+// BenchmarkStart is what a test of controllers pays before its first request and after
+// its last one; see docs/envtest.md.
+func BenchmarkStart(b *testing.B) {
+	dir := *assetsDir
+	if dir == "" {
+		dir = assets(b)
+	}
+	var started, stopped time.Duration
+	for b.Loop() {
+		env := &envtest.Environment{BinaryAssetsDirectory: dir}
+		began := time.Now()
+		if _, err := env.Start(); err != nil {
+			b.Fatal(err)
+		}
+		started += time.Since(began)
+		began = time.Now()
+		if err := env.Stop(); err != nil {
+			b.Fatal(err)
+		}
+		stopped += time.Since(began)
+	}
+	b.ReportMetric(started.Seconds()/float64(b.N), "s-start/op")
+	b.ReportMetric(stopped.Seconds()/float64(b.N), "s-stop/op")
 }

@@ -21,6 +21,7 @@ type upFlags struct {
 	detach                      bool
 	store, storeNkey, storeCA   string
 	form                        string
+	settings                    string
 	changed                     func(flag string) bool
 }
 

@@ -47,6 +47,7 @@ at the first start is kept in the data directory and need not be said again.`,
 	flags.StringVar(&f.store, "store", "", "nats://… of a NATS with JetStream to use instead of an own one")
 	flags.StringVar(&f.storeNkey, "store-nkey", "", "directory with the nkey seed of each role for --store (gateway.nk, …); own: the cluster's own keys, for whose accounts the server includes DATA/config/nats-accounts.conf")
 	flags.StringVar(&f.storeCA, "store-ca", "", "file with the authority of --store's certificate")
+	flags.StringVar(&f.settings, "settings", "", "YAML file with settings of services, by service, as in their config.example.yaml; kept as DATA/settings.yaml")
 	flags.StringVar(&f.form, "form", instance.AllInOne, "allinone: everything in one process; services: each service in its own, against a separate nats-server")
 	return cmd
 }
@@ -105,6 +106,9 @@ func up(ctx context.Context, s streams, f upFlags) error {
 	if err := checkMachine(i); err != nil {
 		return err
 	}
+	if err := roster.CheckSettings(i, f.settings); err != nil {
+		return err
+	}
 	lock, err := instance.Lock(dir)
 	if err != nil {
 		return err
@@ -135,6 +139,11 @@ func prepare(i *instance.Instance, f upFlags) (file string, current bool, err er
 	}
 	if err := i.Save(); err != nil {
 		return "", false, err
+	}
+	if f.settings != "" {
+		if err := roster.KeepSettings(i, f.settings); err != nil {
+			return "", false, err
+		}
 	}
 	if i.Nodes > 0 {
 		if err := errors.Join(i.Register(), i.EnableSysctls()); err != nil {

@@ -2,7 +2,7 @@
 // API, for the bus, and for the proxy that names users to other API servers), the
 // API's serving certificate, the administrator's
 // client certificate, the key that signs ServiceAccount tokens, the key that seals
-// Secrets, and one nkey for each role on the bus.
+// Secrets, the one that signs the state log, and one nkey for each role on the bus.
 //
 // Ensure makes what is missing and renews what ends soon or lacks a name; it never
 // replaces an authority, a signing key or a sealing key that is there. What cannot
@@ -16,6 +16,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ func Ensure(o Options) error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the pki directory: %w", err)
 		}
+	}
+	if err := logKey(o.Dir); err != nil {
+		return err
 	}
 	api, err := authority(o, "ca", "kubus API authority")
 	if err != nil {
@@ -265,6 +269,24 @@ func sealingKey(file string) error {
 		key := make([]byte, 32)
 		_, err := rand.Read(key)
 		return key, err
+	})
+}
+
+// logKey makes the key that signs the log, as a file to which others can be added. Where
+// there are keys from before there was this one, so there is a log, which is to be adopted.
+func logKey(dir string) error {
+	file, older := filepath.Join(dir, "log.key"), filepath.Join(dir, "secrets.key")
+	_, err := os.Lstat(file)
+	_, olderErr := os.Lstat(older)
+	if errors.Is(err, fs.ErrNotExist) && olderErr == nil {
+		if err := replace(filepath.Join(dir, "log.adopt"), nil); err != nil {
+			return err
+		}
+	}
+	return ensureKey(file, func() ([]byte, error) {
+		key := make([]byte, 32)
+		_, err := rand.Read(key)
+		return append(base64.StdEncoding.AppendEncode(nil, key), '\n'), err
 	})
 }
 

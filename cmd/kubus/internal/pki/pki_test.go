@@ -69,7 +69,7 @@ func TestEnsureChangesOnlyWhatMustChange(t *testing.T) {
 
 func TestFinding15AKeyIsMadeOnlyWhenThereIsNone(t *testing.T) {
 	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
-	for _, name := range []string{"secrets.key", "sa.key", "bus/gateway.nk", "ca.key", "bus-ca.key"} {
+	for _, name := range []string{"secrets.key", "sa.key", "log.key", "bus/gateway.nk", "ca.key", "bus-ca.key"} {
 		for what, spoil := range map[string]func(path string) error{
 			"a loop of links": func(path string) error { return os.Symlink(filepath.Base(path), path) }, // stat says ELOOP
 			"an empty file":   func(path string) error { return os.WriteFile(path, nil, 0o600) },
@@ -115,5 +115,32 @@ func TestAnAuthorityThatLostItsCertificateKeepsItsKey(t *testing.T) {
 	}
 	if got := changed(first, contents(t, o.Dir)); len(got) != 1 || got[0] != "ca.crt" {
 		t.Errorf("changed are %v, want ca.crt alone", got)
+	}
+}
+
+func TestALogFromBeforeTheKeyThatSignsItIsToBeAdopted(t *testing.T) {
+	o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost"}, Now: time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)}
+	adopt := filepath.Join(o.Dir, "log.adopt")
+	ensure := func() bool {
+		if err := Ensure(o); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(adopt)
+		return err == nil
+	}
+	if ensure() || ensure() {
+		t.Error("a new instance would believe what nobody signed")
+	}
+	if err := os.Remove(filepath.Join(o.Dir, "log.key")); err != nil {
+		t.Fatal(err)
+	}
+	if !ensure() {
+		t.Error("an instance without the key would find its log empty")
+	}
+	if err := os.Remove(adopt); err != nil { // as the gateway does when it is done
+		t.Fatal(err)
+	}
+	if ensure() {
+		t.Error("it would be adopted again")
 	}
 }

@@ -31,7 +31,7 @@ func All() []Service {
 		row(GatewayName, false, gateway.Default, configureGateway, gateway.Run,
 			func(c *gateway.Config) cluster.Options {
 				o := options(c.Bus, "gateway", gateway.AdminUser)
-				o.Store = true
+				o.Store, o.SigningKeyFile, o.AdoptFile = true, c.Signing.KeyFile, c.Signing.AdoptFile
 				return o
 			}),
 		row("status", false, status.Default,
@@ -113,8 +113,10 @@ func configureGateway(c *gateway.Config, i *instance.Instance) {
 		c.API.Advertise = net.JoinHostPort(i.NodeIP, strconv.Itoa(i.APIPort()))
 	}
 	c.ServiceCIDR = i.ServiceCIDR
+	c.Signing.KeyFile, c.Signing.AdoptFile = i.PKI("log.key"), i.PKI("log.adopt")
 	c.SealKeyFile, c.ServiceAccount.KeyFile = i.PKI("secrets.key"), i.PKI("sa.key")
 	c.Aggregation.CertFile, c.Aggregation.KeyFile = i.PKI("front-proxy-client.crt"), i.PKI("front-proxy-client.key")
+	c.Aggregation.CAFile = i.PKI("front-proxy-ca.crt")
 }
 
 // ConfigureAgent is the agent's configuration, also for what it stops and purges.

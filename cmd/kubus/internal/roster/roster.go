@@ -119,14 +119,16 @@ func WriteConfigs(i *instance.Instance, services []Service) error {
 	if err := os.MkdirAll(i.Path("config"), 0o700); err != nil {
 		return fmt.Errorf("writing the services' configuration: %w", err)
 	}
+	configs, err := Configs(i)
+	if err != nil {
+		return err
+	}
 	for _, s := range services {
-		cfg := s.Defaults()
-		s.Configure(cfg, i)
-		data, err := yaml.Marshal(cfg)
+		data, err := yaml.Marshal(configs[s.Name])
 		if err != nil {
 			return fmt.Errorf("writing the configuration of %s: %w", s.Name, err)
 		}
-		head := "# Written by kubus at each start; see services/" + s.Name + "/config.example.yaml.\n"
+		head := "# Written by kubus at each start, with what " + SettingsFile(i) + " says; see services/" + s.Name + "/config.example.yaml.\n"
 		if err := instance.WriteFile(ConfigFile(i, s.Name), append([]byte(head), data...), 0o600); err != nil {
 			return err
 		}

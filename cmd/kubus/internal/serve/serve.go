@@ -33,6 +33,10 @@ const HealthPort = "health"
 
 // Run serves an instance until ctx ends. The data directory must be locked.
 func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
+	configs, err := roster.Configs(i)
+	if err != nil {
+		return err
+	}
 	b, err := openBus(ctx, i, logger)
 	if err != nil {
 		return err
@@ -43,15 +47,19 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 
-	conns, err := b.own(ctx)
+	conns, err := b.own(ctx, configs)
 	if err != nil {
 		return err
 	}
 
+	front := *configs[roster.GatewayName].(*gateway.Config)
 	registry := kit.NewRegistry()
 	p := &kit.Process{Logger: logger, Metrics: registry, Health: kit.NewHealth(), Version: kit.Version}
 	group, ctx := errgroup.WithContext(ctx)
-	views, endViews := viewsOf(ctx, conn, logger)
+	views, endViews, err := viewsOf(ctx, front.Signing, conn, logger)
+	if err != nil {
+		return err
+	}
 	defer endViews()
 
 	shutdown, err := listen(i.Address(HealthPort), p.Health, registry, conn)
@@ -59,7 +67,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 	defer shutdown()
-	api, err := startGateway(ctx, i, p, conn, views)
+	api, err := gateway.New(ctx, front, p.Named(roster.GatewayName), conn, views)
 	if err != nil {
 		return err
 	}
@@ -69,8 +77,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		if s.Name == roster.GatewayName {
 			continue
 		}
-		cfg := s.Defaults()
-		s.Configure(cfg, i)
+		cfg := configs[s.Name]
 		own := c
 		if conn := conns[s.Name]; conn != nil {
 			own.Bus = conn
@@ -91,16 +98,6 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return nil
 	})
 	return group.Wait()
-}
-
-func startGateway(ctx context.Context, i *instance.Instance, p *kit.Process, conn *bus.Conn, views *statelog.Views) (*gateway.Gateway, error) {
-	s, err := roster.Find(roster.GatewayName)
-	if err != nil {
-		return nil, err
-	}
-	cfg := s.Defaults()
-	s.Configure(cfg, i)
-	return gateway.New(ctx, *cfg.(*gateway.Config), p.Named(s.Name), conn, views)
 }
 
 // ownConnection are the services that keep a stream in an account of their own, that others
@@ -147,16 +144,14 @@ func (b *busOf) connect(ctx context.Context, client, role string) (*bus.Conn, er
 }
 
 // own opens the connections of the services that have one, by service.
-func (b *busOf) own(ctx context.Context) (map[string]*bus.Conn, error) {
+func (b *busOf) own(ctx context.Context, configs map[string]any) (map[string]*bus.Conn, error) {
 	conns := map[string]*bus.Conn{}
 	for _, s := range roster.For(b.instance) {
 		if !ownConnection[s.Name] {
 			continue
 		}
-		cfg := s.Defaults()
-		s.Configure(cfg, b.instance)
 		var err error
-		if conns[s.Name], err = b.connect(ctx, s.Options(cfg).Name, s.Name); err != nil {
+		if conns[s.Name], err = b.connect(ctx, s.Options(configs[s.Name]).Name, s.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -173,13 +168,17 @@ func (b *busOf) close() {
 }
 
 // viewsOf opens the shared views; the returned function waits for their end.
-func viewsOf(ctx context.Context, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func()) {
+func viewsOf(ctx context.Context, signing gateway.Signing, conn *bus.Conn, logger *zap.Logger) (*statelog.Views, func(), error) {
+	trust, err := statelog.LoadTrust(signing.KeyFile, signing.AdoptFile)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	views := statelog.OpenViews(ctx, conn, logger)
+	views := statelog.OpenSignedViews(ctx, conn, trust, logger)
 	return views, func() {
 		cancel()
 		_ = views.Wait()
-	}
+	}, nil
 }
 
 // listen serves health, metrics and the store's figures on loopback.

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,7 +74,7 @@ func limitV2(root, path string, l Limits) error {
 		errs = errors.Join(errs, os.WriteFile(filepath.Join(dir, file), []byte(value), 0))
 	}
 	if l.CPUShares > 0 {
-		write("cpu.weight", strconv.FormatUint(1+(max(l.CPUShares, 2)-2)*9999/262142, 10))
+		write("cpu.weight", strconv.FormatUint(weight(l.CPUShares), 10))
 	}
 	if l.CPUQuota > 0 {
 		write("cpu.max", strconv.FormatInt(l.CPUQuota, 10)+" "+strconv.FormatUint(period(l), 10))
@@ -92,4 +93,17 @@ func period(l Limits) uint64 {
 		return 100000
 	}
 	return l.CPUPeriod
+}
+
+// weight converts shares, 2 to 262144, to the weight of v2, 1 to 10000, as runc does for containers: the defaults of
+// both, 1024 and 100, meet.
+func weight(shares uint64) uint64 {
+	switch {
+	case shares <= 2:
+		return 1
+	case shares >= 262144:
+		return 10000
+	}
+	l := math.Log2(float64(shares))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }

@@ -16,7 +16,7 @@ func TestLimitsAreWrittenWhereEachVersionReadsThem(t *testing.T) {
 	}{
 		"v1": {limitV1, map[string]string{"cpu/all/cpu.shares": "1024", "cpu/all/cpu.cfs_quota_us": "50000", "cpu/all/cpu.cfs_period_us": "100000",
 			"memory/all/memory.limit_in_bytes": "1073741824", "memory/all/memory.use_hierarchy": "1", "pids/all/pids.max": "100"}},
-		"v2": {limitV2, map[string]string{"all/cpu.weight": "39", "all/cpu.max": "50000 100000", "all/memory.max": "1073741824", "all/pids.max": "100",
+		"v2": {limitV2, map[string]string{"all/cpu.weight": "100", "all/cpu.max": "50000 100000", "all/memory.max": "1073741824", "all/pids.max": "100",
 			"cgroup.subtree_control": "+cpuset"}},
 	} {
 		root := t.TempDir()

@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,11 +64,27 @@ func appArmor(p *corev1.AppArmorProfile) error {
 	return &Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
 }
 
+// seLinux refuses labels that ask for confinement, which is the type's to give. Those of
+// unconfined processes, which charts of node software set, ask for none; a level says who
+// may share volumes among the confined, and is passed over, as everywhere where SELinux
+// is off.
 func seLinux(o *corev1.SELinuxOptions) error {
-	if o == nil || *o == (corev1.SELinuxOptions{}) {
+	if o == nil {
 		return nil
 	}
-	return &Refusal{"SELinux", "Cannot enforce SELinux: seLinuxOptions are not supported by this node"}
+	for _, part := range []struct {
+		label string
+		none  []string
+	}{
+		{o.User, []string{"system_u", "unconfined_u"}},
+		{o.Role, []string{"system_r", "unconfined_r"}},
+		{o.Type, []string{"spc_t", "unconfined_t"}},
+	} {
+		if part.label != "" && !slices.Contains(part.none, part.label) {
+			return &Refusal{"SELinux", "Cannot enforce SELinux: seLinuxOptions are not supported by this node"}
+		}
+	}
+	return nil
 }
 
 // first is the first refusal of several.

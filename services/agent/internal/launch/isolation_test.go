@@ -32,11 +32,14 @@ func TestFinding8WhatAsksForIsolationThatIsNotThereIsRefused(t *testing.T) {
 		"an annotation for none": {func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}
 		}, ""},
-		"an SELinux label": {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Level: "s0:c1"}}), "SELinux: Cannot enforce SELinux"},
+		"an SELinux label": {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "container_t"}}), "SELinux: Cannot enforce SELinux"},
 		"an SELinux label of the pod": {func(p *corev1.Pod) {
 			p.Spec.SecurityContext = &corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "t"}}
 		}, "SELinux: "},
-		"an SELinux label of nothing": {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{}}), ""},
+		"an SELinux label of nothing":         {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{}}), ""},
+		"an SELinux level":                    {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Level: "s0:c0,c1"}}), ""},
+		"an SELinux type without confinement": {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t", Level: "s0"}}), ""},
+		"an SELinux type beside the level s0": {own(corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "container_t", Level: "s0"}}), "SELinux: "},
 		"an init container's AppArmor": {func(p *corev1.Pod) {
 			p.Spec.InitContainers = []corev1.Container{{SecurityContext: &corev1.SecurityContext{AppArmorProfile: armor}}}
 		}, "AppArmor: "},

@@ -29,7 +29,7 @@ const (
 func Resources(pod *corev1.Pod, c *corev1.Container, memoryCapacity int64) runtime.Resources {
 	r := runtime.Resources{OOMScoreAdj: oomScore(pod, c, memoryCapacity)}
 	cpuRequest, hasRequest := c.Resources.Requests[corev1.ResourceCPU]
-	cpuLimit := limit(pod, c, corev1.ResourceCPU)
+	cpuLimit := Limit(pod, c, corev1.ResourceCPU)
 	if hasRequest {
 		r.CPUShares = shares(cpuRequest.MilliValue())
 	} else {
@@ -38,13 +38,13 @@ func Resources(pod *corev1.Pod, c *corev1.Container, memoryCapacity int64) runti
 	if q := cpuLimit.MilliValue(); q > 0 {
 		r.CPUPeriod, r.CPUQuota = quotaPeriod, max(q*quotaPeriod/1000, minQuota)
 	}
-	memory := limit(pod, c, corev1.ResourceMemory)
+	memory := Limit(pod, c, corev1.ResourceMemory)
 	r.MemoryLimit = memory.Value()
 	return r
 }
 
-// limit is a container's own, else the pod's.
-func limit(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+// Limit is a container's own limit, else the pod's.
+func Limit(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
 	if q := c.Resources.Limits[name]; !q.IsZero() {
 		return q
 	}

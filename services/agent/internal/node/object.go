@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 
 	"kubus.dev/services/agent/internal/runtime"
 )
@@ -27,6 +28,9 @@ type Settings struct {
 
 // maxImages is how many images a node shows, as kubelet's default.
 const maxImages = 50
+
+// declared is what the API lets pods of the node ask for, because the node can do it. Sorted.
+var declared = []string{inplacepodresize.PodLevelResourcesResizeFeature.Name(), inplacepodresize.NonSidecarInitContainerResizeFeature.Name()}
 
 // State is what changes about a node.
 type State struct {
@@ -66,6 +70,7 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 	n.Status.Images = images(st.Images)
 	supplemental := true
 	n.Status.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &supplemental}
+	n.Status.DeclaredFeatures = slices.Clone(declared)
 	return n
 }
 

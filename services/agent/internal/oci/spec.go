@@ -23,6 +23,7 @@ type Mount struct {
 	Source, Destination string
 	ReadOnly            bool
 	RecursiveReadOnly   bool
+	NoExec              bool
 	Propagation         string // "", "rslave" or "rshared"
 }
 
@@ -237,6 +238,9 @@ func mounts(in Input) ([]specs.Mount, error) {
 		}
 		if m.RecursiveReadOnly {
 			options[2] = "rro"
+		}
+		if m.NoExec {
+			options = append(options, "noexec")
 		}
 		list = append(list, specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: options})
 	}

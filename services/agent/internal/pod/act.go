@@ -35,6 +35,9 @@ func (w *worker) act(ctx context.Context, p Plan) {
 			}
 		}
 	}
+	if p.Resize {
+		w.resizeNow(ctx)
+	}
 	for _, name := range p.Start {
 		w.start(ctx, name)
 	}
@@ -142,7 +145,7 @@ func (w *worker) addresses() downward.Addresses {
 
 func (w *worker) makeSandbox(ctx context.Context) {
 	gate := newGate[*runtime.Sandbox]()
-	w.sandboxThing.Stage, w.sandboxGate = Busy, gate
+	w.sandboxThing.Stage, w.sandboxGate, w.resize.sandbox = Busy, gate, w.alloc
 	spec, warnings, err := w.sandboxSpec()
 	for _, text := range warnings {
 		w.event("", corev1.EventTypeWarning, "DNSConfigForming", text)

@@ -41,22 +41,33 @@ func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 	if node == nil {
 		return nil
 	}
-	others := make([]*corev1.Pod, 0, len(m.workers))
-	for _, w := range m.workers {
-		if w.gone { // whoever bound the new pod does not count it any more
-			continue
-		}
-		if s := w.snapshot.Load(); s != nil && !terminal(s.Status.Phase) {
-			others = append(others, s.Pod)
-		} else if s == nil {
-			others = append(others, w.given)
-		}
-	}
-	reason, message := Admit(pod, node, others)
+	reason, message := Admit(pod, node, m.others(nil))
 	if reason == "" {
 		return nil
 	}
 	return m.reject(pod, reason, message)
+}
+
+// others are the pods that take room on the node, with what they are granted, but for one. The lock is held.
+func (m *Manager) others(but *worker) []*corev1.Pod {
+	out := make([]*corev1.Pod, 0, len(m.workers))
+	for _, w := range m.workers {
+		if w != but && !w.over() {
+			pod := *w.granted.Apply(w.newest)
+			if s := w.snapshot.Load(); s != nil {
+				pod.Status = s.Status // what it has may still be more
+			}
+			out = append(out, &pod)
+		}
+	}
+	return out
+}
+
+// over tells whether the pod takes no room: it has ended, or its object is gone, so that whoever binds a new pod does
+// not count it any more.
+func (w *worker) over() bool {
+	s := w.snapshot.Load()
+	return w.gone || s != nil && terminal(s.Status.Phase)
 }
 
 func (m *Manager) reject(pod *corev1.Pod, reason, message string) *status.Failure {
@@ -65,7 +76,8 @@ func (m *Manager) reject(pod *corev1.Pod, reason, message string) *status.Failur
 }
 
 // Admit checks a pod against the node as kubelet does before it runs one that was
-// bound to it by whomever; an empty reason admits it.
+// bound to it by whomever; an empty reason admits it. Others count with what their statuses say they have, where that is
+// more than their specs ask for.
 func Admit(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, message string) {
 	if pod.Spec.OS != nil && pod.Spec.OS.Name != corev1.Linux {
 		return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
@@ -104,7 +116,7 @@ func fits(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, mes
 		}
 		var used int64
 		for _, o := range others {
-			used += amount(resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{}), c.name)
+			used += amount(resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{UseStatusResources: true}), c.name)
 		}
 		if most := amount(corev1.ResourceList{c.name: capacity}, c.name); used+requested > most {
 			return c.reason, insufficient(string(c.name), requested, used, most)

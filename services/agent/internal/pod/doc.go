@@ -12,6 +12,9 @@
 // only its worker makes containers, one attempt at a time. A deleted pod is
 // reported gone only when nothing of it is left on the node.
 //
+// The resources of a pod are those that the manager has granted it: when it was admitted, and since then whenever its
+// spec asked for others and the node had room (package resize). The worker brings what runs to them.
+//
 // One container:
 //
 //	Missing --wanted--> Busy --started--> Ready --its end--> Ended

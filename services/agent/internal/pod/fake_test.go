@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +31,10 @@ type fakeRuntime struct {
 	calls      []string
 	events     chan runtime.Event
 	pullErr    error
+	used       int64 // memory of each container and pod
+	resizeErr  error
+	held       chan struct{}   // until it is closed no sandbox is made; nil: at once
+	stopCode   int             // of containers that were asked to end
 	graces     []time.Duration // that containers were given to stop
 	stubborn   bool            // containers end only when the grace of their stop is over
 }
@@ -36,7 +42,7 @@ type fakeRuntime struct {
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{
 		sandboxes: map[string]*runtime.Sandbox{}, containers: map[string]*runtime.ContainerStatus{},
-		images: map[string]bool{"img": true}, events: make(chan runtime.Event, 1000),
+		images: map[string]bool{"img": true}, events: make(chan runtime.Event, 1000), stopCode: 143,
 	}
 }
 
@@ -73,6 +79,13 @@ func (f *fakeRuntime) PullImage(_ context.Context, ref string, _ []runtime.Crede
 	return &runtime.Image{ID: "sha256:" + ref}, nil
 }
 
+func (f *fakeRuntime) MountImage(ref, dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call("mount %s %s", ref, filepath.Base(dir))
+	return nil
+}
+
 func (f *fakeRuntime) Images() []runtime.Image                   { return nil }
 func (f *fakeRuntime) RemoveImage(context.Context, string) error { return nil }
 func (f *fakeRuntime) SetPodCIDR(context.Context, string) error  { return nil }
@@ -81,11 +94,15 @@ func (f *fakeRuntime) Close() error                              { return nil }
 func (f *fakeRuntime) Events() <-chan runtime.Event              { return f.events }
 
 func (f *fakeRuntime) RunSandbox(_ context.Context, s runtime.SandboxSpec) (*runtime.Sandbox, error) {
+	if f.held != nil {
+		<-f.held
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.next++
 	f.call("sandbox %s", s.Name)
-	sb := &runtime.Sandbox{ID: fmt.Sprint("sb", f.next), PodUID: s.PodUID, Name: s.Name, IPs: []string{"10.0.0.2"}, State: runtime.SandboxReady, CreatedAt: time.Now()}
+	sb := &runtime.Sandbox{ID: fmt.Sprint("sb", f.next), PodUID: s.PodUID, Name: s.Name, IPs: []string{"10.0.0.2"}, State: runtime.SandboxReady, CreatedAt: time.Now(),
+		Resources: s.Resources}
 	f.sandboxes[sb.ID] = sb
 	out := *sb
 	return &out, nil
@@ -132,7 +149,7 @@ func (f *fakeRuntime) CreateContainer(_ context.Context, sandbox string, s runti
 	}
 	f.next++
 	id := fmt.Sprint("c", f.next)
-	c := &runtime.ContainerStatus{ID: id, SandboxID: sandbox, Name: s.Name, Attempt: s.Attempt, State: runtime.ContainerCreated, CreatedAt: time.Now(), Labels: s.Labels, LogPath: s.LogPath, ImageRef: "ref"}
+	c := &runtime.ContainerStatus{ID: id, SandboxID: sandbox, Name: s.Name, Attempt: s.Attempt, State: runtime.ContainerCreated, CreatedAt: time.Now(), Labels: s.Labels, LogPath: s.LogPath, ImageRef: "ref", Resources: s.Resources}
 	if len(s.Command) > 1 && s.Command[0] == "exit" {
 		c.Message = s.Command[1] // its fate, until it is started
 	}
@@ -200,8 +217,42 @@ func (f *fakeRuntime) StopContainer(ctx context.Context, id string, grace time.D
 		case <-time.After(grace):
 		}
 	}
-	f.end(id, 143)
+	f.end(id, f.stopCode)
 	return nil
+}
+
+func (f *fakeRuntime) ResizeContainer(_ context.Context, id string, r runtime.Resources, labels map[string]string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.containers[id]
+	if c == nil || c.State != runtime.ContainerRunning {
+		return runtime.ErrNotRunning
+	}
+	if f.resizeErr != nil {
+		return f.resizeErr
+	}
+	f.call("resize %s %s", c.Name, show(r))
+	c.Resources, c.Labels = r, maps.Clone(c.Labels)
+	maps.Copy(c.Labels, labels)
+	return nil
+}
+
+func (f *fakeRuntime) ResizeSandbox(_ context.Context, id string, r runtime.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call("resize pod %s", show(r))
+	f.sandboxes[id].Resources = r
+	return nil
+}
+
+func show(r runtime.Resources) string {
+	return fmt.Sprintf("cpu %d/%d memory %dMi", r.CPUShares, r.CPUQuota, r.MemoryLimit>>20)
+}
+
+func (f *fakeRuntime) MemoryUsed(string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.used, nil
 }
 
 func (f *fakeRuntime) RemoveContainer(_ context.Context, id string) error {

@@ -19,24 +19,30 @@ const pullErrorShown = 2 * time.Second
 
 // image makes sure that the container's image is there.
 func (a *attempt) image(ctx context.Context) (*runtime.Image, error) {
-	ref := a.spec.Image
+	image, present, err := a.ensure(ctx, a.spec.Image, a.spec.ImagePullPolicy)
+	a.present = present
+	return image, err
+}
+
+// ensure makes sure that an image is there; present tells that it was.
+func (a *attempt) ensure(ctx context.Context, ref string, policy corev1.PullPolicy) (image *runtime.Image, present bool, err error) {
 	if _, err := name.ParseReference(ref); err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", ref, ref)
 		a.event(corev1.EventTypeWarning, "InspectFailed", message)
-		return nil, &launchError{reason: reasonImageName, message: message}
+		return nil, false, &launchError{reason: reasonImageName, message: message}
 	}
-	if a.spec.ImagePullPolicy != corev1.PullAlways {
+	if policy != corev1.PullAlways {
 		if image, ok := a.d.Runtime.ResolveImage(ref); ok {
-			a.present = true
-			return image, nil
+			return image, true, nil
 		}
 	}
-	if a.spec.ImagePullPolicy == corev1.PullNever {
+	if policy == corev1.PullNever {
 		message := fmt.Sprintf("Container image %q is not present with pull policy of Never", ref)
 		a.event(corev1.EventTypeWarning, "ErrImageNeverPull", message)
-		return nil, &launchError{reason: reasonNeverPull, message: message}
+		return nil, false, &launchError{reason: reasonNeverPull, message: message}
 	}
-	return a.pull(ctx, ref)
+	image, err = a.pull(ctx, ref)
+	return image, false, err
 }
 
 func (a *attempt) pull(ctx context.Context, ref string) (*runtime.Image, error) {

@@ -132,7 +132,8 @@ func (m *Manager) Update(pod *corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if w := m.workers[pod.UID]; w != nil {
-		w.update(pod)
+		m.ask(w, pod)
+		m.hand(w)
 		return
 	}
 	if m.ended[pod.UID] {
@@ -153,6 +154,7 @@ func (m *Manager) Remove(pod *corev1.Pod) {
 	if w := m.workers[pod.UID]; w != nil {
 		w.gone = true
 		w.post(w.forced)
+		m.settle()
 		return
 	}
 	m.d.Reports.Forget(pod.UID)
@@ -163,27 +165,39 @@ func (m *Manager) Remove(pod *corev1.Pod) {
 func (m *Manager) Synced() {
 	m.mu.Lock()
 	m.synced = true
-	known := make(map[types.UID]bool, len(m.workers))
-	for uid, w := range m.workers {
-		known[uid] = true
+	orphans := m.orphans()
+	for _, w := range m.workers {
 		if !w.seen() {
 			w.gone = true
 			w.post(w.forced)
+		}
+	}
+	m.settle()
+	for _, w := range m.workers {
+		if w.held {
+			m.hand(w)
 		}
 	}
 	m.mu.Unlock()
 	m.running.Add(1)
 	go func() {
 		defer m.running.Done()
-		m.orphans(known)
+		m.removeSandboxes(orphans)
 	}()
 }
 
-func (m *Manager) orphans(known map[types.UID]bool) {
+// orphans are the sandboxes of no pod. The lock is held: the sandbox of a pod that comes later is none of them.
+func (m *Manager) orphans() (out []runtime.Sandbox) {
 	for _, sb := range m.d.Runtime.Sandboxes() {
-		if known[types.UID(sb.PodUID)] {
-			continue
+		if m.workers[types.UID(sb.PodUID)] == nil {
+			out = append(out, sb)
 		}
+	}
+	return out
+}
+
+func (m *Manager) removeSandboxes(orphans []runtime.Sandbox) {
+	for _, sb := range orphans {
 		m.d.Log.Info("removing a sandbox of no pod", zap.String("namespace", sb.Namespace), zap.String("pod", sb.Name), zap.String("uid", sb.PodUID))
 		if err := m.d.Runtime.RemoveSandbox(m.ctx, sb.ID); err != nil {
 			m.d.Log.Warn("orphan not removed", zap.String("uid", sb.PodUID), zap.Error(err))
@@ -241,6 +255,11 @@ func (m *Manager) Images() (names []string) {
 			for _, c := range containersOf(p) {
 				names = append(names, c.Image)
 			}
+			for i := range p.Spec.Volumes {
+				if image := p.Spec.Volumes[i].Image; image != nil && image.Reference != "" {
+					names = append(names, image.Reference)
+				}
+			}
 		}
 	}
 	return names
@@ -265,6 +284,7 @@ func (m *Manager) Kick() {
 	for _, w := range m.workers {
 		w.post(func() { w.sandboxThing.RetryAt = w.d.now() })
 	}
+	m.settle()
 }
 
 // ProbeChanged says that a probe result of the pod changed.
@@ -294,6 +314,7 @@ func (m *Manager) over(w *worker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.workers, w.uid)
+	m.settle()
 	if w.removed {
 		m.d.Reports.Forget(w.uid)
 		return

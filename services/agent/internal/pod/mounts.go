@@ -77,6 +77,7 @@ func (a *attempt) mounts(mounted *volume.Mounted, env []string) ([]runtime.Mount
 			target = "/" + target
 		}
 		one := runtime.Mount{HostPath: host, ContainerPath: target, ReadOnly: m.ReadOnly || mounted.ReadOnly[m.Name] || writtenByUs(a.pod, m.Name)}
+		one.NoExec = imageVolume(a.pod, m.Name) != nil
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			one.RecursiveReadOnly = true
 		}

@@ -21,7 +21,8 @@ import (
 
 // Labels of our containers in the runtime.
 const (
-	labelImage = "kubus.dev/image" // the image as the spec names it
+	labelImage     = "kubus.dev/image"     // the image as the spec names it
+	labelResources = "kubus.dev/resources" // what its cgroup was last set by, as JSON
 )
 
 // Limits of termination messages.
@@ -107,6 +108,7 @@ func (w *worker) observeSandbox() {
 	for _, sb := range w.d.Runtime.Sandboxes() {
 		if sb.ID == w.sandbox.ID {
 			if sb.State == runtime.SandboxReady {
+				w.group = sb.Resources
 				return
 			}
 			break
@@ -135,7 +137,7 @@ func (w *worker) countExit(spec *corev1.Container, c *container, now time.Time) 
 		again = status.InitRestarts(w.pod, spec, code)
 	}
 	c.retryAt = time.Time{}
-	if !again || w.terminating() {
+	if !again || c.again || w.terminating() {
 		return
 	}
 	until := c.crash.After(r.FinishedAt)
@@ -186,13 +188,14 @@ func (w *worker) report(done bool, now time.Time) time.Time {
 	in := status.Input{
 		Pod: w.pod, Previous: &w.last, Containers: make(map[string]status.Container, len(w.containers)),
 		PodIPs: w.podIPs(), HostIPs: w.d.Node.IPs(), SandboxReady: w.sandboxThing.Stage == Ready && !w.closing,
-		Terminal: done, Failure: w.failure, Now: now,
+		Terminal: done, Failure: w.failure, Resize: w.resize.conditions(), Resizing: len(w.resize.changes.Steps) > 0, Now: now,
 	}
 	for _, spec := range w.specs() {
 		c := w.container(spec.Name)
-		k := status.Container{Waiting: c.waiting}
+		k := status.Container{Waiting: c.waiting, Again: c.again}
 		if len(c.records) > 0 {
 			k.Newest = c.records[0]
+			k.Set = setBy(k.Newest)
 			k.Starting = c.busy && k.Newest.State != runtime.ContainerExited
 			r := w.d.Probes.Result(w.uid, spec.Name, k.Newest.ID)
 			k.Started, k.Ready = r.Started, r.Ready

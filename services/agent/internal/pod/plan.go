@@ -36,6 +36,7 @@ type Container struct {
 	RetryAt    time.Time // not to be started before
 	PostStart  bool      // has a hook that the containers after it wait for
 	NoRestarts bool      // ephemeral containers run once
+	Again      bool      // was stopped so as to start anew, however it ended
 }
 
 // World is a pod's surroundings as observed.
@@ -44,10 +45,18 @@ type World struct {
 	Volumes    Thing
 	Containers map[string]Container
 	StartTime  time.Time
+	Resize     Resize
 	// Terminating: the pod is deleted, rejected or failed; everything of it is to end.
 	Terminating bool
 	// Deleted: when all has ended, nothing of it may stay on the node.
 	Deleted bool
+}
+
+// Resize tells how what runs differs from what the pod is granted.
+type Resize struct {
+	Wanted  bool // some cgroup is to be set
+	Busy    bool // they are being set
+	RetryAt time.Time
 }
 
 // Plan says what to do now. Everything in it may be begun at once; each step
@@ -59,6 +68,7 @@ type Plan struct {
 	Start         []string
 	Stop          []Stop
 	CancelStarts  bool // starts in flight are no longer wanted
+	Resize        bool // set the cgroups of what runs; what is to start waits for that
 	StopSandbox   bool
 	// Done: nothing runs and nothing will; the phase may be final.
 	Done bool
@@ -102,6 +112,9 @@ func Decide(pod *corev1.Pod, w World, now time.Time) Plan {
 		return p
 	}
 	wanted := desired(&p, pod, &w, now)
+	if resizeFirst(&p, &w, now) {
+		wanted = nil
+	}
 	for name, c := range w.Containers {
 		if c.Stage == Ready && c.Kill != "" && !c.Stopping {
 			p.Stop = append(p.Stop, Stop{name, c.Kill})
@@ -118,6 +131,23 @@ func Decide(pod *corev1.Pod, w World, now time.Time) Plan {
 	}
 	p.Start = wanted
 	return p
+}
+
+// resizeFirst begins a resize that is due. While one is under way nothing starts: the pod's group grows before what is
+// in it.
+func resizeFirst(p *Plan, w *World, now time.Time) bool {
+	r := w.Resize
+	switch {
+	case r.Busy:
+		return true
+	case !r.Wanted:
+		return false
+	case now.Before(r.RetryAt):
+		p.wake(r.RetryAt)
+		return false
+	}
+	p.Resize = true
+	return true
 }
 
 // prepare begins what containers need around them; false: that is backing off,
@@ -203,7 +233,7 @@ func desired(p *Plan, pod *corev1.Pod, w *World, now time.Time) []string {
 				return appendEphemeral(start, pod, w) // its hook comes before the next container
 			}
 		case Missing, Ended:
-			if (k.Stage == Missing || status.Restarts(pod, c, k.ExitCode)) && due(c.Name) {
+			if (k.Stage == Missing || k.Again || status.Restarts(pod, c, k.ExitCode)) && due(c.Name) {
 				start = append(start, c.Name)
 				if k.PostStart {
 					return appendEphemeral(start, pod, w)
@@ -250,7 +280,7 @@ func finished(pod *corev1.Pod, w *World) bool {
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		k := w.Containers[c.Name]
-		if k.Stage != Ended || status.Restarts(pod, c, k.ExitCode) {
+		if k.Stage != Ended || k.Again || status.Restarts(pod, c, k.ExitCode) {
 			return false
 		}
 	}

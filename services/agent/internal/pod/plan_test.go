@@ -155,6 +155,21 @@ func TestDecide(t *testing.T) {
 		"a post-start hook comes before the next container": {
 			spec(corev1.RestartPolicyAlways, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, Containers: things{"a": {Stage: Busy, PostStart: true}}},
 			Plan{}},
+		"a resize comes before what is to start": {
+			spec(corev1.RestartPolicyAlways, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, Resize: Resize{Wanted: true}, Containers: things{"a": up, "b": failed}},
+			Plan{Resize: true}},
+		"and is begun once": {
+			spec(corev1.RestartPolicyAlways, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, Resize: Resize{Wanted: true, Busy: true}, Containers: things{"a": up, "b": failed}},
+			Plan{}},
+		"one that failed holds up nothing": {
+			spec(corev1.RestartPolicyAlways, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, Resize: Resize{Wanted: true, RetryAt: later}, Containers: things{"a": up, "b": failed}},
+			Plan{Start: []string{"b"}, WakeAt: later}},
+		"a deleted pod is not resized": {
+			spec(corev1.RestartPolicyAlways, nil, "a"), World{Sandbox: ready, Volumes: ready, Terminating: true, Deleted: true, Resize: Resize{Wanted: true}, Containers: things{"a": up}},
+			Plan{Stop: []Stop{{Name: "a"}}}},
+		"a container stopped for a resize starts again though it succeeded": {
+			spec(corev1.RestartPolicyOnFailure, nil, "a"), World{Sandbox: ready, Volumes: ready, Containers: things{"a": {Stage: Ended, Again: true}}},
+			Plan{Start: []string{"a"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

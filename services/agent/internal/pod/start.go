@@ -15,6 +15,7 @@ import (
 
 	"kubus.dev/services/agent/internal/downward"
 	"kubus.dev/services/agent/internal/launch"
+	"kubus.dev/services/agent/internal/resize"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/status"
 	"kubus.dev/services/agent/internal/volume"
@@ -99,9 +100,10 @@ func (w *worker) startOver(spec *corev1.Container, c *container, restart, cancel
 	switch {
 	case err == nil:
 		c.waiting, c.pull = nil, Backoff{}
-		if restart {
+		if restart && !c.again { // a restart that was wanted is no crash
 			c.crash = c.crash.Next(now)
 		}
+		c.again = false
 	case cancelled, w.images()[spec.Name] != spec.Image: // the image was changed meanwhile
 		c.retryAt = now
 	case errors.As(err, &failed) && failed.pull:
@@ -183,6 +185,9 @@ func (a *attempt) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.volumeImages(ctx); err != nil {
+		return err
+	}
 	sandbox, err := a.sandbox.wait(ctx)
 	if err != nil {
 		return fmt.Errorf("waiting for the sandbox: %w", err)
@@ -193,6 +198,9 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	if a.present {
 		a.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", a.spec.Image))
+	}
+	if err := a.mountImages(mounted); err != nil {
+		return &launchError{reason: reasonConfig, message: err.Error()}
 	}
 	addresses := downward.Addresses{PodIPs: sandbox.IPs, HostIPs: a.d.Node.IPs()}
 	if a.pod.Spec.HostNetwork {
@@ -271,7 +279,7 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 		Name: c.Name, Attempt: a.number, Image: image.ID,
 		Command: launch.ExpandAll(c.Command, env), Args: launch.ExpandAll(c.Args, env), Env: env,
 		WorkingDir: c.WorkingDir,
-		Labels:     map[string]string{labelImage: c.Image},
+		Labels:     map[string]string{labelImage: c.Image, labelResources: setLabel(resize.Effective(a.pod, c))},
 		Mounts:     mounts,
 		LogPath:    logPath,
 		Stdin:      c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,

@@ -47,7 +47,9 @@ func (w *worker) stop(ctx context.Context, s Stop) {
 		return
 	}
 	id := c.records[0].ID
-	grace := graceFor(w.pod, spec, s.Reason != "")
+	again := s.Reason == resizeKill(s.Name)
+	c.again = c.again || again
+	grace := graceFor(w.pod, spec, s.Reason != "" && !again)
 	message := s.Reason
 	if message == "" {
 		message = "Stopping container " + s.Name

@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/agent/internal/probe"
+	"kubus.dev/services/agent/internal/resize"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/status"
 	"kubus.dev/services/agent/internal/volume"
@@ -29,8 +31,13 @@ type worker struct {
 	uid types.UID
 	log *zap.Logger
 	ops sync.WaitGroup
-	// given is the version the worker began with.
-	given *corev1.Pod
+
+	// Guarded by the manager's lock.
+	newest  *corev1.Pod        // the newest version given
+	granted *resize.Allocation // what the node has granted the pod
+	waiting bool               // the pod asks for something else
+	since   time.Time          // when that was first deferred
+	held    bool               // the newest version is not handed over yet
 
 	snapshot atomic.Pointer[Snapshot]
 	fromAPI  atomic.Bool // the API has given the pod since we started
@@ -42,14 +49,20 @@ type worker struct {
 	bell   chan struct{}
 
 	// ---- of the worker's goroutine ----
-	pod     *corev1.Pod
+	pod     *corev1.Pod // with the resources it is granted
+	asked   *corev1.Pod // with those it asks for
+	alloc   *resize.Allocation
+	kept    bool // an allocation is on disk
+	resize  resizing
 	removed bool // the object is gone
 	failure *status.Failure
 	last    corev1.PodStatus // as generated last
 	sent    bool             // a report was made
+	freed   bool             // the manager knows that the pod has ended
 	bornAt  time.Time
 
 	sandbox       *runtime.Sandbox
+	group         runtime.Resources // limits of its cgroup
 	sandboxThing  Thing
 	sandboxGate   *gate[*runtime.Sandbox]
 	sandboxTries  Backoff
@@ -85,6 +98,7 @@ type container struct {
 	waiting  *status.Reason
 	records  []*status.Record // newest first, at most two
 	exitSeen string           // id of the attempt whose end has been counted
+	again    bool             // stopped so as to start anew
 }
 
 // gate lets many wait for the result of one piece of work.
@@ -112,8 +126,10 @@ func (g *gate[T]) wait(ctx context.Context) (T, error) {
 }
 
 func newWorker(m *Manager, pod *corev1.Pod, last *corev1.PodStatus, rejected *status.Failure) *worker {
+	alloc, kept := m.allocation(pod)
 	w := &worker{
-		m: m, d: &workerDeps{m.d, time.Now}, uid: pod.UID, pod: pod, given: pod, failure: rejected,
+		m: m, d: &workerDeps{m.d, time.Now}, uid: pod.UID, pod: alloc.Apply(pod), asked: pod, newest: pod, failure: rejected,
+		alloc: alloc, granted: alloc, kept: kept, waiting: alloc.Apply(pod) != pod,
 		log:        m.d.Log.With(zap.String("namespace", pod.Namespace), zap.String("pod", pod.Name), zap.String("uid", string(pod.UID))),
 		bell:       make(chan struct{}, 1),
 		containers: map[string]*container{},
@@ -123,6 +139,12 @@ func newWorker(m *Manager, pod *corev1.Pod, last *corev1.PodStatus, rejected *st
 		w.last = *last
 	} else {
 		w.fromAPI.Store(true)
+	}
+	w.resize.remember(w.last.Conditions)
+	if !w.waiting {
+		w.resize.pending = nil
+	} else if w.resize.pending != nil {
+		w.since = w.resize.pending.LastTransitionTime.Time
 	}
 	return w
 }
@@ -171,6 +193,7 @@ func (w *worker) run(ctx context.Context) {
 		now := w.d.now()
 		w.observe(ctx, now)
 		w.probes()
+		w.compare(now)
 		plan := Decide(w.pod, w.world(), now)
 		if plan.Expired && w.failure == nil {
 			w.failure = &status.Failure{Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}
@@ -180,6 +203,10 @@ func (w *worker) run(ctx context.Context) {
 		wake := plan.WakeAt
 		earliest(&wake, w.report(plan.Done, now))
 		w.publish()
+		if w.resize.ended || terminal(w.last.Phase) && !w.freed {
+			w.resize.ended, w.freed = false, terminal(w.last.Phase)
+			w.m.room()
+		}
 		w.act(ctx, plan)
 		earliest(&wake, w.renewAt)
 		if w.closeRetryAt.After(now) {
@@ -224,7 +251,7 @@ func (w *worker) drain() {
 
 func (w *worker) take(pod *corev1.Pod) {
 	old, images := w.pod, w.images()
-	w.pod = pod
+	w.asked, w.pod = pod, w.alloc.Apply(pod)
 	w.keepPod()
 	for name, image := range w.images() {
 		if was, ok := images[name]; ok && was != image {
@@ -264,7 +291,7 @@ func (w *worker) images() map[string]string {
 // containers get no more time than one deleted with no grace.
 func (w *worker) forced() {
 	w.removed = true
-	pod, none := w.pod.DeepCopy(), int64(0)
+	pod, none := w.asked.DeepCopy(), int64(0)
 	if pod.DeletionTimestamp == nil {
 		pod.DeletionTimestamp = &metav1.Time{Time: w.d.now()}
 	}
@@ -272,10 +299,26 @@ func (w *worker) forced() {
 	w.take(pod)
 }
 
+// keepPod keeps the pod as it was given, and what it is granted where that is something else.
 func (w *worker) keepPod() {
 	w.d.Objects.Hold(w.pod)
-	if err := w.d.Store.SavePod(w.pod); err != nil {
+	other := w.pod != w.asked
+	if other {
+		if err := resize.Save(w.d.Store.PodDir(w.uid), w.alloc); err != nil {
+			w.log.Warn("resources of the pod not kept on disk", zap.Error(err))
+		}
+		w.kept = true
+	}
+	if err := w.d.Store.SavePod(w.asked); err != nil {
 		w.log.Warn("pod not kept on disk", zap.Error(err))
+		return
+	}
+	if w.kept && !other {
+		if err := resize.Drop(w.d.Store.PodDir(w.uid)); err != nil {
+			w.log.Warn("resources of the pod not removed from disk", zap.Error(err))
+			return
+		}
+		w.kept = false
 	}
 }
 
@@ -309,6 +352,7 @@ func (w *worker) world() World {
 		Containers:  make(map[string]Container, len(w.containers)),
 		Terminating: w.terminating(),
 		Deleted:     w.pod.DeletionTimestamp != nil || w.removed,
+		Resize:      Resize{Wanted: len(w.resize.changes.Steps) > 0, Busy: w.resizeBusy(), RetryAt: w.resize.retryAt},
 	}
 	if w.closing {
 		world.Sandbox.Stage = Busy
@@ -318,7 +362,7 @@ func (w *worker) world() World {
 	}
 	for _, spec := range w.specs() {
 		c := w.container(spec.Name)
-		k := Container{RetryAt: c.retryAt, Stopping: c.stopping, PostStart: spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil}
+		k := Container{RetryAt: c.retryAt, Stopping: c.stopping, PostStart: spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil, Again: c.again}
 		var newest *status.Record
 		if len(c.records) > 0 {
 			newest = c.records[0]
@@ -336,6 +380,9 @@ func (w *worker) world() World {
 			if image := newest.Labels[labelImage]; image != "" && image != spec.Image {
 				k.Kill = "Container " + spec.Name + " definition changed, will be restarted"
 			}
+			if k.Kill == "" && slices.Contains(w.resize.changes.Restart, spec.Name) {
+				k.Kill = resizeKill(spec.Name)
+			}
 		default: // its shim has not answered yet: it is left alone, unless it is to end
 			k.Stage, k.Stopping = Ready, c.stopping || !world.Terminating
 		}
@@ -344,16 +391,12 @@ func (w *worker) world() World {
 	return world
 }
 
-// versions gives the version of the pod that is worked on and, if there is one, the newer one that waits.
+// versions gives the newest version of the pod and, if that is another, the one that is worked on. The manager's lock
+// is held.
 func (w *worker) versions() []*corev1.Pod {
-	pods := []*corev1.Pod{w.given}
-	if s := w.snapshot.Load(); s != nil {
-		pods[0] = s.Pod
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.latest != nil {
-		pods = append(pods, w.latest)
+	pods := []*corev1.Pod{w.newest}
+	if s := w.snapshot.Load(); s != nil && s.Pod != w.newest {
+		pods = append(pods, s.Pod)
 	}
 	return pods
 }

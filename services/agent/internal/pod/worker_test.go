@@ -217,6 +217,24 @@ func TestAdoptedPodWithoutObjectIsRemoved(t *testing.T) {
 	}
 }
 
+func TestAPodThatComesAfterTheOthersIsNoOrphan(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, newFakeRuntime(), t.TempDir())
+	var pods []*corev1.Pod
+	for i := range 50 {
+		pod := testPod(fmt.Sprintf("late-%d", i), corev1.RestartPolicyAlways)
+		pods = append(pods, pod)
+		b.m.Synced()
+		b.m.Update(pod)
+	}
+	for _, pod := range pods {
+		b.until(pod, "ready", running)
+	}
+	if n := b.rt.called("remove sandbox"); n != 0 {
+		t.Errorf("%d sandboxes of pods were removed", n)
+	}
+}
+
 func TestPullFailureIsShownAndBacksOff(t *testing.T) {
 	t.Parallel()
 	rt := newFakeRuntime()

@@ -49,7 +49,9 @@ type container struct {
 	record  containerRecord
 	dir     string
 
-	mu     sync.Mutex
+	sizing sync.Mutex // one resize at a time
+
+	mu     sync.Mutex // guards the resources and labels of the record as well
 	state  ContainerState
 	status shim.Status
 	reason string        // set when the shim did not say it
@@ -193,7 +195,7 @@ func (c *container) input(img *image.Image, user oci.User, ns oci.Namespaces) oc
 	}
 	for _, m := range spec.Mounts {
 		in.Mounts = append(in.Mounts, oci.Mount{Source: m.HostPath, Destination: m.ContainerPath, ReadOnly: m.ReadOnly,
-			RecursiveReadOnly: m.RecursiveReadOnly, Propagation: string(m.Propagation)})
+			RecursiveReadOnly: m.RecursiveReadOnly, NoExec: m.NoExec, Propagation: string(m.Propagation)})
 	}
 	for _, d := range spec.Devices {
 		in.Devices = append(in.Devices, oci.Device{Source: d.HostPath, Destination: d.ContainerPath, Permissions: d.Permissions})
@@ -499,7 +501,8 @@ func (c *container) view() ContainerStatus {
 	v := ContainerStatus{ID: c.record.ID, SandboxID: c.record.SandboxID, Name: c.record.Spec.Name, Attempt: c.record.Spec.Attempt,
 		Image: c.record.Spec.Image, ImageID: c.record.ImageID, ImageRef: c.record.ImageRef, Labels: c.record.Spec.Labels,
 		State: c.state, CreatedAt: c.record.CreatedAt, StartedAt: st.StartedAt, FinishedAt: st.FinishedAt, ExitCode: st.ExitCode,
-		Signal: st.Signal, Message: st.Error, LogPath: c.record.LogPath, Cgroup: c.record.Cgroup, User: c.record.User}
+		Signal: st.Signal, Message: st.Error, LogPath: c.record.LogPath, Cgroup: c.record.Cgroup, User: c.record.User,
+		Resources: c.record.Spec.Resources}
 	if c.state == ContainerRunning {
 		v.PID = st.PID
 	}

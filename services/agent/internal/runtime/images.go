@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/image"
+	"kubus.dev/services/agent/internal/tree"
 )
 
 // ResolveImage implements Runtime.
@@ -40,6 +42,25 @@ func (n *Node) PullImage(ctx context.Context, ref string, creds []Credential, pr
 	}
 	out := toImage(result.Image)
 	return &out, nil
+}
+
+// MountImage implements Runtime.
+func (n *Node) MountImage(ref, dir string) error {
+	img, release, ok := n.images.Hold(ref)
+	if !ok {
+		return fmt.Errorf("image %s: %w", ref, ErrNotFound)
+	}
+	defer release()
+	if mounted, err := tree.IsMount(dir); err != nil || mounted {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("mounting image %s: %w", ref, err)
+	}
+	if err := mountReadOnly(n.images.Lowers(img), dir); err != nil {
+		return fmt.Errorf("mounting image %s: %w", ref, err)
+	}
+	return nil
 }
 
 // Images implements Runtime.

@@ -34,7 +34,7 @@ func mountOverlay(lowers []string, upper, target string) error {
 			err = unix.Mount("overlay", target, "overlay", 0, options)
 		}
 	} else {
-		err = mountLongOverlay(lowers, upperDir, work, target)
+		err = mountLongOverlay(lowers, upperDir, work, target, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("mounting overlayfs over %d layers: %w", len(lowers), err)
@@ -42,8 +42,32 @@ func mountOverlay(lowers []string, upper, target string) error {
 	return nil
 }
 
-// mountLongOverlay adds layers one by one, which Linux 6.5 and newer can.
-func mountLongOverlay(lowers []string, upper, work, target string) error {
+// mountReadOnly shows read-only layers, uppermost first, in a folder. Nothing there can be written, executed with
+// other rights or used as a device.
+func mountReadOnly(lowers []string, target string) error {
+	const flags = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	switch len(lowers) {
+	case 0:
+		return unix.Mount("tmpfs", target, "tmpfs", flags, "size=0") // an image without layers
+	case 1: // overlayfs wants two
+		if err := unix.Mount(lowers[0], target, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|flags, ""); err != nil {
+			return errors.Join(err, unix.Unmount(target, unix.MNT_DETACH))
+		}
+		return nil
+	}
+	options := "lowerdir=" + strings.Join(lowers, ":")
+	if len(options) < os.Getpagesize()-64 {
+		return unix.Mount("overlay", target, "overlay", flags, options)
+	}
+	return mountLongOverlay(lowers, "", "", target,
+		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+}
+
+// mountLongOverlay adds layers one by one, which Linux 6.5 and newer can. Without upper it is read-only.
+func mountLongOverlay(lowers []string, upper, work, target string, attributes int) error {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return err
@@ -54,16 +78,15 @@ func mountLongOverlay(lowers []string, upper, work, target string) error {
 			return err
 		}
 	}
-	if err := unix.FsconfigSetString(fs, "upperdir", upper); err != nil {
-		return err
-	}
-	if err := unix.FsconfigSetString(fs, "workdir", work); err != nil {
-		return err
+	if upper != "" {
+		if err := errors.Join(unix.FsconfigSetString(fs, "upperdir", upper), unix.FsconfigSetString(fs, "workdir", work)); err != nil {
+			return err
+		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return err
 	}
-	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attributes)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ type Runtime interface {
 	// PullImage fetches an image and unpacks it; layers that are present are not fetched again. Credentials are
 	// tried in order, anonymous last. The error is a *PullError when a registry was asked. progress may be nil.
 	PullImage(ctx context.Context, ref string, creds []Credential, progress func(string)) (*Image, error)
+	// MountImage shows the files of a present image, given as to ResolveImage, in a folder, read-only; again is no
+	// error. It must stay among the images until the folder is unmounted.
+	MountImage(ref, dir string) error
 	// Images lists what is present, ordered by id.
 	Images() []Image
 	// RemoveImage removes an image by id or reference; ErrImageInUse when a container was made from it.
@@ -49,6 +52,14 @@ type Runtime interface {
 	// StopContainer sends the stop signal, then after grace kills the container's whole cgroup, and returns
 	// when the container has ended. Grace zero kills at once.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	// ResizeContainer sets the CPU and memory limits of a running container, zero being none, and then the labels,
+	// which are kept with it; both show in its status. ErrNotRunning when it has ended; a memory
+	// limit below what is used is refused.
+	ResizeContainer(ctx context.Context, id string, r Resources, labels map[string]string) error
+	// ResizeSandbox sets the CPU and memory limits of the pod's cgroup in the same way.
+	ResizeSandbox(ctx context.Context, id string, r Resources) error
+	// MemoryUsed is what a running container or a sandbox has charged, in bytes.
+	MemoryUsed(id string) (int64, error)
 	// RemoveContainer removes a container, killing it when it still runs. Its log file stays.
 	RemoveContainer(ctx context.Context, id string) error
 	// Containers lists the containers of a sandbox by creation; empty for an unknown sandbox.
@@ -159,6 +170,7 @@ type Sandbox struct {
 	HostNetwork             bool
 	CreatedAt               time.Time
 	State                   SandboxState
+	Resources               Resources // limits of its cgroup, as set last
 }
 
 // Propagation of a mount, in the words of mount_namespaces(7).
@@ -176,6 +188,7 @@ type Mount struct {
 	HostPath, ContainerPath string
 	ReadOnly                bool
 	RecursiveReadOnly       bool
+	NoExec                  bool // nothing in it can be executed
 	Propagation             Propagation
 }
 
@@ -288,6 +301,7 @@ type ContainerStatus struct {
 	LogPath       string
 	Cgroup        string        // path of its group below each hierarchy
 	User          ContainerUser // whom the process ran as at first
+	Resources     Resources     // of its cgroup, as set last
 }
 
 // ContainerUser is the resolved identity of a container's first process.

@@ -32,6 +32,7 @@ type sandboxRecord struct {
 	Spec      SandboxSpec `json:"spec"`
 	IP        string      `json:"ip,omitempty"`
 	Cgroup    string      `json:"cgroup"`            // path of the pod's group
+	Resized   *Resources  `json:"resized,omitempty"` // of the group, where they are no longer those of the spec
 	PIDInit   int         `json:"pidInit,omitempty"` // set by agents of before; see adoptInit
 	CreatedAt time.Time   `json:"createdAt"`
 	Whole     bool        `json:"whole"`   // everything was made
@@ -81,7 +82,7 @@ func (s *sandbox) view() Sandbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := Sandbox{ID: s.record.ID, PodUID: spec.PodUID, Namespace: spec.Namespace, Name: spec.Name, Attempt: spec.Attempt,
-		Labels: spec.Labels, HostNetwork: spec.HostNetwork, CreatedAt: s.record.CreatedAt, State: s.state}
+		Labels: spec.Labels, HostNetwork: spec.HostNetwork, CreatedAt: s.record.CreatedAt, State: s.state, Resources: s.resourcesLocked()}
 	if s.record.IP != "" {
 		v.IPs = []string{s.record.IP}
 		v.NetNSPath = s.nsPath("net")
@@ -149,10 +150,7 @@ func (s *sandbox) make(ctx context.Context) error {
 	group.Go(func() error { return s.startShim() })
 	group.Go(func() error { return s.makeNamespaces(ctx, lease) })
 	group.Go(func() error {
-		r := s.record.Spec.Resources
-		err := cgroup.Limit(s.record.Cgroup, cgroup.Limits{CPUShares: r.CPUShares, CPUQuota: r.CPUQuota, CPUPeriod: r.CPUPeriod,
-			MemoryLimit: r.MemoryLimit, PidsLimit: r.PidsLimit})
-		if err != nil {
+		if err := cgroup.Limit(s.record.Cgroup, limitsOf(s.record.Spec.Resources)); err != nil {
 			return fmt.Errorf("limiting the pod's cgroup: %w", err)
 		}
 		return nil

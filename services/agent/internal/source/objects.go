@@ -23,6 +23,9 @@ import (
 // Objects gives the ConfigMaps and Secrets that the node's pods name. While a
 // pod holds a name, the object is watched, and kept on disk.
 type Objects struct {
+	// Bundles are held and released with the rest.
+	Bundles *Bundles
+
 	configMaps *cache[corev1.ConfigMap, *corev1.ConfigMap]
 	secrets    *cache[corev1.Secret, *corev1.Secret]
 }
@@ -32,6 +35,7 @@ type Objects struct {
 // changed or deleted.
 func NewObjects(ctx context.Context, api *apiclient.Client, store *Store, log *zap.Logger, changed func(pods []types.UID)) *Objects {
 	return &Objects{
+		Bundles:    NewBundles(ctx, api, store, log, changed),
 		configMaps: newCache[corev1.ConfigMap](ctx, api, store, log, "configmaps", changed),
 		secrets:    newCache[corev1.Secret](ctx, api, store, log, "secrets", changed),
 	}
@@ -52,12 +56,14 @@ func (o *Objects) Hold(pod *corev1.Pod) {
 	configMaps, secrets, pulls := References(pod)
 	o.configMaps.hold(pod.UID, pod.Namespace, configMaps, nil)
 	o.secrets.hold(pod.UID, pod.Namespace, secrets, pulls)
+	o.Bundles.Hold(pod)
 }
 
 // Release forgets the pod.
 func (o *Objects) Release(uid types.UID) {
 	o.configMaps.hold(uid, "", nil, nil)
 	o.secrets.hold(uid, "", nil, nil)
+	o.Bundles.Release(uid)
 }
 
 // Sweep removes kept copies of what no pod holds; call it when all pods are known.
@@ -69,6 +75,7 @@ func (o *Objects) Sweep() error {
 func (o *Objects) Wait() {
 	o.configMaps.running.Wait()
 	o.secrets.running.Wait()
+	o.Bundles.Wait()
 }
 
 type object[T any] interface {

@@ -21,6 +21,7 @@ const (
 var owned = map[corev1.PodConditionType]bool{
 	corev1.PodScheduled: true, corev1.PodReady: true, corev1.PodInitialized: true,
 	corev1.ContainersReady: true, corev1.PodReadyToStartContainers: true,
+	corev1.PodResizePending: true, corev1.PodResizeInProgress: true,
 }
 
 func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodCondition {
@@ -49,6 +50,7 @@ func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodConditi
 		out = append(out, c)
 	}
 	containers := containersReady(in, s)
+	out = append(out, in.Resize...)
 	add(corev1.PodReadyToStartContainers, verdict{ok: in.SandboxReady})
 	add(corev1.PodInitialized, initialized(in, s, started))
 	add(corev1.PodReady, podReady(in.Pod, foreign, containers))

@@ -95,7 +95,7 @@ func containerStatus(in Input, c *corev1.Container, k Container, previous []core
 		s.RestartCount = int32(newest.Attempt)
 		s.ImageID = newest.ImageRef
 		s.ContainerID = IDPrefix + newest.ID
-		s.Resources = c.Resources.DeepCopy()
+		s.Resources = resources(c, newest, k)
 		s.AllocatedResources = c.Resources.DeepCopy().Requests
 		s.User = user(newest)
 		s.State = state(newest)

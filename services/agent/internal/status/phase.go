@@ -3,7 +3,8 @@ package status
 import corev1 "k8s.io/api/core/v1"
 
 // phase follows kubelet's getPhase. initialized: a regular container was made before.
-func phase(pod *corev1.Pod, statuses []corev1.ContainerStatus, terminal, initialized bool) corev1.PodPhase {
+func phase(in Input, statuses []corev1.ContainerStatus, initialized bool) corev1.PodPhase {
+	pod := in.Pod
 	byName := make(map[string]*corev1.ContainerStatus, len(statuses))
 	for i := range statuses {
 		byName[statuses[i].Name] = &statuses[i]
@@ -53,7 +54,7 @@ func phase(pod *corev1.Pod, statuses []corev1.ContainerStatus, terminal, initial
 				continue
 			}
 			stopped++
-			if !Restarts(pod, c, code) {
+			if !in.Containers[c.Name].Again && !Restarts(pod, c, code) {
 				final++
 			}
 			if s.State.Terminated != nil && code == 0 {
@@ -67,7 +68,7 @@ func phase(pod *corev1.Pod, statuses []corev1.ContainerStatus, terminal, initial
 	case running > 0 && unknown == 0:
 		return corev1.PodRunning
 	case running == 0 && stopped > 0 && unknown == 0:
-		if !terminal && final < stopped {
+		if !in.Terminal && final < stopped {
 			return corev1.PodRunning // some are about to restart
 		}
 		if stopped == succeeded {

@@ -37,8 +37,11 @@ type Container struct {
 	// Starting hides a newest attempt whose start (post-start hook included) is not over.
 	Starting bool
 	Waiting  *Reason // an error or a back-off; nil when there is none
-	Started  bool    // running, and its startup probe has succeeded if it has one
-	Ready    bool    // its readiness probe says so, or it has none
+	Again    bool    // ended, or about to, so as to start anew however it ends
+	// Set is what the cgroup of the newest attempt was last set by; nil: not known.
+	Set     *corev1.ResourceRequirements
+	Started bool // running, and its startup probe has succeeded if it has one
+	Ready   bool // its readiness probe says so, or it has none
 }
 
 // Failure ends a pod from outside its containers.
@@ -57,7 +60,9 @@ type Input struct {
 	SandboxReady bool
 	// Terminal: nothing runs any more and nothing will be started again.
 	Terminal bool
-	Failure  *Failure // deadline exceeded, rejected by the node
+	Failure  *Failure              // deadline exceeded, rejected by the node
+	Resize   []corev1.PodCondition // of a resize that waits or is under way
+	Resizing bool                  // the pod's cgroup may not have yet what the pod is granted
 	Now      time.Time
 }
 
@@ -83,7 +88,8 @@ func Generate(in Input) corev1.PodStatus {
 		s.EphemeralContainerStatuses = ephemeralStatuses(in)
 	}
 
-	s.Phase = phase(pod, append(append([]corev1.ContainerStatus{}, s.ContainerStatuses...), s.InitContainerStatuses...), in.Terminal, started)
+	podResources(&s, in)
+	s.Phase = phase(in, append(append([]corev1.ContainerStatus{}, s.ContainerStatuses...), s.InitContainerStatuses...), started)
 	if terminal(prev.Phase) {
 		s.Phase = prev.Phase
 	}

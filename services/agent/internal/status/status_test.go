@@ -56,6 +56,7 @@ func TestPhaseAndReady(t *testing.T) {
 		"all crash and will restart":            {pod: pod(corev1.RestartPolicyAlways), known: map[string]Container{"a": bad, "b": looping}, phase: corev1.PodRunning},
 		"all succeeded for good":                {pod: pod(corev1.RestartPolicyNever), known: map[string]Container{"a": ok, "b": ok}, terminal: true, phase: corev1.PodSucceeded},
 		"one failed for good":                   {pod: pod(corev1.RestartPolicyNever), known: map[string]Container{"a": ok, "b": bad}, terminal: true, phase: corev1.PodFailed},
+		"one starts anew though it succeeded":   {pod: pod(corev1.RestartPolicyOnFailure), known: map[string]Container{"a": {Newest: ok.Newest, Again: true}, "b": {Newest: ok.Newest, Again: true}}, phase: corev1.PodRunning},
 		"one failed, the other runs":            {pod: pod(corev1.RestartPolicyNever), known: map[string]Container{"a": running, "b": bad}, phase: corev1.PodRunning},
 		"an init container runs":                {pod: pod(corev1.RestartPolicyAlways, initial), known: map[string]Container{"i": running}, phase: corev1.PodPending},
 		"an init container failed for good":     {pod: pod(corev1.RestartPolicyNever, initial), known: map[string]Container{"i": bad}, phase: corev1.PodFailed},

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,19 @@ func Mounts(dir string) ([]string, error) {
 		return nil, fmt.Errorf("listing mounts: %w", err)
 	}
 	return below(string(data), dir), nil
+}
+
+// IsMount tells whether something is mounted exactly on dir; a missing dir is no error.
+func IsMount(dir string) (bool, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a mount: %w", err)
+	}
+	all, err := Mounts(filepath.Dir(real))
+	return slices.Contains(all, real), err
 }
 
 // below picks the mount points below dir from what the kernel lists; see proc_pid_mountinfo(5).

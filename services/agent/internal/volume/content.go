@@ -11,12 +11,32 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"kubus.dev/services/agent/internal/downward"
+	"kubus.dev/services/agent/internal/source"
 )
 
 // content is what a volume made of API objects shows, and when it must be made again.
 type content struct {
 	files   map[string]File
 	renewAt time.Time
+}
+
+// add shows a file that is to be made again at a time; zero: only when an object changes.
+func (c *content) add(path string, f File, renewAt time.Time) {
+	c.files[path] = f
+	if !renewAt.IsZero() && (c.renewAt.IsZero() || renewAt.Before(c.renewAt)) {
+		c.renewAt = renewAt
+	}
+}
+
+// personal is a file of the user that all containers run as, if there is such, or of the pod's group.
+func personal(pod *corev1.Pod, data []byte, def fs.FileMode) File {
+	f := File{Data: data, Mode: def, UID: -1}
+	if uid, ok := commonUser(pod); ok {
+		f.UID, f.Mode = uid, 0o600
+	} else if fsGroup(pod) >= 0 {
+		f.Mode = 0o600
+	}
+	return f
 }
 
 const defaultMode = 0o644
@@ -117,7 +137,7 @@ func (m *Manager) downwardFiles(pod *corev1.Pod, items []corev1.DownwardAPIVolum
 	return nil
 }
 
-func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, dir string, p *corev1.ProjectedVolumeSource, a downward.Addresses) (content, error) {
+func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, name, dir string, p *corev1.ProjectedVolumeSource, a downward.Addresses) (content, error) {
 	c := content{files: map[string]File{}}
 	def := mode(p.DefaultMode, defaultMode)
 	for i := range p.Sources {
@@ -132,6 +152,10 @@ func (m *Manager) projectedContent(ctx context.Context, pod *corev1.Pod, dir str
 			err = m.downwardFiles(pod, s.DownwardAPI.Items, def, a, c.files)
 		case s.ServiceAccountToken != nil:
 			err = m.tokenFile(ctx, pod, dir, s.ServiceAccountToken, def, &c)
+		case s.ClusterTrustBundle != nil:
+			err = m.bundleFile(ctx, pod, s.ClusterTrustBundle, def, &c)
+		case s.PodCertificate != nil:
+			err = m.certificateFiles(ctx, pod, source.Projection{Pod: pod.UID, Volume: name, Source: i}, s.PodCertificate, def, &c)
 		default:
 			err = fmt.Errorf("projected source %d is of a kind that this node does not support", i)
 		}
@@ -165,16 +189,7 @@ func (m *Manager) tokenFile(ctx context.Context, pod *corev1.Pod, dir string, s 
 			return err
 		}
 	}
-	f := File{Data: []byte(value), Mode: def, UID: -1}
-	if uid, ok := commonUser(pod); ok {
-		f.UID, f.Mode = uid, 0o600
-	} else if fsGroup(pod) >= 0 {
-		f.Mode = 0o600
-	}
-	c.files[s.Path] = f
-	if c.renewAt.IsZero() || renewAt.Before(c.renewAt) {
-		c.renewAt = renewAt
-	}
+	c.add(s.Path, personal(pod, []byte(value), def), renewAt)
 	return nil
 }
 

@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/agent/internal/downward"
+	"kubus.dev/services/agent/internal/source"
 	"kubus.dev/services/agent/internal/tree"
 )
 
@@ -28,6 +30,17 @@ type Tokens interface {
 	Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (value string, renewAt time.Time, err error)
 }
 
+// Bundles gives the certificates, PEM, that ClusterTrustBundles say to trust.
+type Bundles interface {
+	ByName(ctx context.Context, name string, optional bool) ([]byte, error)
+	BySigner(ctx context.Context, signer string, selector *metav1.LabelSelector, optional bool) ([]byte, error)
+}
+
+// Certificates gives keys and certificate chains issued to pods, PEM, and when to ask again.
+type Certificates interface {
+	Certificate(ctx context.Context, pod *corev1.Pod, at source.Projection, p *corev1.PodCertificateProjection) (key, chain []byte, renewAt time.Time, err error)
+}
+
 // Claims gives claims and the persistent volumes behind them.
 type Claims interface {
 	Claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error)
@@ -38,13 +51,15 @@ type Claims interface {
 type Manager struct {
 	// PodDir is the folder of a pod; volumes are below it, but those that may hold secrets: they are below MemoryDir,
 	// which is in memory.
-	PodDir      func(types.UID) string
-	MemoryDir   func(types.UID) string
-	Objects     Objects
-	Tokens      Tokens
-	Claims      Claims
-	Allocatable func() corev1.ResourceList
-	Labels      func() map[string]string // the node's
+	PodDir       func(types.UID) string
+	MemoryDir    func(types.UID) string
+	Objects      Objects
+	Tokens       Tokens
+	Bundles      Bundles
+	Certificates Certificates
+	Claims       Claims
+	Allocatable  func() corev1.ResourceList
+	Labels       func() map[string]string // the node's
 }
 
 // Mounted says where a pod's volumes are.
@@ -84,7 +99,7 @@ func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, a downward.Address
 		if err != nil {
 			return nil, &Error{v.Name, err}
 		}
-		out.Paths[v.Name] = path
+		out.Paths[v.Name], out.ReadOnly[v.Name] = path, v.Image != nil
 		if !renewAt.IsZero() && (out.RenewAt.IsZero() || renewAt.Before(out.RenewAt)) {
 			out.RenewAt = renewAt
 		}
@@ -99,6 +114,12 @@ func (m *Manager) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, 
 	case v.EmptyDir != nil:
 		path, err = m.emptyDir(pod, v.Name, v.EmptyDir)
 		return path, time.Time{}, err
+	case v.Image != nil: // the pod mounts it, when the image is there
+		dir := m.dir(pod.UID, "image", v.Name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", time.Time{}, fmt.Errorf("making the volume's folder: %w", err)
+		}
+		return dir, time.Time{}, nil
 	case v.HostPath != nil:
 		return v.HostPath.Path, time.Time{}, checkHostPath(v.HostPath)
 	case v.ConfigMap != nil:
@@ -112,7 +133,7 @@ func (m *Manager) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, 
 		err = m.downwardFiles(pod, v.DownwardAPI.Items, mode(v.DownwardAPI.DefaultMode, defaultMode), a, c.files)
 	case v.Projected != nil:
 		kind = "projected"
-		c, err = m.projectedContent(ctx, pod, m.dir(pod.UID, kind, v.Name), v.Projected, a)
+		c, err = m.projectedContent(ctx, pod, v.Name, m.dir(pod.UID, kind, v.Name), v.Projected, a)
 	default:
 		return "", time.Time{}, errors.New("this node does not support volumes of this kind")
 	}
@@ -171,7 +192,7 @@ func (m *Manager) emptyDir(pod *corev1.Pod, name string, e *corev1.EmptyDirVolum
 	default:
 		return "", fmt.Errorf("storage medium %q is not supported by this node", e.Medium)
 	}
-	if mounted, err := isMount(dir); err != nil || mounted {
+	if mounted, err := tree.IsMount(dir); err != nil || mounted {
 		return dir, err
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -202,21 +223,6 @@ func memorySize(pod *corev1.Pod, e *corev1.EmptyDirVolumeSource) int64 {
 		limit = e.SizeLimit.Value()
 	}
 	return limit
-}
-
-// isMount tells whether something is mounted exactly on dir; a missing dir is no error.
-func isMount(dir string) (bool, error) {
-	var self, parent unix.Stat_t
-	if err := unix.Lstat(dir, &self); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return false, nil
-		}
-		return false, fmt.Errorf("looking at the volume's folder: %w", err)
-	}
-	if err := unix.Lstat(filepath.Dir(dir), &parent); err != nil {
-		return false, fmt.Errorf("looking at the volume's folder: %w", err)
-	}
-	return self.Dev != parent.Dev, nil
 }
 
 // TearDown unmounts and removes everything SetUp and SubPath made for a pod, and what the pod has mounted there.

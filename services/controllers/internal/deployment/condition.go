@@ -124,7 +124,7 @@ func progressing(before, after *appsv1.DeploymentStatus) bool {
 // timedOut: no progress since the deadline began to run.
 func timedOut(d *appsv1.Deployment, status *appsv1.DeploymentStatus, now time.Time) bool {
 	c := condition(status, appsv1.DeploymentProgressing)
-	if !hasDeadline(d) || c == nil || c.Reason == reasonAvailable {
+	if !hasDeadline(d) || c == nil || c.Reason == reasonAvailable || c.Reason == reasonCanaryWaits {
 		return false
 	}
 	return c.Reason == reasonTimedOut || c.LastUpdateTime.Add(deadline(d)).Before(now)
@@ -190,7 +190,7 @@ func replicaFailure(all []*appsv1.ReplicaSet, newest *appsv1.ReplicaSet) *appsv1
 // deadlineCheck is when to look whether the deadline has passed; zero for never.
 func deadlineCheck(d *appsv1.Deployment, status *appsv1.DeploymentStatus, now time.Time) time.Duration {
 	c := condition(status, appsv1.DeploymentProgressing)
-	if !hasDeadline(d) || c == nil || complete(d, status) || c.Reason == reasonTimedOut || c.Reason == reasonAvailable {
+	if !hasDeadline(d) || c == nil || complete(d, status) || c.Reason == reasonTimedOut || c.Reason == reasonAvailable || c.Reason == reasonCanaryWaits {
 		return 0
 	}
 	return max(0, c.LastUpdateTime.Add(deadline(d)).Sub(now)) + time.Second

@@ -1,12 +1,18 @@
 // Package deployment rolls Deployments out: it decides which ReplicaSets exist and
 // how many replicas each has. decide is the whole of it, a pure function with
-// upstream's semantics; the Controller fetches, writes and records.
+// upstream's semantics; the Controller fetches, writes and records. A deployment may
+// ask for canaries and for going back by itself (canary.go, docs/canary.md).
 //
 //	template changed                  new set full, old ones empty
 //	 ---> (rolling) -- step after step, as sets report --> (complete)
 //	        |  no progress within progressDeadlineSeconds     |
 //	        +--> (timed out) -- any progress --> (rolling)    | replicas changed
 //	 paused: sizes follow, templates wait          (complete) <+ resize in proportion
+//
+//	template changed, with canaries        promoted
+//	 ---> (tried, beside the old set) ------------> (rolling)
+//	        |  no progress, and auto-revert            | no progress, and auto-revert
+//	        +-----> the old template again <-----------+
 package deployment
 
 import (
@@ -36,7 +42,7 @@ var kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
 // Controller rolls Deployments out.
 func Controller() frame.Definition {
 	return frame.Definition{Name: "deployment", User: "deployment-controller", Make: func(e *frame.Env) (frame.Loop, error) {
-		c := &controller{e.World, e.Writer, e.Events, frame.Of(e, e.World.Deployments), frame.Of(e, e.World.ReplicaSets)}
+		c := newController(e)
 		return frame.Keyed(e, c.reconcile,
 			frame.On(e.World.Deployments, frame.Self),
 			frame.Owned(e.World.ReplicaSets, e.World.Deployments, func(d *appsv1.Deployment) (labels.Selector, error) { return claim.Selector(d.Spec.Selector) }),
@@ -50,6 +56,10 @@ type controller struct {
 	events      *event.Recorder
 	deployments frame.Objects[appsv1.Deployment]
 	sets        frame.Objects[appsv1.ReplicaSet]
+}
+
+func newController(e *frame.Env) *controller {
+	return &controller{e.World, e.Writer, e.Events, frame.Of(e, e.World.Deployments), frame.Of(e, e.World.ReplicaSets)}
 }
 
 // podChanged wakes a deployment that waits for its last old pod to end.

@@ -26,7 +26,7 @@ type plan struct {
 	Create *appsv1.ReplicaSet
 	Update []*appsv1.ReplicaSet
 	Delete []*appsv1.ReplicaSet
-	Spec   *appsv1.Deployment // the deployment itself: a roll back asked for by annotation
+	Spec   *appsv1.Deployment // the deployment itself: a roll back, a wish that is done
 	Status *appsv1.Deployment // its status and revision annotation
 	Events []note             // to be recorded once everything is written
 	Again  time.Duration      // until a deadline is to be checked; zero for never
@@ -81,13 +81,16 @@ func (p *planner) run() {
 		p.finish(statusOf(p.d, append(old, newest), newest, p.now))
 		return
 	}
+	if rollbackTo(p.d) == nil && p.dropWish() {
+		return // the look after this one builds on what is written now
+	}
 	p.notePause()
 	switch {
 	case p.d.Spec.Paused:
 		p.resize()
 	case rollbackTo(p.d) != nil:
 		p.rollback(*rollbackTo(p.d))
-	case p.resized():
+	case !p.onCanary() && p.resized():
 		p.resize()
 	case p.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:
 		p.recreate()
@@ -153,7 +156,7 @@ func (p *planner) create(number int64, old []*appsv1.ReplicaSet) *appsv1.Replica
 	template.Labels = withHash(template.Labels, hash)
 	selector := p.d.Spec.Selector.DeepCopy()
 	selector.MatchLabels = withHash(selector.MatchLabels, hash)
-	replicas := newSize(p.d, old, 0)
+	replicas, known := p.begin(old)
 	set := &appsv1.ReplicaSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -166,6 +169,9 @@ func (p *planner) create(number int64, old []*appsv1.ReplicaSet) *appsv1.Replica
 		},
 	}
 	annotate(p.d, set, number, false)
+	if known != "" {
+		set.Annotations[canaryState] = known
+	}
 	p.out.Create = set
 	p.sets = append(p.sets, set)
 	if replicas > 0 {

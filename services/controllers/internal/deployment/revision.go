@@ -29,6 +29,11 @@ var ownAnnotations = map[string]bool{
 	desiredAnnotation:                  true,
 	maxAnnotation:                      true,
 	appsv1.DeprecatedRollbackTo:        true,
+	canaryReplicas:                     true,
+	canaryPromote:                      true,
+	canaryAutoPromote:                  true,
+	canaryAutoRevert:                   true,
+	canaryState:                        true,
 }
 
 // revision is a set's revision; zero when it has none, ok false when it is malformed.

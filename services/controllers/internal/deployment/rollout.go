@@ -13,8 +13,19 @@ import (
 // allows, or the old ones shrink as far as maxUnavailable allows.
 func (p *planner) roll() {
 	newest, old := p.revisions(true)
+	if p.revert(newest, old) {
+		return
+	}
+	if trying(p.d, newest, old) {
+		p.canary(newest, old)
+		return
+	}
+	if c := condition(&p.d.Status, appsv1.DeploymentProgressing); c != nil && c.Reason == reasonCanaryWaits {
+		p.restart(newest) // it waits no longer
+	}
 	all := append(append([]*appsv1.ReplicaSet(nil), old...), newest)
 	if !p.growNewest(all, newest) && !p.shrinkOld(all, withPods(old), newest) && complete(p.d, &p.d.Status) {
+		p.becomeStable(newest)
 		p.cleanup(old)
 	}
 	p.finishRollout(all, newest)
@@ -99,6 +110,9 @@ func (p *planner) shrinkAvailable(all, old []*appsv1.ReplicaSet, atLeast int32) 
 // recreate: no new pod before the last old one is gone.
 func (p *planner) recreate() {
 	newest, old := p.revisions(false)
+	if newest != nil && p.revert(newest, old) {
+		return
+	}
 	all := append(append([]*appsv1.ReplicaSet(nil), old...), newest)
 	shrunk := false
 	for _, set := range withPods(old) {
@@ -114,6 +128,7 @@ func (p *planner) recreate() {
 	}
 	p.scale(newest, *p.d.Spec.Replicas, false)
 	if complete(p.d, &p.d.Status) {
+		p.becomeStable(newest)
 		p.cleanup(old)
 	}
 	p.finishRollout(all, newest)
@@ -156,7 +171,11 @@ func (p *planner) resized() bool {
 // resize scales without rolling: the one set with pods, or all in proportion.
 func (p *planner) resize() {
 	newest, old := p.revisions(false)
-	p.resizeSets(newest, old)
+	if trying(p.d, newest, old) {
+		p.sizeCanary(newest, old)
+	} else {
+		p.resizeSets(newest, old)
+	}
 	if p.d.Spec.Paused && rollbackTo(p.d) == nil {
 		p.cleanup(old)
 	}

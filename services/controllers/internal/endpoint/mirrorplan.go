@@ -31,7 +31,7 @@ type skipped struct {
 // mirrored is true for Endpoints that a user keeps for a service without a
 // selector; others have slices of their own, or want none.
 func mirrored(service *corev1.Service, endpoints *corev1.Endpoints) bool {
-	if service == nil || endpoints == nil || selects(service) {
+	if service == nil || endpoints == nil || service.Spec.Selector != nil {
 		return false
 	}
 	_, leader := endpoints.Annotations[leaderRecord]
@@ -57,7 +57,7 @@ func planMirror(endpoints *corev1.Endpoints, existing []*discoveryv1.EndpointSli
 			continue
 		}
 		want := wanted[i]
-		want.Name, want.GenerateName = slice.Name, ""
+		want.Name, want.GenerateName = slice.Name, slice.GenerateName
 		if !sameMirror(want, slice) {
 			want.UID, want.ResourceVersion = slice.UID, slice.ResourceVersion
 			plan.Update = append(plan.Update, want)
@@ -71,7 +71,7 @@ func planMirror(endpoints *corev1.Endpoints, existing []*discoveryv1.EndpointSli
 			gone := plan.Delete[n-1]
 			plan.Delete = plan.Delete[:n-1]
 			if gone.AddressType == want.AddressType { // which never changes
-				want.Name, want.GenerateName, want.UID, want.ResourceVersion = gone.Name, "", gone.UID, gone.ResourceVersion
+				want.Name, want.GenerateName, want.UID, want.ResourceVersion = gone.Name, gone.GenerateName, gone.UID, gone.ResourceVersion
 				plan.Update = append(plan.Update, want)
 				continue
 			}

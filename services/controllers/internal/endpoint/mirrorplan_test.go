@@ -3,6 +3,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func subset(port int32, ready, unready []string) corev1.EndpointSubset {
 func show(slices []*discoveryv1.EndpointSlice) string {
 	var lines []string
 	for _, s := range slices {
-		line := fmt.Sprintf("%s%s %s %d:", s.Name, s.GenerateName, s.AddressType, *s.Ports[0].Port)
+		line := fmt.Sprintf("%s %s %d:", cmp.Or(s.Name, s.GenerateName), s.AddressType, *s.Ports[0].Port)
 		for _, e := range s.Endpoints {
 			line += " " + e.Addresses[0]
 			if !*e.Conditions.Ready {
@@ -53,7 +54,7 @@ func show(slices []*discoveryv1.EndpointSlice) string {
 func stored(endpoints *corev1.Endpoints) []*discoveryv1.EndpointSlice {
 	wanted, _ := mirrors(endpoints)
 	for i, s := range wanted {
-		s.Name, s.GenerateName = fmt.Sprintf("s%d", i), ""
+		s.Name = fmt.Sprintf("s%d", i)
 	}
 	return wanted
 }
@@ -103,7 +104,7 @@ func TestPlanMirror(t *testing.T) {
 				t.Errorf("skipped %+v, want %+v", skip, c.skip)
 			}
 			for _, s := range append(plan.Create, plan.Update...) {
-				if s.Labels[discoveryv1.LabelServiceName] != "db" || s.Labels[discoveryv1.LabelManagedBy] != mirrorManager || len(s.Annotations) != 1 || s.OwnerReferences[0].UID != "e" {
+				if s.Labels[discoveryv1.LabelServiceName] != "db" || s.Labels[discoveryv1.LabelManagedBy] != mirrorManager || len(s.Annotations) != 1 || s.GenerateName != "db-" || s.OwnerReferences[0].UID != "e" {
 					t.Errorf("metadata: %+v", s.ObjectMeta)
 				}
 			}
@@ -113,6 +114,8 @@ func TestPlanMirror(t *testing.T) {
 
 func TestWhatIsMirrored(t *testing.T) {
 	bare := &corev1.Service{}
+	external := newService()
+	external.Spec.Type = corev1.ServiceTypeExternalName
 	labelled, elected, going := byHand(), byHand(), byHand()
 	labelled.Labels[discoveryv1.LabelSkipMirror] = "true"
 	elected.Annotations[leaderRecord] = "{}"
@@ -126,6 +129,7 @@ func TestWhatIsMirrored(t *testing.T) {
 	}{
 		{"Endpoints of a service without a selector", bare, byHand(), true},
 		{"not those of a service with one", newService(), byHand(), false},
+		{"even if it is a name outside", external, byHand(), false},
 		{"nor without a service", nil, byHand(), false},
 		{"nor without Endpoints", bare, nil, false},
 		{"nor when asked not to", bare, labelled, false},

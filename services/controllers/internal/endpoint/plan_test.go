@@ -86,7 +86,7 @@ func size(slices []*discoveryv1.EndpointSlice) string {
 func TestPlanSlices(t *testing.T) {
 	t.Parallel()
 	made := func(pods []*corev1.Pod) []*discoveryv1.EndpointSlice {
-		return named(planSlices(newService(), pods, node, nil, now).Create)
+		return named(planSlices(newService(), pods, node, nil, now, noHints()).Create)
 	}
 	cases := []struct {
 		name                   string
@@ -127,7 +127,7 @@ func TestPlanSlices(t *testing.T) {
 			if c.service != nil {
 				c.service(service)
 			}
-			got := planSlices(service, c.pods, node, c.existing, now)
+			got := planSlices(service, c.pods, node, c.existing, now, noHints())
 			if size(got.Create) != c.create || size(got.Update) != c.update || size(got.Delete) != c.remove {
 				t.Errorf("create %q, update %q, delete %q; want %q, %q, %q", size(got.Create), size(got.Update), size(got.Delete), c.create, c.update, c.remove)
 			}
@@ -138,8 +138,8 @@ func TestPlanSlices(t *testing.T) {
 func TestAPlanAppliedChangesNothingMore(t *testing.T) {
 	t.Parallel()
 	pods := append(many(0, 120), many(120, 130, unready)...)
-	first := planSlices(newService(), pods, node, nil, now)
-	if again := planSlices(newService(), pods, node, named(first.Create), now); len(again.Create)+len(again.Update)+len(again.Delete) != 0 {
+	first := planSlices(newService(), pods, node, nil, now, noHints())
+	if again := planSlices(newService(), pods, node, named(first.Create), now, noHints()); len(again.Create)+len(again.Update)+len(again.Delete) != 0 {
 		t.Errorf("planned again: %+v", again)
 	}
 }

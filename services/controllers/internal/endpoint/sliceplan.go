@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/endpointslice/topologycache"
 
 	"kubus.dev/services/controllers/internal/pod"
 )
@@ -24,13 +25,14 @@ const (
 // slicePlan is what makes the slices of a service right.
 type slicePlan struct {
 	Create, Update, Delete []*discoveryv1.EndpointSlice
+	Notes                  []*topologycache.EventBuilder // what the service's user should know of hints
 }
 
 // planSlices compares the slices a service has with what its pods ask for. node
 // gives nil for nodes that do not exist; pods on those are left out unless the
 // service publishes what is not ready. existing are those under the service's
-// label and our management, and not being deleted.
-func planSlices(service *corev1.Service, pods []*corev1.Pod, node func(string) *corev1.Node, existing []*discoveryv1.EndpointSlice, changed time.Time) slicePlan {
+// label and our management, and not being deleted. h says for whom endpoints are.
+func planSlices(service *corev1.Service, pods []*corev1.Pod, node func(string) *corev1.Node, existing []*discoveryv1.EndpointSlice, changed time.Time, h *hints) slicePlan {
 	var plan slicePlan
 	supported := families(service)
 	byFamily := map[discoveryv1.AddressType][]*discoveryv1.EndpointSlice{}
@@ -39,10 +41,11 @@ func planSlices(service *corev1.Service, pods []*corev1.Pod, node func(string) *
 			byFamily[slice.AddressType] = append(byFamily[slice.AddressType], slice)
 		} else {
 			plan.Delete = append(plan.Delete, slice)
+			h.Forget(service.Namespace, service.Name, slice.AddressType)
 		}
 	}
 	for _, family := range supported {
-		plan.add(planFamily(service, pods, node, byFamily[family], family))
+		plan.add(planFamily(service, pods, node, byFamily[family], family, h))
 	}
 	if service.DeletionTimestamp != nil {
 		plan.Create = nil
@@ -59,10 +62,11 @@ func (p *slicePlan) add(more slicePlan) {
 	p.Create = append(p.Create, more.Create...)
 	p.Update = append(p.Update, more.Update...)
 	p.Delete = append(p.Delete, more.Delete...)
+	p.Notes = append(p.Notes, more.Notes...)
 }
 
 // planFamily plans the slices of one address type.
-func planFamily(service *corev1.Service, pods []*corev1.Pod, node func(string) *corev1.Node, existing []*discoveryv1.EndpointSlice, family discoveryv1.AddressType) slicePlan {
+func planFamily(service *corev1.Service, pods []*corev1.Pod, node func(string) *corev1.Node, existing []*discoveryv1.EndpointSlice, family discoveryv1.AddressType, h *hints) slicePlan {
 	var plan slicePlan
 	present := map[string][]*discoveryv1.EndpointSlice{}
 	for _, slice := range existing {
@@ -90,6 +94,7 @@ func planFamily(service *corev1.Service, pods []*corev1.Pod, node func(string) *
 			plan.Create = append(plan.Create, placeholder)
 		}
 	}
+	h.Set(service, family, &plan, existing)
 	return plan.reuse(service)
 }
 

@@ -12,6 +12,8 @@ type Bus interface {
 	Hear(subject string, h func(subject string, data []byte)) (stop func(), err error)
 	// Request asks and waits for an answer.
 	Request(ctx context.Context, subject string, data []byte) ([]byte, error)
+	// Flush is nil when all that was sent to us until now has come.
+	Flush(ctx context.Context) error
 	// OnReconnect calls f whenever the bus was away, until stop is called.
 	OnReconnect(f func()) (stop func())
 }

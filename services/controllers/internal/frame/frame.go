@@ -64,12 +64,18 @@ func (f LoopFunc) Run(ctx context.Context, workers int) error { return f(ctx, wo
 type Settings struct {
 	PodCIDR                string // ranges, comma separated, one a family
 	NodeMaskSize           int
+	NodeMaskSizeIPv6       int
 	RootCA                 string // PEM; "": unknown
 	SigningCertFile        string // CA for certificates that are asked for; "": none is signed
 	SigningKeyFile         string
 	NodeGracePeriod        time.Duration
 	NodeStartGracePeriod   time.Duration
 	TerminatedPodThreshold int
+
+	NodeEvictionRate          float64 // nodes a second in a zone
+	SecondaryNodeEvictionRate float64
+	UnhealthyZoneThreshold    float64 // part of a zone
+	LargeClusterSizeThreshold int     // nodes in a zone
 }
 
 // World is what all terms of a process share.

@@ -178,7 +178,10 @@ func (t *tally) countIndexes() {
 	if !limited {
 		return
 	}
-	given := parseIndexes(ptr.Deref(t.job.Status.FailedIndexes, ""), completions).union(indexesOf(failed))
+	given := parseIndexes(ptr.Deref(t.job.Status.FailedIndexes, ""), completions)
+	if decided(&t.job.Status) == nil { // afterwards pods end because the job does
+		given = given.union(indexesOf(failed))
+	}
 	t.given = &given
 	t.replaced = t.awaitingReplacement()
 }

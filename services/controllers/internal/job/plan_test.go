@@ -265,6 +265,8 @@ func TestPlan(t *testing.T) {
 		}), list(pod("a", index(0), ended(0, 1)), pod("b", index(1), running)), "status active 1 ready 0 terminating 0 succeeded 1[] failed 0[] completed 0 SuccessCriteriaMet(SuccessPolicy)"},
 		{"those it ends are no failures", newJob(asIndexed, has(batchv1.JobSuccessCriteriaMet, "SuccessPolicy", "m"), status(func(s *batchv1.JobStatus) { s.Succeeded, s.CompletedIndexes, s.Terminating = 1, "0", ptr.To[int32](1) })), list(pod("b", index(1), running, terminating)), "release b"},
 
+		{"though they end badly", newJob(asIndexed, has(batchv1.JobSuccessCriteriaMet, "SuccessPolicy", "m"), status(func(s *batchv1.JobStatus) { s.Succeeded, s.CompletedIndexes, s.Terminating = 1, "0", ptr.To[int32](0) })), list(pod("b", index(1), ended(137, 99), terminating)), "release b"},
+
 		// Limits of each index.
 		{"a failed pod stays until its index has another, and waits alone", newJob(perIndex(1), active(1)), list(pod("a", index(0), again(0), ended(1, 95)), pod("b", index(1), again(0))), "again in 5s"},
 		{"which inherits its count", newJob(perIndex(1)), list(pod("a", index(0), again(0), ended(1, 90)), pod("b", index(1), again(0))), "create #0 for a"},
@@ -273,6 +275,8 @@ func TestPlan(t *testing.T) {
 		{"at once by a rule", newJob(perIndex(5), completions(2), active(1), onFailure(onExit(batchv1.PodFailurePolicyActionFailIndex, 9))), list(pod("a", index(0), again(0), ended(9, 90)), pod("b", index(1), again(0))), "status active 1 ready 0 terminating 0 succeeded 0[] failed 0[a] lost 0"},
 		{"too many of them fail the job", newJob(perIndex(0), active(1), func(j *batchv1.Job) { j.Spec.MaxFailedIndexes = ptr.To[int32](0) }), list(pod("a", index(0), again(0), ended(1, 90)), pod("b", index(1), again(0))), "status active 1 ready 0 terminating 0 succeeded 0[] failed 0[a] lost 0 FailureTarget(MaxFailedIndexesExceeded)"},
 		{"one of them does when all others are through", newJob(perIndex(0), completions(2)), list(pod("a", index(0), again(0), ended(1, 90)), pod("b", index(1), again(0), ended(0, 9))), "status active 0 ready 0 terminating 0 succeeded 1[] failed 0[a] completed 1 lost 0 FailureTarget(FailedIndexes)"},
+
+		{"those whose pods the failed job ends are not given up", newJob(perIndex(0), has(batchv1.JobFailureTarget, "MaxFailedIndexesExceeded", "m"), func(j *batchv1.Job) { j.Status.FailedIndexes = ptr.To("0") }), list(pod("b", index(1), again(0), ended(137, 99), terminating)), "status active 0 ready 0 terminating 0 succeeded 0[] failed 0[b] lost 0 FailureTarget(MaxFailedIndexesExceeded)"},
 
 		// Policies for failures.
 		{"an ignored failure is released uncounted", newJob(backoffLimit(0), onFailure(onExit(batchv1.PodFailurePolicyActionIgnore, 7)), active(2)), list(pod("a", ended(7, 10)), pod("b"), pod("c")), "release a"},

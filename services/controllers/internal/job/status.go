@@ -231,11 +231,8 @@ func (t *tally) releasable(p *corev1.Pod, end *batchv1.JobCondition) bool {
 // failsIn is true of a pod to count as failed. When a job fails, so do all its pods that
 // had not ended; those that are ended because enough others succeeded do not.
 func (t *tally) failsIn(p *corev1.Pod, end *batchv1.JobCondition) bool {
-	if p.Status.Phase == corev1.PodFailed {
-		return true
-	}
 	if c := decided(&t.job.Status); c != nil && c.Type == batchv1.JobSuccessCriteriaMet {
-		return false
+		return p.Status.Phase == corev1.PodFailed && p.DeletionTimestamp == nil
 	}
 	return t.fails(p) || end != nil && end.Type == batchv1.JobFailureTarget && !podpkg.Active(p)
 }

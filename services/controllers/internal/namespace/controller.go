@@ -106,7 +106,7 @@ func (c *controller) reconcile(ctx context.Context, name string) (time.Duration,
 		}
 	}
 	left := c.empty(ctx, ns)
-	if next, changed := conditions(ns.Status.Conditions, left, time.Now()); changed && (len(left.Resources)+len(left.Errors) > 0 || left.Discovery != nil) {
+	if next, changed := conditions(ns.Status.Conditions, left, time.Now()); changed && (len(left.Resources)+len(left.Errors) > 0 || left.Discovery != nil || outlives(ns)) {
 		update := ns.DeepCopy()
 		update.Status.Conditions = next
 		if err := c.report(ctx, update); err != nil {

@@ -108,3 +108,9 @@ func withoutOurs(finalizers []corev1.FinalizerName) []corev1.FinalizerName {
 	}
 	return rest
 }
+
+// outlives is true of a namespace that somebody else's finalizers keep when it is empty:
+// what it said of its content while it went must not stay.
+func outlives(ns *corev1.Namespace) bool {
+	return len(ns.Status.Conditions) > 0 && len(ns.Finalizers)+len(withoutOurs(ns.Spec.Finalizers)) > 0
+}

@@ -2,19 +2,24 @@
 // their pods get (Addresses), and which pods must leave a tainted node (Eviction).
 //
 //	heartbeat, Lease or status renewed        silent for the grace
-//	  (Ready as reported) <----> (Ready Unknown: taints unreachable NoSchedule, NoExecute)
-//	  not-ready taints go at once when Ready        | tolerationSeconds later
-//	                                                 pods are deleted
+//	  (Ready as reported) <----> (Ready Unknown: taint unreachable NoSchedule)
+//	  taints go at once when Ready                  | its zone lets it through (zone.go)
+//	                                        (taint unreachable NoExecute)
+//	                                                | tolerationSeconds later
+//	                                             pods are deleted
 //
-// Signs of life are never stored. Whenever we may have missed some, at the start
-// and after the bus was away, every node has a full grace again: losing the control
-// plane moves nothing. Nor does a silence of all nodes at once.
+// The same for a node that says it is not ready, with the taint not-ready. Signs of
+// life are never stored. Whenever we may have missed some, at the start, after the bus
+// was away and when it does not answer before a verdict, every node has a full grace
+// again: losing the control plane moves nothing. Nor does a silence of all nodes at
+// once.
 package node
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,17 +40,17 @@ import (
 
 var nodeKind = corev1.SchemeGroupVersion.WithKind("Node")
 
+// hearing is how long the bus may take to answer before a node is given up.
+const hearing = 2 * time.Second
+
 // Lifecycle judges nodes by their signs of life.
 func Lifecycle() frame.Definition {
 	return frame.Definition{Name: "node-lifecycle", User: "node-controller", Make: func(e *frame.Env) (frame.Loop, error) {
-		l := &lifecycle{
-			world: e.World, writer: e.Writer, nodes: frame.Of(e, e.World.Nodes), events: e.Events, logger: e.Logger,
-			grace: e.Config.NodeGracePeriod, startupGrace: e.Config.NodeStartGracePeriod,
-			started: time.Now(), seen: map[string]time.Time{}, known: map[string]bool{},
-		}
-		l.queue = frame.Keyed(e, l.reconcile, frame.Reads[string](e.World.Pods))
-		e.Until(e.World.Nodes.Handle(l.nodeChanged))
-		e.Until(e.World.Leases.Handle(l.leaseChanged))
+		l := newLifecycle(e, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, hearing)
+			defer cancel()
+			return e.Bus.Flush(ctx)
+		})
 		deaf, err := e.Bus.Hear(proto.HeartbeatSubjects, func(subject string, _ []byte) {
 			if name, err := proto.HeartbeatNode(subject); err == nil {
 				l.beat(name)
@@ -69,17 +74,39 @@ type lifecycle struct {
 	queue        *frame.Queue[string]
 	grace        time.Duration
 	startupGrace time.Duration
+	// hears is nil when what was sent to us until now has come: a silence is the node's.
+	hears func(ctx context.Context) error
 
-	mu        sync.Mutex
-	started   time.Time
-	seen      map[string]time.Time
-	known     map[string]bool // a RegisteredNode event was recorded
-	disrupted bool
+	mu      sync.Mutex
+	running bool // before that, what is heard is what there is
+	started time.Time
+	seen    map[string]time.Time
+	known   map[string]bool // a RegisteredNode event was recorded
+	zones   *zones
+}
+
+func newLifecycle(e *frame.Env, hears func(ctx context.Context) error) *lifecycle {
+	l := &lifecycle{
+		world: e.World, writer: e.Writer, nodes: frame.Of(e, e.World.Nodes), events: e.Events, logger: e.Logger,
+		grace: e.Config.NodeGracePeriod, startupGrace: e.Config.NodeStartGracePeriod, hears: hears,
+		started: time.Now(), seen: map[string]time.Time{}, known: map[string]bool{},
+		zones: newZones(limits{
+			Rate: e.Config.NodeEvictionRate, Secondary: e.Config.SecondaryNodeEvictionRate,
+			Unhealthy: e.Config.UnhealthyZoneThreshold, Large: e.Config.LargeClusterSizeThreshold,
+		}),
+	}
+	l.queue = frame.Keyed(e, l.reconcile, frame.Reads[string](e.World.Pods))
+	e.Until(e.World.Nodes.Handle(l.nodeChanged))
+	e.Until(e.World.Leases.Handle(l.leaseChanged))
+	return l
 }
 
 // Run implements frame.Loop. What was heard before it is not counted on: every node
 // has a full grace from now.
 func (l *lifecycle) Run(ctx context.Context, workers int) error {
+	l.mu.Lock()
+	l.running = true
+	l.mu.Unlock()
 	l.graceAll()
 	return l.queue.Run(ctx, workers)
 }
@@ -103,6 +130,10 @@ func (l *lifecycle) graceAll() {
 	l.started = time.Now()
 	clear(l.seen)
 	l.mu.Unlock()
+	l.lookAtAll()
+}
+
+func (l *lifecycle) lookAtAll() {
 	for _, node := range l.world.Nodes.List("") {
 		l.queue.Add(node.Name)
 	}
@@ -119,7 +150,7 @@ func (l *lifecycle) nodeChanged(old, new *corev1.Node) {
 	case old == nil || heartbeat(old) != heartbeat(new): // our own verdict leaves the time of the heartbeat as it is
 		l.beat(new.Name)
 	}
-	l.judgeDisruption()
+	l.zone(old, new)
 	if new != nil {
 		l.queue.Add(new.Name)
 	}
@@ -132,29 +163,38 @@ func heartbeat(node *corev1.Node) int64 {
 	return 0
 }
 
-// judgeDisruption notes whether any node is ready; when that changes all are judged anew.
-func (l *lifecycle) judgeDisruption() {
-	nodes := l.world.Nodes.List("")
-	disrupted := len(nodes) > 0
-	for _, node := range nodes {
-		if ready := conditionOf(node.Status.Conditions, corev1.NodeReady); ready != nil && ready.Status == corev1.ConditionTrue {
-			disrupted = false
-			break
-		}
-	}
+// zone tells a node's zone of its change, and does what follows for others.
+func (l *lifecycle) zone(old, new *corev1.Node) {
 	l.mu.Lock()
-	was := l.disrupted
-	l.disrupted = disrupted
+	var t turn
+	if new != nil {
+		t = l.zones.Note(new.Name, memberOf(new), time.Now())
+	} else {
+		t = l.zones.Gone(old.Name, time.Now())
+	}
+	running := l.running
 	l.mu.Unlock()
+	if !running { // all are looked at when it does
+		return
+	}
+	if t.New {
+		l.logger.Info("a zone of nodes is in a new state", zap.String("zone", zoneName(t.Zone)), zap.Stringer("state", t.State))
+	}
 	switch {
-	case was && !disrupted: // the others are likely to be back soon as well
+	case t.Halt:
+		l.logger.Warn("no node is ready: no pod is evicted")
+		l.lookAtAll()
+	case t.Resume: // the others are likely to be back soon as well
+		l.logger.Info("a node is ready again: pods may be evicted, every node has a full grace")
 		l.graceAll()
-	case was != disrupted:
-		for _, node := range nodes {
-			l.queue.Add(node.Name)
-		}
+	}
+	for _, name := range t.Wake {
+		l.queue.Add(name)
 	}
 }
+
+// zoneName is region/zone; nodes without labels are in the zone "".
+func zoneName(key string) string { return strings.Replace(key, ":\x00:", "/", 1) }
 
 func (l *lifecycle) pulse(name string) pulse {
 	l.mu.Lock()
@@ -163,7 +203,7 @@ func (l *lifecycle) pulse(name string) pulse {
 	if !heard {
 		last = l.started
 	}
-	return pulse{Last: last, Disrupted: l.disrupted}
+	return pulse{Last: last, Halted: l.zones.halted}
 }
 
 func (l *lifecycle) reconcile(ctx context.Context, name string) (time.Duration, error) {
@@ -175,6 +215,15 @@ func (l *lifecycle) reconcile(ctx context.Context, name string) (time.Duration, 
 	p := l.pulse(name)
 	v := decide(node, p, l.grace, l.startupGrace, time.Now())
 	if v.Conditions != nil {
+		if err := l.hears(ctx); err != nil {
+			l.logger.Warn("the bus does not answer: every node has a full grace", zap.String("node", name), zap.Error(err))
+			l.graceAll()
+			return 0, nil
+		}
+		p = l.pulse(name) // it may have been heard by now
+		v = decide(node, p, l.grace, l.startupGrace, time.Now())
+	}
+	if v.Conditions != nil {
 		l.logger.Warn("nothing heard of node", zap.String("node", name), zap.Duration("duration", time.Since(p.Last)))
 		if err := l.writeConditions(ctx, node, v.Conditions); err != nil {
 			return 0, err
@@ -184,6 +233,7 @@ func (l *lifecycle) reconcile(ctx context.Context, name string) (time.Duration, 
 		l.events.Normal(object(node), "NodeNotReady", "Node %s status is now: NodeNotReady", name)
 	}
 	var errs []error
+	l.admit(name, &v)
 	if v.Retaint || len(v.Labels) > 0 {
 		errs = append(errs, l.patch(ctx, name, v))
 	}
@@ -191,6 +241,23 @@ func (l *lifecycle) reconcile(ctx context.Context, name string) (time.Duration, 
 		errs = append(errs, l.markPods(ctx, name))
 	}
 	return v.Again, errors.Join(errs...)
+}
+
+// admit asks the node's zone whether its pods may be evicted by now.
+func (l *lifecycle) admit(name string, v *verdict) {
+	l.mu.Lock()
+	var woken []string
+	if v.Evict == nil {
+		woken = l.zones.Leave(name, l.zones.nodes[name].Zone)
+	} else if ok, wait := l.zones.Admit(name, time.Now()); ok {
+		v.Taints, v.Retaint = append(v.Taints, *v.Evict), true
+	} else if wait > 0 && (v.Again == 0 || wait < v.Again) {
+		v.Again = wait
+	}
+	l.mu.Unlock()
+	for _, other := range woken {
+		l.queue.Add(other)
+	}
 }
 
 func (l *lifecycle) register(node *corev1.Node) {
@@ -278,11 +345,11 @@ func (l *lifecycle) markPods(ctx context.Context, name string) error {
 
 // notReady is a patch of a pod's status, for the pod as it is known. The mirror's pods
 // are not whole, so nothing else of theirs may be written.
-func notReady(p *corev1.Pod, now metav1.Time) any {
+func notReady(p *corev1.Pod, now metav1.Time) map[string]any {
 	return map[string]any{
 		"metadata": map[string]any{"uid": p.UID, "resourceVersion": p.ResourceVersion},
 		"status": map[string]any{"conditions": []map[string]any{
-			{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now},
+			{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now, "observedGeneration": p.Generation},
 		}},
 	}
 }

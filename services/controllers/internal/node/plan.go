@@ -9,15 +9,16 @@ import (
 
 // pulse is what is known of a node's life.
 type pulse struct {
-	Last      time.Time // the last sign of life, or when we began to listen
-	Disrupted bool      // no node at all is ready: more likely we are cut off than they
+	Last   time.Time // the last sign of life, or when we began to listen
+	Halted bool      // no node is ready in any zone: more likely we are cut off than they
 }
 
 // verdict is what the node object should say.
 type verdict struct {
 	Conditions []corev1.NodeCondition // nil: as they are
-	Taints     []corev1.Taint         // all of them
+	Taints     []corev1.Taint         // all of them, but for Evict
 	Retaint    bool                   // Taints differ from what the node has
+	Evict      *corev1.Taint          // to be added when the node's zone lets it through; nil: none
 	Labels     map[string]string      // to be set
 	Lost       bool                   // Ready goes from True to Unknown by this verdict
 	Again      time.Duration          // until the next look; zero for none
@@ -41,7 +42,7 @@ func decide(node *corev1.Node, p pulse, grace, startupGrace time.Duration, now t
 		v.Conditions = conditions
 		v.Lost = ready != nil && ready.Status == corev1.ConditionTrue
 	}
-	v.Taints, v.Retaint = taints(node, conditions, p.Disrupted, now)
+	v.Taints, v.Evict, v.Retaint = taints(node, conditions, p.Halted, now)
 	v.Labels = labels(node)
 	return v
 }
@@ -104,14 +105,18 @@ type taintID struct {
 }
 
 // taints keeps foreign taints and the times of those that stay. A node that never
-// told its condition gets no readiness taint and keeps what it has.
-func taints(node *corev1.Node, conditions []corev1.NodeCondition, disrupted bool, now time.Time) (next []corev1.Taint, changed bool) {
-	wanted := wantedTaints(node, conditions, disrupted)
+// told its condition gets no readiness taint and keeps what it has. evict is a
+// NoExecute taint for a node that has none of ours yet; one that has is given another
+// at once, as its pods are leaving already.
+func taints(node *corev1.Node, conditions []corev1.NodeCondition, halted bool, now time.Time) (next []corev1.Taint, evict *corev1.Taint, changed bool) {
+	wanted := wantedTaints(node, conditions, halted)
 	told := conditionOf(conditions, corev1.NodeReady) != nil
 	present := map[taintID]bool{}
+	evicting := false
 	for i := range node.Spec.Taints {
 		t := &node.Spec.Taints[i]
 		id := taintID{t.Key, t.Effect}
+		evicting = evicting || ours(t) && t.Effect == corev1.TaintEffectNoExecute
 		keep := !ours(t) || contains(wanted, id) || !told && (t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable)
 		if !keep || present[id] {
 			changed = true
@@ -125,13 +130,17 @@ func taints(node *corev1.Node, conditions []corev1.NodeCondition, disrupted bool
 			continue
 		}
 		at := metav1.NewTime(now)
-		next = append(next, corev1.Taint{Key: id.key, Effect: id.effect, TimeAdded: &at})
-		changed = true
+		t := corev1.Taint{Key: id.key, Effect: id.effect, TimeAdded: &at}
+		if id.effect == corev1.TaintEffectNoExecute && !evicting {
+			evict = &t
+			continue
+		}
+		next, changed = append(next, t), true
 	}
-	return next, changed
+	return next, evict, changed
 }
 
-func wantedTaints(node *corev1.Node, conditions []corev1.NodeCondition, disrupted bool) (wanted []taintID) {
+func wantedTaints(node *corev1.Node, conditions []corev1.NodeCondition, halted bool) (wanted []taintID) {
 	for i := range conditions {
 		c := &conditions[i]
 		key := conditionTaints[c.Type][c.Status]
@@ -139,7 +148,7 @@ func wantedTaints(node *corev1.Node, conditions []corev1.NodeCondition, disrupte
 			continue
 		}
 		wanted = append(wanted, taintID{key, corev1.TaintEffectNoSchedule})
-		if c.Type == corev1.NodeReady && !disrupted {
+		if c.Type == corev1.NodeReady && !halted {
 			wanted = append(wanted, taintID{key, corev1.TaintEffectNoExecute})
 		}
 	}

@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -36,35 +35,40 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	const notReady, unreachable = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 	cases := []struct {
-		name      string
-		node      *corev1.Node
-		silent    time.Duration
-		disrupted bool
-		unknown   bool
-		lost      bool
-		taints    []string
-		again     time.Duration
+		name    string
+		node    *corev1.Node
+		silent  time.Duration
+		halted  bool
+		unknown bool
+		lost    bool
+		taints  []string
+		evict   string // once the zone lets it
+		again   time.Duration
 	}{
 		{name: "a ready node that beats stays as it is", node: newNode("True"), silent: 10 * time.Second, again: 30 * time.Second},
 		{name: "the not-ready taint goes at once when the node is ready", node: newNode("True", notReady+" NoSchedule", notReady+" NoExecute", "mine NoSchedule"),
 			silent: time.Second, taints: []string{"mine NoSchedule"}, again: 39 * time.Second},
 		{name: "silence makes the node unknown and unreachable", node: newNode("True"), silent: grace, unknown: true, lost: true,
+			taints: []string{unreachable + " NoSchedule"}, evict: unreachable},
+		{name: "a node whose pods leave already needs no other leave", node: newNode("True", notReady+" NoExecute"), silent: grace, unknown: true, lost: true,
 			taints: []string{unreachable + " NoSchedule", unreachable + " NoExecute"}},
 		{name: "what is unknown already is not written again", node: newNode("Unknown", unreachable+" NoSchedule", unreachable+" NoExecute"), silent: time.Hour,
 			taints: []string{unreachable + " NoSchedule", unreachable + " NoExecute"}},
-		{name: "a node that says it is not ready is tainted so", node: newNode("False", unreachable+" NoExecute"), silent: time.Second,
+		{name: "a node that says it is not ready is tainted so", node: newNode("False"), silent: time.Second,
+			taints: []string{notReady + " NoSchedule"}, evict: notReady, again: 39 * time.Second},
+		{name: "a node that says so after it was lost changes its taint at once", node: newNode("False", unreachable+" NoExecute"), silent: time.Second,
 			taints: []string{notReady + " NoSchedule", notReady + " NoExecute"}, again: 39 * time.Second},
-		{name: "when no node is ready nothing is evicted", node: newNode("True", unreachable+" NoExecute"), silent: grace, disrupted: true, unknown: true, lost: true,
+		{name: "when no node is ready nothing is evicted", node: newNode("True", unreachable+" NoExecute"), silent: grace, halted: true, unknown: true, lost: true,
 			taints: []string{unreachable + " NoSchedule"}},
 		{name: "a node that never spoke has the longer grace and keeps its taint", node: newNode("", notReady+" NoSchedule"), silent: 50 * time.Second,
 			taints: []string{notReady + " NoSchedule"}, again: 10 * time.Second},
 		{name: "a node that never spoke becomes unknown in the end", node: newNode(""), silent: startup, unknown: true,
-			taints: []string{unreachable + " NoSchedule", unreachable + " NoExecute"}},
+			taints: []string{unreachable + " NoSchedule"}, evict: unreachable},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			v := decide(c.node, pulse{Last: now.Add(-c.silent), Disrupted: c.disrupted}, grace, startup, now)
+			v := decide(c.node, pulse{Last: now.Add(-c.silent), Halted: c.halted}, grace, startup, now)
 			if (v.Conditions != nil) != c.unknown || v.Lost != c.lost || v.Again != c.again {
 				t.Errorf("unknown %v, lost %v, again %v; want %v, %v, %v", v.Conditions != nil, v.Lost, v.Again, c.unknown, c.lost, c.again)
 			}
@@ -72,8 +76,12 @@ func TestDecide(t *testing.T) {
 			for _, taint := range v.Taints {
 				got = append(got, taint.Key+" "+string(taint.Effect))
 			}
-			if fmt.Sprint(got) != fmt.Sprint(c.taints) {
-				t.Errorf("taints %v, want %v", got, c.taints)
+			evict := ""
+			if v.Evict != nil {
+				evict = v.Evict.Key
+			}
+			if fmt.Sprint(got) != fmt.Sprint(c.taints) || evict != c.evict {
+				t.Errorf("taints %v, evict %q; want %v, %q", got, evict, c.taints, c.evict)
 			}
 		})
 	}
@@ -94,35 +102,6 @@ func TestTheOldLabelsFollowTheNewOnes(t *testing.T) {
 	n.Labels = map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "beta.kubernetes.io/arch": "amd64"}
 	if got := labels(n); len(got) != 1 || got["beta.kubernetes.io/os"] != "linux" {
 		t.Errorf("got %v", got)
-	}
-}
-
-func TestNextRange(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		name  string
-		whole string
-		bits  int
-		used  []string
-		want  string
-	}{
-		{"the first", "10.244.0.0/16", 24, nil, "10.244.0.0/24"},
-		{"the first gap", "10.244.0.0/16", 24, []string{"10.244.0.0/24", "10.244.2.0/24", ""}, "10.244.1.0/24"},
-		{"behind a larger one", "10.244.0.0/16", 24, []string{"10.244.0.0/20"}, "10.244.16.0/24"},
-		{"not where a smaller one lies", "10.244.0.0/16", 24, []string{"10.244.0.128/26"}, "10.244.1.0/24"},
-		{"others' ranges do not matter", "10.244.0.0/16", 24, []string{"192.168.0.0/16", "nonsense"}, "10.244.0.0/24"},
-		{"none is left", "10.244.0.0/23", 24, []string{"10.244.0.0/24", "10.244.1.0/24"}, ""},
-		{"the whole", "10.244.0.0/24", 24, nil, "10.244.0.0/24"},
-		{"the end of all addresses", "255.255.255.0/24", 25, []string{"255.255.255.0/25", "255.255.255.128/25"}, ""},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			got, ok := nextRange(netip.MustParsePrefix(c.whole), c.bits, c.used)
-			if ok != (c.want != "") || ok && got.String() != c.want {
-				t.Errorf("got %v %v, want %q", got, ok, c.want)
-			}
-		})
 	}
 }
 

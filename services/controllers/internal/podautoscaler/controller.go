@@ -235,19 +235,10 @@ func (l *look) selector(text string, t *target) (labels.Selector, error) {
 		}
 	}
 	if others := l.selectors.selecting(l.h.Namespace, t.pods); len(others) > 1 {
-		told := fmt.Sprintf("pods by selector %v are controlled by more than one HPA (e.g. %v)", text, braced(others))
+		told := fmt.Sprintf("pods by selector %v are controlled by more than one HPA (e.g. %v)", text, others)
 		return nil, refuse("AmbiguousSelector", told, told)
 	}
 	return selector, nil
-}
-
-// braced are names as upstream shows them.
-func braced(keys []types.NamespacedName) []struct{ Name, Namespace string } {
-	var out []struct{ Name, Namespace string }
-	for _, k := range keys {
-		out = append(out, struct{ Name, Namespace string }{k.Name, k.Namespace})
-	}
-	return out
 }
 
 // status notes the sizes and what was measured.

@@ -256,7 +256,7 @@ func TestTwoAutoscalersOfTheSamePods(t *testing.T) {
 		c.put(other)
 		c.look(t, "other")
 		said := c.look(t, "web")
-		want := "pods by selector app=web are controlled by more than one HPA (e.g. [{other ns} {web ns}])"
+		want := "pods by selector app=web are controlled by more than one HPA (e.g. [ns/other ns/web])"
 		if !slices.Equal(said, []string{"AmbiguousSelector: " + want, "FailedComputeMetricsReplicas: " + want}) || c.condition("ScalingActive") != "False AmbiguousSelector" {
 			t.Errorf("said %q, %+v", said, c.h.Status.Conditions)
 		}

@@ -98,6 +98,11 @@ func (s *store) update(p place, present, body object, by string) (object, error)
 	case "status":
 		next = clone(present)
 		next["status"] = body["status"]
+		if annotations := meta(body)["annotations"]; annotations != nil { // as upstream's strategies have it
+			m := maps.Clone(meta(next))
+			m["annotations"] = annotations
+			next["metadata"] = m
+		}
 	case "finalize":
 		next = clone(present)
 		spec := maps.Clone(field(next, "spec"))

@@ -5,17 +5,16 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/message"
-	"kubus.dev/proto/statelog"
 	"kubus.dev/services/scheduler/internal/plan"
 	"kubus.dev/services/scheduler/internal/planner"
 )
@@ -61,7 +60,10 @@ func (b *Binder) Bind(ctx context.Context, bindings []planner.Binding) ([]planne
 	from := 0
 	for i := range bindings {
 		if own := results[from:ends[i]]; len(bindings[i].Claims) == 0 {
-			verdicts[i] = verdict(own[0].Err, bindings[i].Node)
+			verdicts[i] = verdict(own[0].Err)
+			if apierrors.IsConflict(own[0].Err) {
+				verdicts[i] = b.settle(ctx, &bindings[i], own[0].Err)
+			}
 		} else {
 			verdicts[i] = prepared(own)
 		}
@@ -86,35 +88,54 @@ func podPath(namespace, name string) string {
 	return "/api/v1/namespaces/" + namespace + "/pods/" + name
 }
 
-// verdict reads the answer to one binding. What is neither clear success nor a
+// verdict reads the answer to one binding by its Status. What is neither clear success nor a
 // clear end is unknown, and the same binding is asked for again.
-func verdict(err error, node string) planner.Verdict {
+func verdict(err error) planner.Verdict {
+	var status apierrors.APIStatus
+	if err != nil && !errors.As(err, &status) {
+		return planner.Verdict{Outcome: planner.Unknown, Error: err.Error()}
+	}
 	switch {
 	case err == nil:
 		return planner.Verdict{Outcome: planner.Bound}
-	case apierrors.IsConflict(err):
-		return conflict(err, node)
 	case apierrors.IsNotFound(err), apierrors.IsGone(err):
 		return planner.Verdict{Outcome: planner.Gone}
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsUnauthorized(err):
+	case apierrors.IsTimeout(err), apierrors.IsConflict(err): // a conflict is looked into, see settle
+		return planner.Verdict{Outcome: planner.Unknown, Error: err.Error()}
+	}
+	// Other 4xx, and 429, say that nothing was done.
+	if code := status.Status().Code; code >= 400 && code < 500 && code != http.StatusRequestTimeout {
 		return planner.Verdict{Outcome: planner.Refused, Error: err.Error()}
 	}
-	return planner.Verdict{Outcome: planner.Unknown}
+	return planner.Verdict{Outcome: planner.Unknown, Error: err.Error()}
 }
 
-// conflict tells by upstream's sentences what stands against a binding. A pod that
-// was merely written to by somebody else is tried again.
-func conflict(err error, node string) planner.Verdict {
-	says := func(text string) bool { return strings.Contains(err.Error(), text) }
+// settle looks at the pod of a binding that met a conflict: only its state tells what stands
+// against the binding. A pod that was merely written to by somebody else is tried again.
+func (b *Binder) settle(ctx context.Context, binding *planner.Binding, conflict error) planner.Verdict {
+	pod, err := apiclient.Get[corev1.Pod](ctx, b.client, podPath(binding.Pod.Namespace, binding.Pod.Name))
 	switch {
-	case says(fmt.Sprintf("already assigned to node %q", node)):
-		return planner.Verdict{Outcome: planner.Bound} // by an earlier try of ours
-	case says("already assigned to node"), says("is being deleted"), says("Precondition failed"):
+	case apierrors.IsNotFound(err):
 		return planner.Verdict{Outcome: planner.Gone}
-	case says(statelog.ErrFenced.Error()), says("schedulingGates"):
-		return planner.Verdict{Outcome: planner.Refused, Error: err.Error()}
+	case err != nil:
+		return planner.Verdict{Outcome: planner.Unknown, Error: conflict.Error()}
 	}
-	return planner.Verdict{Outcome: planner.Unknown}
+	return standing(pod, binding.Pod.UID, binding.Node, conflict)
+}
+
+// standing reads from a pod's state what became of its binding to a node.
+func standing(pod *corev1.Pod, uid, node string, conflict error) planner.Verdict {
+	switch {
+	case string(pod.UID) != uid, pod.DeletionTimestamp != nil && pod.Spec.NodeName == "":
+		return planner.Verdict{Outcome: planner.Gone}
+	case pod.Spec.NodeName == node:
+		return planner.Verdict{Outcome: planner.Bound} // by an earlier try of ours
+	case pod.Spec.NodeName != "":
+		return planner.Verdict{Outcome: planner.Gone}
+	case len(pod.Spec.SchedulingGates) > 0:
+		return planner.Verdict{Outcome: planner.Refused, Error: conflict.Error()}
+	}
+	return planner.Verdict{Outcome: planner.Unknown, Error: conflict.Error()}
 }
 
 // conditionRequest sets the pod's PodScheduled condition to False.

@@ -8,6 +8,7 @@ import (
 	"kubus.dev/services/scheduler/internal/filter"
 	"kubus.dev/services/scheduler/internal/node"
 	"kubus.dev/services/scheduler/internal/plan"
+	"kubus.dev/services/scheduler/internal/shape"
 )
 
 // gains remembers which nodes gained room lately, and by which change, so that a group that is parked
@@ -41,6 +42,19 @@ func (b *Broker) gain(nodes []gained) {
 	b.offer(nodes)
 }
 
+// stir wakes the parked groups that rules about other pods may let in by now.
+func (b *Broker) stir() {
+	for _, g := range b.groups {
+		if g.parked.live > 0 && b.stirred(g) {
+			b.wake(g, g.parked.live)
+		}
+	}
+}
+
+func (b *Broker) stirred(g *group) bool {
+	return b.anyParked(g, func(p *shape.Pod) bool { return b.mirror.Stirred(p, g.tried) })
+}
+
 // release offers nodes whose room a worker had counted wrongly. Whatever the
 // parked groups have seen, it was not that.
 func (b *Broker) release(names []string) {
@@ -50,7 +64,38 @@ func (b *Broker) release(names []string) {
 			nodes = append(nodes, gained{i, always})
 		}
 	}
+	if len(nodes) == 0 {
+		return
+	}
 	b.offer(nodes)
+	for _, g := range b.groups { // they may have been refused because of a pod that is not there
+		if g.parked.live > 0 && b.social(g) {
+			b.wake(g, g.parked.live)
+		}
+	}
+}
+
+// social tells whether rules about other pods have to do with a group's parked pods.
+func (b *Broker) social(g *group) bool {
+	return b.anyParked(g, func(p *shape.Pod) bool { return b.mirror.View(p) != nil })
+}
+
+// anyParked asks about the group's parked pods, once for those that are alike.
+func (b *Broker) anyParked(g *group, ask func(*shape.Pod) bool) bool {
+	if !b.mirror.Social() {
+		return false
+	}
+	var last *shape.Identity
+	for _, w := range g.parked.pods {
+		if w == nil || w.left || w.pod.Self == last {
+			continue
+		}
+		last = w.pod.Self
+		if ask(w.pod) {
+			return true
+		}
+	}
+	return false
 }
 
 // always is newer than what anybody has seen.
@@ -66,15 +111,21 @@ func (b *Broker) offer(nodes []gained) {
 	if len(parked) == 0 {
 		return
 	}
+	expected := b.expected()
 	seen := make(map[int32]bool, len(nodes))
 	for _, e := range slices.Backward(nodes) { // the last gain of a node speaks for those before it
 		if seen[e.node] || int(e.node) >= b.mirror.Slots() {
 			continue
 		}
 		seen[e.node] = true
-		room := *b.mirror.Node(e.node)
-		room.Ports = slices.Clone(room.Ports)
+		room := b.mirror.Node(e.node).Copy()
 		took := false
+		for _, w := range expected[e.node] {
+			if g := w.group; w.list == &g.parked && filter.Node(g.shape, &room) == filter.OK {
+				room.Take(g.shape)
+				b.wakeOne(w)
+			}
+		}
 		for _, g := range parked {
 			if g.tried.Covers(e.at) {
 				continue
@@ -88,6 +139,22 @@ func (b *Broker) offer(nodes []gained) {
 			b.offers = append(b.offers, e)
 		}
 	}
+}
+
+// expected lists the parked pods for which room is being made, by node, the most important
+// first. What becomes free there is theirs, whatever others of their group were told.
+func (b *Broker) expected() map[int32][]*waiting {
+	out := map[int32][]*waiting{}
+	for _, uid := range b.mirror.Expected() {
+		if w := b.pods[uid]; w != nil && w.list == &w.group.parked {
+			at, _ := b.mirror.Nominated(uid)
+			out[at] = append(out[at], w)
+		}
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(x, y *waiting) int { return cmp.Compare(y.group.shape.Priority, x.group.shape.Priority) })
+	}
+	return out
 }
 
 // reoffer runs when every woken pod is decided: what they left goes to others.
@@ -137,8 +204,7 @@ func (b *Broker) fitsSince(g *group) int {
 	n := 0
 	count := func(i int32) {
 		if int(i) < b.mirror.Slots() && n < g.parked.live {
-			room := *b.mirror.Node(i)
-			room.Ports = slices.Clone(room.Ports)
+			room := b.mirror.Node(i).Copy()
 			n += fill(g, &room)
 		}
 	}

@@ -99,6 +99,7 @@ func (b *Broker) Apply(batch feed.Batch) {
 		}
 	}
 	b.gain(gained)
+	b.stir()
 	b.reoffer()
 	b.synced = true
 	b.dispatch()
@@ -114,8 +115,10 @@ func (b *Broker) observe(batch feed.Batch) []gained {
 	var gains []gained
 	for _, c := range batch.Changes {
 		was, had := int32(0), false
+		kept, keeps := int32(0), false // room that is being made for the pod
 		if c.Pod != nil {
 			was, had = b.mirror.Placed(c.Pod.UID)
+			kept, keeps = b.mirror.Nominated(c.Pod.UID)
 		}
 		position := b.mirror.Position()
 		b.mirror.ApplyOne(c)
@@ -126,6 +129,10 @@ func (b *Broker) observe(batch feed.Batch) []gained {
 			gains = append(gains, gained{touched[0], plan.Revision{Nodes: c.Revision}})
 		case had:
 			gains = append(gains, gained{was, plan.Revision{Pods: c.Revision}})
+		case keeps:
+			if at, still := b.mirror.Nominated(c.Pod.UID); !still || at != kept {
+				gains = append(gains, gained{kept, plan.Revision{Pods: c.Revision}})
+			}
 		}
 	}
 	batch.Changes = nil
@@ -150,7 +157,7 @@ func (b *Broker) rescan() {
 func (b *Broker) track(p *shape.Pod, gone bool) {
 	waits := !gone && p.Pending() && !p.Shape.Gated && !p.Shape.Waits() && b.ours[p.Shape.SchedulerName]
 	w := b.pods[p.UID]
-	if w != nil && (!waits || w.group.key != keyOf(p)) {
+	if w != nil && (!waits || w.group.key != keyOf(p) || w.pod.Self != p.Self) {
 		b.leave(w)
 		w = nil
 	}

@@ -90,7 +90,7 @@ func (b *Broker) settle(g *group, o *plan.Outcome, failed, retry map[string]bool
 		g.retries = 0
 	}
 	if parked {
-		b.park(g, o)
+		b.park(g, o, failed)
 	}
 	b.makeReady(g)
 	b.dropIfEmpty(g)
@@ -121,34 +121,61 @@ func (b *Broker) delay(g *group) {
 
 // park keeps the group's pods that fit nowhere until there is room. What was
 // gained behind the worker's back counts at once.
-func (b *Broker) park(g *group, o *plan.Outcome) {
+func (b *Broker) park(g *group, o *plan.Outcome, failed map[string]bool) {
 	g.tried = o.At
 	if b.options.Unschedulable != nil {
 		for _, w := range g.parked.pods {
-			if w == nil || w.left || w.told == o.Message {
+			if w == nil || w.left {
+				continue
+			}
+			message, told := o.Says(w.uid), w.told
+			if !failed[w.uid] || message == told {
 				continue
 			}
 			if p := b.mirror.Pod(w.uid); p != nil {
-				w.told = o.Message
-				b.options.Unschedulable(p, o.Message)
+				w.told = message
+				b.options.Unschedulable(p, message)
 			}
 		}
 	}
-	if n := b.fitsSince(g); n > 0 {
+	if b.stirred(g) {
+		b.wake(g, g.parked.live)
+	} else if n := b.fitsSince(g); n > 0 {
 		b.wake(g, n)
 	}
 }
 
-// wake queues the first n parked pods again.
+// wake queues the first n parked pods again, and before them those for which room is being
+// made somewhere: what is kept for one of them is no room for the others. Where rules about
+// other pods have to do with the group, its pods are not alike, and all are woken.
 func (b *Broker) wake(g *group, n int) {
-	for _, w := range g.parked.take(n) {
-		g.queued.add(w)
-		if !w.woken {
-			w.woken = true
-			b.woken++
+	if b.social(g) {
+		n = g.parked.live
+	}
+	for _, uid := range b.mirror.Expected() {
+		if w := b.pods[uid]; w != nil && w.list == &g.parked {
+			b.wakeOne(w)
 		}
 	}
+	for _, w := range g.parked.take(n) {
+		b.queue(w)
+	}
 	b.makeReady(g)
+}
+
+// wakeOne queues one parked pod again.
+func (b *Broker) wakeOne(w *waiting) {
+	w.group.parked.remove(w)
+	b.queue(w)
+	b.makeReady(w.group)
+}
+
+func (b *Broker) queue(w *waiting) {
+	w.group.queued.add(w)
+	if !w.woken {
+		w.woken = true
+		b.woken++
+	}
 }
 
 // decided ends the wait for a woken pod. When all are decided, room that was

@@ -37,6 +37,7 @@ type group struct {
 // waiting is one pending pod.
 type waiting struct {
 	uid   string
+	pod   *shape.Pod // as it was when it joined; its identity and shape are still those
 	group *group
 	list  *list // which of the group's lists it is in
 	woken bool
@@ -75,6 +76,14 @@ func (l *list) take(n int) []*waiting {
 	return out
 }
 
+// remove takes one live pod out.
+func (l *list) remove(w *waiting) {
+	if i := slices.Index(l.pods, w); i >= 0 {
+		l.pods = slices.Delete(l.pods, i, i+1)
+		l.live--
+	}
+}
+
 // drop lets a pod of the list leave.
 func (l *list) drop(w *waiting) {
 	w.left = true
@@ -92,7 +101,7 @@ func (b *Broker) join(p *shape.Pod) {
 		g = &group{key: k, index: -1}
 		b.groups[k] = g
 	}
-	w := &waiting{uid: p.UID, group: g}
+	w := &waiting{uid: p.UID, pod: p, group: g}
 	b.pods[p.UID] = w
 	g.queued.add(w)
 	b.makeReady(g)

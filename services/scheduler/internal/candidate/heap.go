@@ -1,5 +1,15 @@
 package candidate
 
+import "kubus.dev/services/scheduler/internal/node"
+
+// zoneOf is the zone of a node, "" when it has none or is not there.
+func zoneOf(n *node.Node) string {
+	if n.Class == nil {
+		return ""
+	}
+	return n.Class.Zone
+}
+
 // zoneIndex finds or makes a zone.
 func (s *Set) zoneIndex(name string) int32 {
 	for i := range s.zones {

@@ -4,14 +4,12 @@
 // changed nodes, so its cost follows the changes and not the size of the cluster.
 //
 // Start with Set.Best. Nodes are grouped by zone, since a zone's own score changes
-// for all its nodes at once; in a zone they form a heap.
+// for all its nodes at once; in a zone they form a heap. Where other pods have to do with
+// the matter, one placement may change the worth of any node: there is Sweep.
 package candidate
 
 import (
-	"math/rand/v2"
-
 	"kubus.dev/services/scheduler/internal/cluster"
-	"kubus.dev/services/scheduler/internal/filter"
 	"kubus.dev/services/scheduler/internal/node"
 	"kubus.dev/services/scheduler/internal/score"
 	"kubus.dev/services/scheduler/internal/shape"
@@ -19,15 +17,9 @@ import (
 
 // Set is not safe for concurrent use, and only good with the mirror it was made for.
 type Set struct {
-	mirror *cluster.Mirror
-	shape  *shape.Shape
-	owner  string // whose pods are spread; "" spreads nothing
-	random *rand.Rand
-
+	judge
 	position uint64 // of the mirror's log
 	built    bool
-	class    map[*node.Class]verdict
-	most     score.Static
 
 	zones []zone
 	nodes []place // by node
@@ -40,12 +32,6 @@ type place struct {
 	at      int32 // where in the heap
 	pods    int32 // of the owner, as counted in the zone below
 	counted int32 // zone that counts them
-}
-
-// verdict is what the static rules say of a class.
-type verdict struct {
-	ok  bool
-	raw score.Static
 }
 
 // zone is a heap of candidates, the best at 0.
@@ -69,7 +55,7 @@ const jitterBits = 8
 // over nodes and zones. Equal nodes are told apart by seed, so that several
 // workers do not all choose the same one.
 func New(m *cluster.Mirror, s *shape.Shape, owner string, seed uint64) *Set {
-	return &Set{mirror: m, shape: s, owner: owner, random: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
+	return &Set{judge: newJudge(m, cluster.Ask{Shape: s}, owner, seed)}
 }
 
 // Len is the number of candidates as of the last Repair.
@@ -147,51 +133,10 @@ func (s *Set) Repair() {
 
 // build looks at every node, or at the pinned ones.
 func (s *Set) build() {
-	s.class, s.zones, s.nodes, s.total, s.most = map[*node.Class]verdict{}, s.zones[:0], s.nodes[:0], 0, score.Static{}
-	each := s.each()
-	each(func(i int32) {
-		if nd := s.mirror.Node(i); nd.Present {
-			raw := s.static(nd).raw
-			s.most.Affinity, s.most.Taints = max(s.most.Affinity, raw.Affinity), max(s.most.Taints, raw.Taints)
-		}
-	})
-	each(s.update)
+	s.zones, s.nodes, s.total = s.zones[:0], s.nodes[:0], 0
+	s.survey()
+	s.each(s.update)
 	s.position, s.built = s.mirror.Position(), true
-}
-
-func (s *Set) each() func(func(int32)) {
-	return func(fn func(int32)) {
-		if s.shape.Pinned == nil {
-			for i := range s.mirror.Slots() {
-				fn(int32(i))
-			}
-			return
-		}
-		for _, name := range s.shape.Pinned {
-			if i, ok := s.mirror.Index(name); ok {
-				fn(i)
-			}
-		}
-	}
-}
-
-// static judges by class, or by node when the shape looks at more than that.
-func (s *Set) static(n *node.Node) verdict {
-	if s.shape.PerNode {
-		v := verdict{ok: filter.Static(s.shape, n) == filter.OK}
-		if v.ok {
-			v.raw = score.OfClass(s.shape, n)
-		}
-		return v
-	}
-	v, known := s.class[n.Class]
-	if !known {
-		if v.ok = filter.Static(s.shape, n) == filter.OK; v.ok {
-			v.raw = score.OfClass(s.shape, n)
-		}
-		s.class[n.Class] = v
-	}
-	return v
 }
 
 // update looks at one node again.
@@ -204,7 +149,10 @@ func (s *Set) update(i int32) {
 	if s.owner != "" {
 		s.recount(p, n, s.mirror.OnNode(s.owner, i))
 	}
-	points, ok := s.judge(n, p.pods)
+	points, ok := s.points(i, n)
+	if s.owner != "" {
+		points += score.Spread(p.pods) << jitterBits
+	}
 	switch {
 	case p.zone == none && ok:
 		s.insert(i, s.zoneIndex(n.Class.Zone), points)
@@ -230,21 +178,4 @@ func (s *Set) recount(p *place, n *node.Node, pods int32) {
 		p.counted = s.zoneIndex(n.Class.Zone)
 		s.zones[p.counted].pods += int64(pods)
 	}
-}
-
-// judge scores a node, or says that it is no candidate. The lowest bits are
-// random, below what one point is worth.
-func (s *Set) judge(n *node.Node, pods int32) (int64, bool) {
-	if !n.Present {
-		return 0, false
-	}
-	v := s.static(n)
-	if !v.ok || filter.Fit(s.shape, n) != filter.OK || filter.Volumes(s.shape, n) != filter.OK {
-		return 0, false
-	}
-	points := score.Usage(s.shape, n) + v.raw.Points(s.most)
-	if s.owner != "" {
-		points += score.Spread(pods)
-	}
-	return points<<jitterBits | int64(s.random.Uint32()&(1<<jitterBits-1)), true
 }

@@ -26,6 +26,9 @@ func aNode(name, zone string, milliCPU int64, tainted bool) feed.Change {
 	return feed.Change{Node: n}
 }
 
+// self is who all pods of the tests are.
+var self = &shape.Identity{Namespace: "default"}
+
 func aShape(milliCPU int64) *shape.Shape {
 	p := &corev1.Pod{}
 	p.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(milliCPU, resource.DecimalSI)}}}}
@@ -62,7 +65,7 @@ func TestARepairedSetIsAsGoodAsANewOne(t *testing.T) {
 					continue
 				}
 				uid++
-				p := &shape.Pod{Name: fmt.Sprint(uid), UID: fmt.Sprint(uid), Owner: []string{"rs", "other"}[r.IntN(2)], Shape: s, NodeName: m.Node(i).Name}
+				p := &shape.Pod{Name: fmt.Sprint(uid), UID: fmt.Sprint(uid), Owner: []string{"rs", "other"}[r.IntN(2)], Shape: s, Self: self, NodeName: m.Node(i).Name}
 				m.ApplyOne(feed.Change{Pod: p})
 				bound = append(bound, p)
 			}

@@ -194,9 +194,12 @@ func (c *Catalog) Resolve(pod *shape.Pod) (*shape.Claims, string) {
 			return &shape.Claims{Problem: problem}, problem
 		}
 		fmt.Fprintf(&print, "%s %s;", claim.UID, claim.Spec.VolumeName)
-		if others := len(c.users[key]); others > 0 && slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod) {
-			out.Exclusive = true
-			print.WriteString("exclusive;")
+		if slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod) {
+			out.Sole = append(out.Sole, key)
+			if len(c.users[key]) > 0 {
+				out.Exclusive = true
+				print.WriteString("exclusive;")
+			}
 		}
 		switch {
 		case volume.Bound(claim):
@@ -253,6 +256,8 @@ func (c *Catalog) bound(claim *corev1.PersistentVolumeClaim, out *shape.Claims, 
 	if at := placeOf(pv); at != nil {
 		out.Bound = append(out.Bound, at)
 	}
+	out.Zones = append(out.Zones, shape.ZonesOf(pv.Labels)...)
+	fmt.Fprintf(print, "%v;", out.Zones)
 	if pv.Spec.NodeAffinity != nil { // it may be changed
 		fmt.Fprintf(print, "%v;", pv.Spec.NodeAffinity.Required)
 	}

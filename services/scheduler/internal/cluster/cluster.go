@@ -9,10 +9,13 @@
 package cluster
 
 import (
+	"unique"
+
 	"kubus.dev/services/scheduler/internal/feed"
 	"kubus.dev/services/scheduler/internal/node"
 	"kubus.dev/services/scheduler/internal/plan"
 	"kubus.dev/services/scheduler/internal/shape"
+	"kubus.dev/services/scheduler/internal/topology"
 )
 
 // Mirror is the picture. Nodes are named by their index, which stays the same as
@@ -27,7 +30,14 @@ type Mirror struct {
 	pods   map[string]*record // by UID
 	groups map[string]*group  // by owner UID
 
-	priorities []map[int32]int32 // by node: pods of each priority, made when first needed
+	residents [][]*record         // by node: the pods that take room
+	nominees  map[int32][]*record // by node: pods for which room is made there
+	index     *topology.Index     // what pods have to do with each other
+	budgets   map[string]*feed.Budget
+	spaces    map[string]bool
+	doomed    map[string]*record              // pods that are about to be deleted to make room
+	sole      map[string]int                  // claims for one pod, by those who have them
+	images    map[unique.Handle[string]]int32 // on how many nodes
 
 	log  []int32 // indices of changed nodes, in order
 	base uint64  // position of log[0]
@@ -35,9 +45,11 @@ type Mirror struct {
 	PodRevision    uint64
 	NodeRevision   uint64
 	VolumeRevision uint64
+	SpaceRevision  uint64
 	podSeen        uint64
 	nodeSeen       uint64
 	volumeSeen     uint64
+	spaceSeen      uint64
 }
 
 // record is what is kept of a pod.
@@ -46,6 +58,11 @@ type record struct {
 	node    int32 // where it takes room; none when nowhere
 	assumed bool  // the log does not say so yet
 	held    bool  // its claims are being bound there
+	bed     int   // which of the node's residents it is
+
+	nominated int32 // node where room is made for it; none when nowhere
+	wish      bool  // the log does not say so yet
+	doomed    bool  // it is about to be deleted to make room
 }
 
 const none int32 = -1
@@ -58,7 +75,10 @@ type group struct {
 
 // New gives an empty mirror.
 func New() *Mirror {
-	return &Mirror{byName: map[string]int32{}, classes: node.NewClasses(), pods: map[string]*record{}, groups: map[string]*group{}}
+	return &Mirror{
+		byName: map[string]int32{}, classes: node.NewClasses(), pods: map[string]*record{}, groups: map[string]*group{},
+		nominees: map[int32][]*record{}, index: topology.New(), budgets: map[string]*feed.Budget{}, spaces: map[string]bool{}, sole: map[string]int{}, doomed: map[string]*record{}, images: map[unique.Handle[string]]int32{},
+	}
 }
 
 // Node gives a node by index. The pointer is good until the next Apply.
@@ -66,14 +86,14 @@ func (m *Mirror) Node(i int32) *node.Node { return &m.nodes[i] }
 
 // At is how far the mirror has read the log.
 func (m *Mirror) At() plan.Revision {
-	return plan.Revision{Pods: m.PodRevision, Nodes: m.NodeRevision, Volumes: m.VolumeRevision}
+	return plan.Revision{Pods: m.PodRevision, Nodes: m.NodeRevision, Volumes: m.VolumeRevision, Spaces: m.SpaceRevision}
 }
 
 // Seen is the newest change of each resource that the mirror shows: what to ask of
 // another mirror, which gets there by reading the same changes. At is no such
 // thing; a mirror without a change to read stays where it is.
 func (m *Mirror) Seen() plan.Revision {
-	return plan.Revision{Pods: m.podSeen, Nodes: m.nodeSeen, Volumes: m.volumeSeen}
+	return plan.Revision{Pods: m.podSeen, Nodes: m.nodeSeen, Volumes: m.volumeSeen, Spaces: m.spaceSeen}
 }
 
 // Index finds a node by name.
@@ -87,6 +107,11 @@ func (m *Mirror) Slots() int { return len(m.nodes) }
 
 // Len is the number of nodes that exist.
 func (m *Mirror) Len() int { return m.present }
+
+// ImageSpread is the part of the nodes that have an image.
+func (m *Mirror) ImageSpread(image unique.Handle[string]) float64 {
+	return float64(m.images[image]) / float64(max(m.present, 1))
+}
 
 // Pod gives a pod by UID, as last seen in the log, or nil.
 func (m *Mirror) Pod(uid string) *shape.Pod {
@@ -122,6 +147,15 @@ func (m *Mirror) OwnerPods(owner string) int32 {
 	return 0
 }
 
+// OwnerNodes calls fn with each node that has pods of an owner, and how many.
+func (m *Mirror) OwnerNodes(owner string, fn func(node, pods int32)) {
+	if g := m.groups[owner]; g != nil {
+		for i, n := range g.byNode {
+			fn(i, n)
+		}
+	}
+}
+
 // OnNode is how many pods of an owner take room on a node.
 func (m *Mirror) OnNode(owner string, i int32) int32 {
 	if g := m.groups[owner]; g != nil {
@@ -140,6 +174,7 @@ func (m *Mirror) Apply(b feed.Batch) {
 	}
 	m.PodRevision, m.NodeRevision = max(m.PodRevision, b.PodRevision), max(m.NodeRevision, b.NodeRevision)
 	m.VolumeRevision, m.volumeSeen = max(m.VolumeRevision, b.VolumeRevision), max(m.volumeSeen, b.VolumeSeen)
+	m.SpaceRevision = max(m.SpaceRevision, b.SpaceRevision)
 	if m.classes.Len() > 2*len(m.nodes)+16 {
 		m.sweep()
 	}
@@ -148,31 +183,64 @@ func (m *Mirror) Apply(b feed.Batch) {
 // ApplyOne takes over one change, for owners that look between the changes of a
 // batch. They finish with Apply of the batch without its changes.
 func (m *Mirror) ApplyOne(c feed.Change) {
-	if c.Pod != nil {
-		m.podSeen = max(m.podSeen, c.Revision)
-	} else {
-		m.nodeSeen = max(m.nodeSeen, c.Revision)
-	}
 	switch {
-	case c.Pod != nil && c.Gone:
-		m.dropPod(c.Pod.UID)
 	case c.Pod != nil:
-		m.setPod(c.Pod)
-	case c.Node != nil && c.Gone:
-		m.dropNode(c.Node.Name)
+		m.podSeen = max(m.podSeen, c.Revision)
+		m.index.Now = plan.Revision{Pods: c.Revision}
+		if c.Gone {
+			m.dropPod(c.Pod.UID)
+		} else {
+			m.setPod(c.Pod)
+		}
 	case c.Node != nil:
-		m.setNode(c.Node)
+		m.nodeSeen = max(m.nodeSeen, c.Revision)
+		m.index.Now = plan.Revision{Nodes: c.Revision}
+		if c.Gone {
+			m.dropNode(c.Node.Name)
+		} else {
+			m.setNode(c.Node, c.Images)
+		}
+	default:
+		m.spaceSeen = max(m.spaceSeen, c.Revision)
+		m.index.Now = plan.Revision{Spaces: c.Revision}
+		m.setRule(c)
+	}
+}
+
+// setRule takes over a namespace or a disruption budget.
+func (m *Mirror) setRule(c feed.Change) {
+	switch {
+	case c.Budget != nil && c.Gone:
+		delete(m.budgets, c.Budget.Key())
+	case c.Budget != nil:
+		m.budgets[c.Budget.Key()] = c.Budget
+	case c.Space != nil && c.Gone:
+		delete(m.spaces, c.Space.Name)
+		m.index.SetSpace(c.Space.Name, nil)
+	case c.Space != nil:
+		m.spaces[c.Space.Name] = true
+		m.index.SetSpace(c.Space.Name, c.Space.Labels)
 	}
 }
 
 // reset drops what the batch does not hold.
 func (m *Mirror) reset(b feed.Batch) {
-	pods, nodes := map[string]bool{}, map[string]bool{}
+	pods, nodes, spaces := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, c := range b.Changes {
-		if c.Pod != nil {
+		switch {
+		case c.Pod != nil:
 			pods[c.Pod.UID] = true
-		} else if c.Node != nil {
+		case c.Node != nil:
 			nodes[c.Node.Name] = true
+		case c.Space != nil:
+			spaces[c.Space.Name] = true
+		}
+	}
+	clear(m.budgets)
+	for name := range m.spaces {
+		if !spaces[name] {
+			delete(m.spaces, name)
+			m.index.SetSpace(name, nil)
 		}
 	}
 	for uid := range m.pods {

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kubus.dev/services/scheduler/internal/node"
+	"kubus.dev/services/scheduler/internal/shape"
 )
 
 // slot finds or makes the index of a node name.
@@ -20,7 +21,7 @@ func (m *Mirror) slot(name string) int32 {
 	} else {
 		i = int32(len(m.nodes))
 		m.nodes = append(m.nodes, node.Node{Name: name})
-		m.priorities = append(m.priorities, nil)
+		m.residents = append(m.residents, nil)
 	}
 	m.byName[name] = i
 	return i
@@ -29,16 +30,16 @@ func (m *Mirror) slot(name string) int32 {
 // release gives an index back when neither a node nor a pod needs it.
 func (m *Mirror) release(i int32) {
 	n := &m.nodes[i]
-	if n.Present || n.Pods > 0 || n.Name == "" {
+	if n.Present || n.Pods > 0 || n.Name == "" || len(m.nominees[i]) > 0 {
 		return
 	}
 	delete(m.byName, n.Name)
 	m.nodes[i] = node.Node{}
-	m.priorities[i] = nil
+	m.residents[i] = nil
 	m.free = append(m.free, i)
 }
 
-func (m *Mirror) setNode(obj *corev1.Node) {
+func (m *Mirror) setNode(obj *corev1.Node, images []shape.Image) {
 	i := m.slot(obj.Name)
 	n := &m.nodes[i]
 	was := *n
@@ -46,9 +47,30 @@ func (m *Mirror) setNode(obj *corev1.Node) {
 	if !was.Present {
 		m.present++
 	}
+	m.setImages(n, images)
+	if !was.Present || was.Class != n.Class || was.Self.Labels[corev1.LabelHostname] != n.Self.Labels[corev1.LabelHostname] {
+		m.index.SetNode(i, n)
+	}
 	if !was.Present || was.Class != n.Class || !same(&was, n) {
 		m.touch(i)
 	}
+}
+
+// setImages counts the nodes that have each image. A node's worth follows when it is next
+// looked at: images alone are no reason to.
+func (m *Mirror) setImages(n *node.Node, images []shape.Image) {
+	if slices.Equal(n.Images, images) {
+		return
+	}
+	for _, image := range n.Images {
+		if m.images[image.Name]--; m.images[image.Name] == 0 {
+			delete(m.images, image.Name)
+		}
+	}
+	for _, image := range images {
+		m.images[image.Name]++
+	}
+	n.Images = images
 }
 
 func same(a, b *node.Node) bool {
@@ -63,7 +85,9 @@ func (m *Mirror) dropNode(name string) {
 	if !ok || !m.nodes[i].Present {
 		return
 	}
+	m.setImages(&m.nodes[i], nil)
 	m.nodes[i].Unset()
+	m.index.SetNode(i, nil)
 	m.present--
 	m.touch(i)
 	m.release(i)

@@ -8,16 +8,20 @@ package feed
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
-// Change is one version of one pod or node. Exactly one of Pod and Node is set;
-// both are shared and never modified.
+// Change is one version of one object. Exactly one of Pod, Node, Space and Budget is
+// set; all are shared and never modified.
 type Change struct {
-	Pod  *shape.Pod
-	Node *corev1.Node // name, labels, spec and allocatable only
-	Gone bool         // the object was deleted; Pod or Node is its last state
+	Pod    *shape.Pod
+	Node   *corev1.Node  // name, labels, spec and what of the status matters
+	Images []shape.Image // of Node
+	Space  *Space
+	Budget *Budget
+	Gone   bool // the object was deleted; what is set is its last state
 	// Revision of the change in the log.
 	Revision uint64
 }
@@ -37,7 +41,27 @@ type Batch struct {
 	// of the pods that they matter to, which come again with another shape.
 	VolumeRevision uint64
 	VolumeSeen     uint64
+	// SpaceRevision is the same of namespaces and disruption budgets together.
+	SpaceRevision uint64
 }
+
+// Space is a namespace; Labels is not nil.
+type Space struct {
+	Name   string
+	Labels labels.Set
+}
+
+// Budget is a PodDisruptionBudget. What cannot be read chooses nothing.
+type Budget struct {
+	Namespace string
+	Name      string
+	Chooses   labels.Selector
+	Allowed   int32           // status.disruptionsAllowed
+	Disrupted map[string]bool // pods that go already, by name
+}
+
+// Key tells a budget from others.
+func (b *Budget) Key() string { return b.Namespace + "/" + b.Name }
 
 // Sink takes batches, one call at a time, and should return soon.
 type Sink interface {

@@ -8,8 +8,10 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
@@ -23,15 +25,17 @@ var (
 	claims  = proto.GroupResource{Resource: "persistentvolumeclaims"}
 	volumes = proto.GroupResource{Resource: "persistentvolumes"}
 	classes = proto.GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
+	spaces  = proto.GroupResource{Resource: "namespaces"}
+	budgets = proto.GroupResource{Group: "policy", Resource: "poddisruptionbudgets"}
 )
 
 // Resources is what the scheduler reads of the log.
 func Resources() []proto.GroupResource {
-	return []proto.GroupResource{pods, nodes, claims, volumes, classes}
+	return append([]proto.GroupResource{pods, nodes}, others...)
 }
 
-// storage is read before pods: claims are there when the pods that name them are resolved.
-var storage = []proto.GroupResource{classes, volumes, claims}
+// others are read before pods: claims are there when the pods that name them are resolved.
+var others = []proto.GroupResource{spaces, budgets, classes, volumes, claims}
 
 // Feed follows pods and nodes of a view, and what pods' claims are about.
 type Feed struct {
@@ -70,7 +74,7 @@ func (f *Feed) Run(ctx context.Context) error {
 // watches are those of the resources, in the order in which they are read.
 type watches struct {
 	nodes, pods *statelog.Watch
-	storage     []*statelog.Watch
+	others      []*statelog.Watch
 }
 
 // follow loads everything and then waits for changes of any resource.
@@ -79,7 +83,7 @@ func (f *Feed) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	waits := make([]<-chan struct{}, len(w.storage))
+	waits := make([]<-chan struct{}, len(w.others))
 	for {
 		b := Batch{}
 		nodeEvents, nodeWait, err := w.nodes.Poll()
@@ -91,15 +95,14 @@ func (f *Feed) follow(ctx context.Context) error {
 			b.Changes = f.node(b.Changes, e.Entry)
 			b.NodeRevision = e.Entry.Revision()
 		}
-		for i, watch := range w.storage {
+		for i, watch := range w.others {
 			events, wait, err := watch.Poll()
 			if err != nil {
 				return err
 			}
 			waits[i], read = wait, read+len(events)
 			for _, e := range events {
-				f.stored(storage[i], e.Entry)
-				b.VolumeSeen = max(b.VolumeSeen, e.Entry.Revision())
+				f.other(&b, others[i], e.Entry)
 			}
 		}
 		b.VolumeRevision = b.VolumeSeen
@@ -122,6 +125,8 @@ func (f *Feed) follow(ctx context.Context) error {
 		case <-waits[0]:
 		case <-waits[1]:
 		case <-waits[2]:
+		case <-waits[3]:
+		case <-waits[4]:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -136,19 +141,22 @@ func (f *Feed) load() (w watches, err error) {
 		b.Changes = f.node(b.Changes, e)
 		return true
 	})
-	for _, gr := range storage {
+	for _, gr := range others {
 		snap := f.view.Snapshot(gr)
 		snap.Ascend("", func(e *statelog.Entry) bool {
-			f.stored(gr, e)
-			b.VolumeSeen = max(b.VolumeSeen, e.Revision())
+			f.other(&b, gr, e)
 			return true
 		})
-		b.VolumeRevision = max(b.VolumeRevision, snap.Revision())
+		if gr == spaces || gr == budgets {
+			b.SpaceRevision = max(b.SpaceRevision, snap.Revision())
+		} else {
+			b.VolumeRevision = max(b.VolumeRevision, snap.Revision())
+		}
 		watch, err := f.view.Watch(gr, snap.Revision())
 		if err != nil {
 			return w, err
 		}
-		w.storage = append(w.storage, watch)
+		w.others = append(w.others, watch)
 	}
 	podSnap := f.view.Snapshot(pods)
 	podSnap.Ascend("", func(e *statelog.Entry) bool {
@@ -165,6 +173,55 @@ func (f *Feed) load() (w watches, err error) {
 	}
 	f.send(b)
 	return w, nil
+}
+
+// other takes over one version of what is neither a node nor a pod.
+func (f *Feed) other(b *Batch, gr proto.GroupResource, e *statelog.Entry) {
+	var c Change
+	var err error
+	switch gr {
+	case spaces:
+		c.Space, err = spaceOf(e)
+	case budgets:
+		c.Budget, err = budgetOf(e)
+	default:
+		f.stored(gr, e)
+		b.VolumeSeen = max(b.VolumeSeen, e.Revision())
+		return
+	}
+	if err != nil {
+		f.log.Error("an object cannot be read", zap.Stringer("key", e.Key()), zap.Error(err))
+		return
+	}
+	c.Gone, c.Revision = e.Deleted(), e.Revision()
+	b.Changes = append(b.Changes, c)
+	b.SpaceRevision = max(b.SpaceRevision, e.Revision())
+}
+
+func spaceOf(e *statelog.Entry) (*Space, error) {
+	space := &Space{Name: e.Key().Name, Labels: labels.Set{}}
+	obj, err := present[metav1.PartialObjectMetadata](e)
+	if obj != nil && obj.Labels != nil {
+		space.Labels = obj.Labels
+	}
+	return space, err
+}
+
+// budgetOf follows upstream: a nil or empty selector chooses nothing for preemption.
+func budgetOf(e *statelog.Entry) (*Budget, error) {
+	b := &Budget{Namespace: e.Key().Namespace, Name: e.Key().Name, Chooses: labels.Nothing(), Disrupted: map[string]bool{}}
+	obj, err := present[policyv1.PodDisruptionBudget](e)
+	if err != nil || obj == nil {
+		return b, err
+	}
+	if chooses, err := metav1.LabelSelectorAsSelector(obj.Spec.Selector); err == nil && !chooses.Empty() {
+		b.Chooses = chooses
+	}
+	b.Allowed = obj.Status.DisruptionsAllowed
+	for name := range obj.Status.DisruptedPods {
+		b.Disrupted[name] = true
+	}
+	return b, nil
 }
 
 // stored takes over one version of a claim, a volume or a class. What cannot be read is
@@ -226,6 +283,7 @@ func (f *Feed) pod(changes []Change, e *statelog.Entry) []Change {
 
 func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: e.Key().Name}}
+	var images []shape.Image
 	if !e.Deleted() {
 		var obj struct {
 			Metadata struct {
@@ -236,7 +294,9 @@ func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {
 				Unschedulable bool           `json:"unschedulable"`
 			} `json:"spec"`
 			Status struct {
-				Allocatable corev1.ResourceList `json:"allocatable"`
+				Allocatable      corev1.ResourceList     `json:"allocatable"`
+				DeclaredFeatures []string                `json:"declaredFeatures"`
+				Images           []corev1.ContainerImage `json:"images"`
 			} `json:"status"`
 		}
 		if err := json.Unmarshal(e.Data(), &obj); err != nil {
@@ -244,7 +304,8 @@ func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {
 			return append(changes, Change{Node: n, Gone: true, Revision: e.Revision()})
 		}
 		n.Labels, n.Spec.Taints, n.Spec.Unschedulable = obj.Metadata.Labels, obj.Spec.Taints, obj.Spec.Unschedulable
-		n.Status.Allocatable = obj.Status.Allocatable
+		n.Status.Allocatable, n.Status.DeclaredFeatures = obj.Status.Allocatable, obj.Status.DeclaredFeatures
+		images = shape.ImagesOf(obj.Status.Images)
 	}
-	return append(changes, Change{Node: n, Gone: e.Deleted(), Revision: e.Revision()})
+	return append(changes, Change{Node: n, Images: images, Gone: e.Deleted(), Revision: e.Revision()})
 }

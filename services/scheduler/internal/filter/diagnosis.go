@@ -9,93 +9,95 @@ import (
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
-// Diagnosis counts why the nodes of a cluster refuse one shape and words it as
-// upstream does, so that people and tools find the sentences they know.
+// Refusal is why a node refuses a pod. The zero value is no refusal.
+type Refusal struct {
+	Reason Reason
+	// Texts are upstream's sentences; one a resource, else one.
+	Texts []string
+	// Helpless: taking pods off the node would not help (UnschedulableAndUnresolvable).
+	Helpless bool
+}
+
+// Refuse words the reason for which n refuses s.
+func Refuse(r Reason, s *shape.Shape, n *node.Node) Refusal {
+	switch r {
+	case OK:
+		return Refusal{}
+	case Resources:
+		texts, hopeless := Insufficient(s, n)
+		return Refusal{r, texts, hopeless}
+	}
+	return Refusal{r, []string{r.String()}, !r.Resolvable()}
+}
+
+// Resolvable tells whether taking pods away can help against a reason; with Resources it
+// depends on the node.
+func (r Reason) Resolvable() bool {
+	switch r {
+	case Resources, HostPorts, Disks, VolumeExclusive, SpreadSkew, AntiAffinity, ExistingAntiAffinity:
+		return true
+	}
+	return false
+}
+
+// Diagnosis counts why the nodes of a cluster refuse one pod and words it as upstream
+// does, so that people and tools find the sentences they know.
 type Diagnosis struct {
-	shape   *shape.Shape
-	nodes   int
-	reasons map[string]int
-	// helpless counts nodes where taking other pods away would not help;
-	// preemptible those that hold pods of lower priority than ours.
-	helpless    int
-	preemptible int
+	nodes    int
+	obstacle string // that stands before any node
+	reasons  map[string]int
 }
 
 // NewDiagnosis starts the count for s.
 func NewDiagnosis(s *shape.Shape) *Diagnosis {
-	return &Diagnosis{shape: s, reasons: map[string]int{}}
+	return &Diagnosis{obstacle: s.Obstacle(), reasons: map[string]int{}}
 }
 
-// Add counts one node of the cluster. lower says that pods of lower priority run there.
-func (d *Diagnosis) Add(n *node.Node, lower bool) {
-	if !n.Present {
-		return
-	}
+// Add counts one node of the cluster.
+func (d *Diagnosis) Add(r Refusal) {
 	d.nodes++
-	if d.shape.Obstacle() != "" {
-		return
-	}
-	reason := Node(d.shape, n)
-	switch reason {
-	case OK:
-		return
-	case Resources:
-		texts, hopeless := Insufficient(d.shape, n)
-		for _, text := range texts {
-			d.reasons[text]++
-		}
-		d.preempt(hopeless, lower)
-	case HostPorts, VolumeExclusive:
-		d.reasons[reason.String()]++
-		d.preempt(false, lower)
-	default:
-		d.reasons[reason.String()]++
-		d.helpless++
+	for _, text := range r.Texts {
+		d.reasons[text]++
 	}
 }
 
-func (d *Diagnosis) preempt(hopeless, lower bool) {
-	switch {
-	case hopeless:
-		d.helpless++
-	case lower:
-		d.preemptible++
-	}
-}
-
-// Message is the sentence for the pod's condition and event.
-func (d *Diagnosis) Message() string {
+// Message is the sentence for the pod's condition and event; preemption is what that has to
+// say of it, as Preemption words it.
+func (d *Diagnosis) Message(preemption string) string {
 	if d.nodes == 0 {
 		return "no nodes available to schedule pods"
 	}
-	return fmt.Sprintf("0/%d nodes are available: %s. preemption: %s.", d.nodes, d.why(), d.preemption())
+	why := d.obstacle
+	if why == "" {
+		why = histogram(d.reasons)
+	}
+	return fmt.Sprintf("0/%d nodes are available: %s. preemption: %s", d.nodes, why, preemption)
 }
 
-func (d *Diagnosis) why() string {
-	if obstacle := d.shape.Obstacle(); obstacle != "" {
-		return obstacle
-	}
-	return histogram(d.reasons)
+// Tally counts why taking pods away helps on none of the nodes.
+type Tally struct {
+	nodes   int
+	tried   int
+	reasons map[string]int
 }
 
-func (d *Diagnosis) preemption() string {
-	if d.shape.PreemptNever {
-		return "not eligible due to preemptionPolicy=Never"
+// NewTally is for a cluster of so many nodes.
+func NewTally(nodes int) *Tally { return &Tally{nodes: nodes, reasons: map[string]int{}} }
+
+// Add counts a node that was tried.
+func (t *Tally) Add(texts ...string) {
+	t.tried++
+	for _, text := range texts {
+		t.reasons[text]++
 	}
-	counts := map[string]int{}
-	set := func(text string, n int) {
-		if n > 0 {
-			counts[text] = n
-		}
+}
+
+// String is upstream's sentence.
+func (t *Tally) String() string {
+	if n := t.nodes - t.tried; n > 0 {
+		t.reasons["Preemption is not helpful for scheduling"] = n
 	}
-	helpless := d.helpless
-	if d.shape.Obstacle() != "" {
-		helpless = d.nodes
-	}
-	set("Preemption is not helpful for scheduling", helpless)
-	set("Preemption is not supported yet", d.preemptible)
-	set("No preemption victims found for incoming pod", d.nodes-helpless-d.preemptible)
-	return fmt.Sprintf("0/%d nodes are available: %s", d.nodes, histogram(counts))
+	return fmt.Sprintf("0/%d nodes are available: %s.", t.nodes, histogram(t.reasons))
 }
 
 func histogram(counts map[string]int) string {

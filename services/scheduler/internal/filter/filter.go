@@ -5,11 +5,12 @@
 // Start with Node, which applies every rule. Static, Fit and Volumes are its parts:
 // Static looks at labels, taints and names only, so its answer holds for a whole
 // node class unless the shape is PerNode; Fit looks at what is taken, Volumes at where
-// the pod's volumes are. All are
-// pure and safe for concurrent use on nodes that do not change meanwhile.
+// the pod's volumes are. All are pure and safe for concurrent use on nodes that do not change meanwhile.
 package filter
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"kubus.dev/services/scheduler/internal/node"
@@ -28,10 +29,18 @@ const (
 	NodeSelector
 	HostPorts
 	Resources
+	Features
+	Disks
 	VolumeExclusive
 	VolumeAffinity
 	VolumeUnbound
 	VolumeGone
+	VolumeZone
+	SpreadLabel
+	SpreadSkew
+	Affinity
+	AntiAffinity
+	ExistingAntiAffinity
 	reasons
 )
 
@@ -43,17 +52,27 @@ var texts = [reasons]string{
 	NodeSelector:     "node(s) didn't match Pod's node affinity/selector",
 	HostPorts:        "node(s) didn't have free ports for the requested pod ports",
 	Resources:        "Insufficient resources",
+	Features:         "node(s) didn't match Pod's required features",
+	Disks:            "node(s) had no available disk",
 	VolumeExclusive:  "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
 	VolumeAffinity:   "node(s) didn't match PersistentVolume's node affinity",
 	VolumeUnbound:    "node(s) didn't find available persistent volumes to bind",
 	VolumeGone:       "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
+	VolumeZone:       "node(s) had no available volume zone",
+
+	SpreadLabel:          "node(s) didn't match pod topology spread constraints (missing required label)",
+	SpreadSkew:           "node(s) didn't match pod topology spread constraints",
+	Affinity:             "node(s) didn't match pod affinity rules",
+	AntiAffinity:         "node(s) didn't match pod anti-affinity rules",
+	ExistingAntiAffinity: "node(s) didn't satisfy existing pods anti-affinity rules",
 }
 
 // String is upstream's wording. Resources has a sentence for each resource
 // instead; see Insufficient.
 func (r Reason) String() string { return texts[r] }
 
-// Node applies every rule and gives the first reason against.
+// Node applies every rule that looks at one node alone and gives the first reason against;
+// package topology has those about other pods, which come after.
 func Node(s *shape.Shape, n *node.Node) Reason {
 	if r := Static(s, n); r != OK {
 		return r
@@ -81,6 +100,9 @@ func Volumes(s *shape.Shape, n *node.Node) Reason {
 	if _, ok := c.Choose(n.Self); !ok {
 		return VolumeUnbound
 	}
+	if !c.InZone(n.Self) {
+		return VolumeZone
+	}
 	return OK
 }
 
@@ -93,21 +115,34 @@ func Static(s *shape.Shape, n *node.Node) Reason {
 	if n.Class.Unschedulable && !s.Tolerates(&cordon) {
 		return Unschedulable
 	}
+	if r := Taints(s, n); r != OK {
+		return r
+	}
+	if !s.MatchesNode(n.Self) {
+		return NodeSelector
+	}
+	for _, needed := range s.Features {
+		if !slices.Contains(n.Class.Features, needed) {
+			return Features
+		}
+	}
+	return OK
+}
+
+// Taints applies the rule of taints alone.
+func Taints(s *shape.Shape, n *node.Node) Reason {
 	for i := range n.Class.Taints {
 		t := &n.Class.Taints[i]
 		if (t.Effect == corev1.TaintEffectNoSchedule || t.Effect == corev1.TaintEffectNoExecute) && !s.Tolerates(t) {
 			return UntoleratedTaint
 		}
 	}
-	if !s.MatchesNode(n.Self) {
-		return NodeSelector
-	}
 	return OK
 }
 
 var cordon = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
 
-// Fit applies the rules that look at what is taken on the node: host ports and resources.
+// Fit applies the rules that look at what is taken on the node: host ports, resources and disks.
 func Fit(s *shape.Shape, n *node.Node) Reason {
 	for _, want := range s.Ports {
 		for _, taken := range n.Ports {
@@ -118,6 +153,11 @@ func Fit(s *shape.Shape, n *node.Node) Reason {
 	}
 	if n.Pods+1 > n.AllowedPods || !room(&s.Requests, n) {
 		return Resources
+	}
+	for _, want := range s.Disks {
+		if slices.ContainsFunc(n.Disks, want.Conflicts) {
+			return Disks
+		}
 	}
 	return OK
 }

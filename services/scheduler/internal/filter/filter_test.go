@@ -55,6 +55,27 @@ func tolerate(t corev1.Toleration) func(*corev1.PodSpec) {
 	return func(s *corev1.PodSpec) { s.Tolerations = append(s.Tolerations, t) }
 }
 
+func disk(name string, readOnly bool) func(*corev1.PodSpec) {
+	return volume(corev1.VolumeSource{GCEPersistentDisk: &corev1.GCEPersistentDiskVolumeSource{PDName: name, ReadOnly: readOnly}})
+}
+
+func ebs(id string) func(*corev1.PodSpec) {
+	return volume(corev1.VolumeSource{AWSElasticBlockStore: &corev1.AWSElasticBlockStoreVolumeSource{VolumeID: id, ReadOnly: true}})
+}
+
+func rbd(monitors ...string) func(*corev1.PodSpec) {
+	return volume(corev1.VolumeSource{RBD: &corev1.RBDVolumeSource{CephMonitors: monitors, RBDPool: "p", RBDImage: "i"}})
+}
+
+func volume(source corev1.VolumeSource) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) { s.Volumes = append(s.Volumes, corev1.Volume{Name: "v", VolumeSource: source}) }
+}
+
+func userNamespaces(s *corev1.PodSpec) {
+	no := false
+	s.HostNetwork, s.HostUsers = true, &no
+}
+
 func affinity(terms ...corev1.NodeSelectorTerm) func(*corev1.PodSpec) {
 	return func(s *corev1.PodSpec) {
 		s.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms}}}
@@ -121,6 +142,15 @@ func TestNode(t *testing.T) {
 		{"another address does not", aNode(), []*shape.Shape{aPod(nil, hostPort("10.0.0.1", 80, "TCP"))}, aPod(nil, hostPort("10.0.0.2", 80, "TCP")), OK},
 		{"every address is this one too", aNode(), []*shape.Shape{aPod(nil, hostPort("0.0.0.0", 80, "TCP"))}, aPod(nil, hostPort("10.0.0.2", 80, "TCP")), HostPorts},
 
+		{"a disk that somebody writes to has one user on a node", aNode(), []*shape.Shape{aPod(nil, disk("d", false))}, aPod(nil, disk("d", true)), Disks},
+		{"readers share a disk", aNode(), []*shape.Shape{aPod(nil, disk("d", true))}, aPod(nil, disk("d", true)), OK},
+		{"another disk is no matter", aNode(), []*shape.Shape{aPod(nil, disk("d", false))}, aPod(nil, disk("e", false)), OK},
+		{"the same EBS volume is not even shared by readers", aNode(), []*shape.Shape{aPod(nil, ebs("v"))}, aPod(nil, ebs("v")), Disks},
+		{"RBD images are the same if they share a monitor", aNode(), []*shape.Shape{aPod(nil, rbd("a", "b"))}, aPod(nil, rbd("b", "c")), Disks},
+		{"and not if they do not", aNode(), []*shape.Shape{aPod(nil, rbd("a", "b"))}, aPod(nil, rbd("c")), OK},
+		{"a feature that the node does not declare", aNode(), nil, aPod(nil, userNamespaces), Features},
+		{"a feature that the node declares", aNode(func(n *corev1.Node) { n.Status.DeclaredFeatures = []string{"UserNamespacesHostNetworkSupport"} }), nil, aPod(nil, userNamespaces), OK},
+
 		{"exactly what is left fits", aNode(), []*shape.Shape{aPod(list("cpu", "1500m"))}, aPod(list("cpu", "500m", "memory", "4Gi")), OK},
 		{"a millicore too much does not", aNode(), []*shape.Shape{aPod(list("cpu", "1500m"))}, aPod(list("cpu", "501m")), Resources},
 		{"memory too much does not", aNode(), nil, aPod(list("memory", "4097Mi")), Resources},
@@ -152,7 +182,7 @@ func TestNode(t *testing.T) {
 			for _, s := range tt.taken {
 				tt.node.Give(s)
 			}
-			if !tt.node.Used.Zero() || tt.node.Pods != 0 || len(tt.node.Ports) != 0 {
+			if !tt.node.Used.Zero() || tt.node.Pods != 0 || len(tt.node.Ports)+len(tt.node.Disks) != 0 {
 				t.Errorf("after giving everything back the node still counts %+v, %d pods, ports %v", tt.node.Used, tt.node.Pods, tt.node.Ports)
 			}
 		})
@@ -160,43 +190,63 @@ func TestNode(t *testing.T) {
 }
 
 func TestDiagnosis(t *testing.T) {
-	never := corev1.PreemptNever
-	type on struct {
-		node  *node.Node
-		lower bool
-	}
 	full := aNode()
 	full.Take(aPod(list("cpu", "2")))
 	tests := []struct {
 		name  string
 		pod   *shape.Shape
-		nodes []on
+		nodes []*node.Node
 		want  string
 	}{
 		{"no nodes", aPod(nil), nil, "no nodes available to schedule pods"},
 		{"several reasons are counted and sorted", aPod(list("cpu", "1", "memory", "8Gi")),
-			[]on{{full, false}, {aNode(taint("k", corev1.TaintEffectNoSchedule)), false}, {aNode(), false}},
-			"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 2 Insufficient memory. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."},
-		{"a full node without victims", aPod(list("cpu", "1")), []on{{full, false}},
-			"0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."},
-		{"a full node with victims says that nobody is preempted", aPod(list("cpu", "1")), []on{{full, true}},
-			"0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not supported yet."},
-		{"a pod that never preempts", aPod(list("cpu", "1"), func(s *corev1.PodSpec) { s.PreemptionPolicy = &never }), []on{{full, true}},
-			"0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."},
-		{"a pod that asks for what is not there yet", aPod(nil, func(s *corev1.PodSpec) {
+			[]*node.Node{full, aNode(taint("k", corev1.TaintEffectNoSchedule)), aNode()},
+			"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 2 Insufficient memory. preemption: none."},
+		{"a pod whose claims are not known", aPod(nil, func(s *corev1.PodSpec) {
 			s.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}}
-		}), []on{{aNode(), false}},
-			`0/1 nodes are available: the pod's claims are not known yet. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.`},
+		}), []*node.Node{aNode()}, `0/1 nodes are available: the pod's claims are not known yet. preemption: none.`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := NewDiagnosis(tt.pod)
 			for _, n := range tt.nodes {
-				d.Add(n.node, n.lower)
+				d.Add(Refuse(Node(tt.pod, n), tt.pod, n))
 			}
-			if got := d.Message(); got != tt.want {
+			if got := d.Message("none."); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestWhatCanBeHelpedByTakingPodsAway(t *testing.T) {
+	full := aNode()
+	full.Take(aPod(list("cpu", "2"), hostPort("", 80, "")))
+	tests := []struct {
+		name string
+		pod  *shape.Shape
+		node *node.Node
+		want bool
+	}{
+		{"a full node", aPod(list("cpu", "1")), full, true},
+		{"a taken host port", aPod(nil, hostPort("", 80, "")), full, true},
+		{"a node that is too small", aPod(list("cpu", "3")), full, false},
+		{"a node without the resource", aPod(list("example.com/fpga", "1")), full, false},
+		{"a taint", aPod(nil), aNode(taint("k", corev1.TaintEffectNoSchedule)), false},
+	}
+	for _, tt := range tests {
+		if r := Refuse(Node(tt.pod, tt.node), tt.pod, tt.node); r.Reason == OK || r.Helpless == tt.want {
+			t.Errorf("%s: %+v, want helped %v", tt.name, r, tt.want)
+		}
+	}
+}
+
+func TestTally(t *testing.T) {
+	tally := NewTally(4)
+	tally.Add("Insufficient cpu", "Insufficient memory")
+	tally.Add("No preemption victims found for incoming pod")
+	const want = "0/4 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
+	if got := tally.String(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -22,7 +22,8 @@ type Class struct {
 	Sample        *corev1.Node // name and labels of one member, for selectors
 	Taints        []corev1.Taint
 	Unschedulable bool
-	Zone          string // "region:zone"; "" when the node has neither label
+	Features      []string // status.declaredFeatures
+	Zone          string   // "region:zone"; "" when the node has neither label
 }
 
 // Node is one node of the cluster. It exists without Present while pods name a
@@ -43,6 +44,9 @@ type Node struct {
 	ScoreMemory   int64
 	Pods          int64
 	Ports         []shape.Port
+	Disks         []shape.Disk
+
+	Images []shape.Image // that it has; shared, never changed in place
 }
 
 // Set takes over what an API object says of the node.
@@ -56,7 +60,7 @@ func (n *Node) Set(obj *corev1.Node, classes *Classes) {
 
 // Unset keeps the node only for the pods that still name it.
 func (n *Node) Unset() {
-	*n = Node{Name: n.Name, Used: n.Used, ScoreMilliCPU: n.ScoreMilliCPU, ScoreMemory: n.ScoreMemory, Pods: n.Pods, Ports: n.Ports}
+	*n = Node{Name: n.Name, Used: n.Used, ScoreMilliCPU: n.ScoreMilliCPU, ScoreMemory: n.ScoreMemory, Pods: n.Pods, Ports: n.Ports, Disks: n.Disks}
 }
 
 // Take puts a pod's requests onto the node.
@@ -64,6 +68,9 @@ func (n *Node) Take(s *shape.Shape) {
 	n.count(s, 1)
 	if len(s.Ports) > 0 {
 		n.Ports = append(n.Ports, s.Ports...)
+	}
+	if len(s.Disks) > 0 {
+		n.Disks = append(n.Disks, s.Disks...)
 	}
 }
 
@@ -75,6 +82,18 @@ func (n *Node) Give(s *shape.Shape) {
 			n.Ports = slices.Delete(n.Ports, i, i+1)
 		}
 	}
+	for _, d := range s.Disks {
+		if i := slices.Index(n.Disks, d); i >= 0 {
+			n.Disks = slices.Delete(n.Disks, i, i+1)
+		}
+	}
+}
+
+// Copy is the node to try things on.
+func (n *Node) Copy() Node {
+	c := *n
+	c.Ports, c.Disks = slices.Clone(n.Ports), slices.Clone(n.Disks)
+	return c
 }
 
 func (n *Node) count(s *shape.Shape, sign int64) {
@@ -109,6 +128,7 @@ func (c *Classes) of(obj *corev1.Node) *Class {
 			Sample:        &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: obj.Name, Labels: obj.Labels}},
 			Taints:        obj.Spec.Taints,
 			Unschedulable: obj.Spec.Unschedulable,
+			Features:      obj.Status.DeclaredFeatures,
 			Zone:          zone(obj.Labels),
 		}
 		c.byKey[key] = class
@@ -129,6 +149,9 @@ func classKey(obj *corev1.Node) string {
 	}
 	if obj.Spec.Unschedulable {
 		b.WriteByte(2)
+	}
+	for _, f := range obj.Status.DeclaredFeatures {
+		b.WriteString("\x03" + f)
 	}
 	return b.String()
 }

@@ -15,11 +15,12 @@ type Revision struct {
 	Pods    uint64 `json:"pods"`
 	Nodes   uint64 `json:"nodes"`
 	Volumes uint64 `json:"volumes,omitempty"` // and claims and storage classes
+	Spaces  uint64 `json:"spaces,omitempty"`  // namespaces and disruption budgets
 }
 
 // Covers tells whether r is at least as new as o.
 func (r Revision) Covers(o Revision) bool {
-	return r.Pods >= o.Pods && r.Nodes >= o.Nodes && r.Volumes >= o.Volumes
+	return r.Pods >= o.Pods && r.Nodes >= o.Nodes && r.Volumes >= o.Volumes && r.Spaces >= o.Spaces
 }
 
 // Eval asks a worker to find nodes for pods of one shape, in their order.
@@ -33,10 +34,12 @@ type Eval struct {
 // Outcome answers an Eval. Pods that it does not name are placed, or no longer pending.
 type Outcome struct {
 	ID uint64 `json:"id"`
-	// Failed pods fit on no node at At; Message says why, for all of them.
-	Failed  []string `json:"failed,omitempty"`
-	Message string   `json:"message,omitempty"`
-	At      Revision `json:"at"`
+	// Failed pods fit on no node at At; Message says why, for those of them that Messages
+	// does not name.
+	Failed   []string          `json:"failed,omitempty"`
+	Message  string            `json:"message,omitempty"`
+	Messages map[string]string `json:"messages,omitempty"`
+	At       Revision          `json:"at"`
 	// Retry lists pods that could not be decided: rejected too often, or an error.
 	Retry []string `json:"retry,omitempty"`
 	Error string   `json:"error,omitempty"`
@@ -45,11 +48,28 @@ type Outcome struct {
 	Released []string `json:"released,omitempty"`
 }
 
+// Says is the message for a failed pod.
+func (o *Outcome) Says(uid string) string {
+	if m, ok := o.Messages[uid]; ok {
+		return m
+	}
+	return o.Message
+}
+
 // Plan proposes nodes for pods.
 type Plan struct {
 	Worker     string      `json:"worker"`
 	After      Revision    `json:"after"` // the planner must have read at least this
 	Placements []Placement `json:"placements"`
+	// Preemptions make room for pods that fit nowhere; they come after the placements.
+	Preemptions []Preemption `json:"preemptions,omitempty"`
+}
+
+// Preemption proposes to take pods away from a node, so that a more important one fits.
+type Preemption struct {
+	UID     string   `json:"uid"` // of the pod that is to get the room
+	Node    string   `json:"node"`
+	Victims []string `json:"victims"` // UIDs, the most important first
 }
 
 // Placement proposes a node for one pod, and others to try when it is taken.
@@ -67,7 +87,9 @@ type Result struct {
 	Refused  []string    `json:"refused,omitempty"`  // by the API; Error says why the last of them
 	Error    string      `json:"error,omitempty"`
 	Dropped  []string    `json:"dropped,omitempty"` // gone, bound by somebody else, or in hand already
-	After    Revision    `json:"after"`             // what a new plan must have read
+	// Spared pods got no room by preemption: it would not help any more, or the API refused.
+	Spared []string `json:"spared,omitempty"`
+	After  Revision `json:"after"` // what a new plan must have read
 }
 
 // Queue is the broker as workers see it.

@@ -9,16 +9,19 @@ import (
 	"kubus.dev/services/scheduler/internal/plan"
 )
 
-// send commits what is queued, as much at once as a bulk takes. What comes while
+// send commits what is queued in a lane, as much at once as a bulk takes. What comes while
 // a bulk is on its way waits for the next sender and goes together.
-func (p *Planner) send(ctx context.Context) error {
+func (p *Planner) send(ctx context.Context, l *lane) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.work:
+		case <-l.work:
 		}
-		for items := p.take(); len(items) > 0; items = p.take() {
+		for items := p.next(l); len(items) > 0; items = p.next(l) {
+			if l == &p.tied && !p.await(ctx, items[len(items)-1].seq) {
+				return nil
+			}
 			if err := p.commit(ctx, items); err != nil {
 				return nil
 			}
@@ -26,27 +29,54 @@ func (p *Planner) send(ctx context.Context) error {
 	}
 }
 
-// take removes up to a bulk from the queue, and wakes another sender for the rest.
-func (p *Planner) take() []*item {
+// await returns when every binding of the free lane that was verified before seq is settled;
+// false when ctx ended.
+func (p *Planner) await(ctx context.Context, seq uint64) bool {
+	for {
+		p.ledger.Lock()
+		waits := false
+		for s := range p.open {
+			waits = waits || s < seq
+		}
+		p.ledger.Unlock()
+		if !waits {
+			return true
+		}
+		select {
+		case <-p.settled:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// next removes up to a bulk from a lane, and wakes another sender for the rest.
+func (p *Planner) next(l *lane) []*item {
 	p.ledger.Lock()
-	n := min(len(p.queue), plan.MostPods)
-	items := p.queue[:n:n]
-	p.queue = p.queue[n:]
-	more := len(p.queue) > 0
+	n := min(len(l.queue), plan.MostPods)
+	items := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	more := len(l.queue) > 0
 	if !more {
-		p.queue = nil
+		l.queue = nil
 	}
 	p.ledger.Unlock()
 	if more {
-		p.wake()
+		l.wake()
 	}
 	return items
 }
 
+// tries is how often a binding of unknown outcome is asked for; then its pod goes back, so
+// that one that cannot be told of does not hold up the others.
+const tries = 5
+
 // commit binds the items and settles each. An unknown outcome is settled by
 // asking for the very same binding again: it either succeeds, or the API says
-// that the pod is bound already. Until then the ledger keeps the room.
+// that the pod is bound already. Until then the ledger keeps the room. While the
+// API cannot be reached at all, it is asked on and on.
 func (p *Planner) commit(ctx context.Context, items []*item) error {
+	try := 1
 	for wait := 50 * time.Millisecond; len(items) > 0; wait = min(2*wait, 5*time.Second) {
 		bindings := make([]Binding, len(items))
 		for i, it := range items {
@@ -59,7 +89,8 @@ func (p *Planner) commit(ctx context.Context, items []*item) error {
 		if err != nil {
 			p.options.Logger.Warn("binding pods, will try again", zap.Int("pods", len(items)), zap.Error(err))
 		} else {
-			items = p.settle(items, verdicts)
+			items = p.settle(items, verdicts, try == tries)
+			try++
 		}
 		if len(items) == 0 {
 			return nil
@@ -73,16 +104,20 @@ func (p *Planner) commit(ctx context.Context, items []*item) error {
 	return nil
 }
 
-// settle takes over verdicts and gives the items that are still unknown.
-func (p *Planner) settle(items []*item, verdicts []Verdict) []*item {
+// settle takes over verdicts and gives the items that are still unknown and to be asked
+// for again; the last time they are given up.
+func (p *Planner) settle(items []*item, verdicts []Verdict, last bool) []*item {
 	var unknown []*item
 	p.ledger.Lock()
 	for i, it := range items {
 		c := it.call
 		switch verdicts[i].Outcome {
 		case Unknown:
-			unknown = append(unknown, it)
-			continue
+			if !last {
+				unknown = append(unknown, it)
+				continue
+			}
+			p.giveUp(it, verdicts[i].Error)
 		case Bound, Prepared:
 			if it.moved {
 				c.result.Moved = append(c.result.Moved, plan.Placement{UID: it.Pod.UID, Node: it.Node})
@@ -95,12 +130,17 @@ func (p *Planner) settle(items []*item, verdicts []Verdict) []*item {
 			p.ledger.Forget(it.Pod.UID)
 			c.result.Refused, c.result.Error = append(c.result.Refused, it.Pod.UID), verdicts[i].Error
 		}
+		delete(p.open, it.seq)
 		p.busy.Add(-1)
 		if c.left--; c.left == 0 {
 			close(c.done)
 		}
 	}
 	p.ledger.Unlock()
+	select {
+	case p.settled <- struct{}{}:
+	default:
+	}
 	if p.options.Bound != nil {
 		for i, it := range items {
 			if verdicts[i].Outcome == Bound {
@@ -109,4 +149,17 @@ func (p *Planner) settle(items []*item, verdicts []Verdict) []*item {
 		}
 	}
 	return unknown
+}
+
+// giveUp hands a pod back though nobody knows whether it was bound. Its room stays taken;
+// planned again, it is asked for on the same node.
+func (p *Planner) giveUp(it *item, why string) {
+	for uid := range p.doubt {
+		if pod := p.ledger.Pod(uid); pod == nil || !pod.Pending() {
+			delete(p.doubt, uid)
+		}
+	}
+	p.doubt[it.Pod.UID] = true
+	it.call.result.Refused = append(it.call.result.Refused, it.Pod.UID)
+	it.call.result.Error = "it is not known whether the pod was bound: " + why
 }

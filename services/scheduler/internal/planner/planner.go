@@ -3,9 +3,11 @@
 // fenced bulk requests through the gateway, and tells the workers what became of
 // their plans. One planner is active at a time; the fence makes a late one harmless.
 //
-// Start with Planner.Apply. Promise: the pods bound by a planner, together with
-// those that the log shows, never ask for more than their node has, whatever the
-// workers propose and however many there are.
+// Start with Planner.Apply. Promises: the pods bound by a planner, together with
+// those that the log shows, never ask for more than their node has, and keep each other's
+// required (anti-)affinity and hard spreading as of each commit, whatever the workers
+// propose and however many there are. Pods are taken away for a more important one only
+// where that gives it room.
 package planner
 
 import (
@@ -27,8 +29,10 @@ type Options struct {
 	// InFlight is how many bulk requests are on their way at once; default 3.
 	InFlight int
 	// Bound, if set, is told of each binding that was committed. It must not block.
-	Bound  func(pod *shape.Pod, node string)
-	Logger *zap.Logger
+	Bound func(pod *shape.Pod, node string)
+	// Preempted, if set, is told of each pod that was taken away. It must not block.
+	Preempted func(victim, by *shape.Pod, node string)
+	Logger    *zap.Logger
 }
 
 // Planner is safe for concurrent use.
@@ -37,10 +41,16 @@ type Planner struct {
 	binder  Binder
 
 	ledger *cluster.Shared // its lock guards what follows too
-	queue  []*item
+	free   lane            // bindings in any order
+	tied   lane            // bindings that hold only in the order of their verification
+	seq    uint64          // of the last binding
+	open   map[uint64]bool // bindings of the free lane that are not settled
+	taken  []*taking
+	doubt  map[string]bool // pods whose binding was given up without knowing what became of it
 
-	work chan struct{} // one token a sender: something is queued
-	busy atomic.Int64  // queued and sent, not yet answered
+	taking  chan struct{} // one token: somebody is to be taken away
+	settled chan struct{} // one token: bindings of the free lane were settled
+	busy    atomic.Int64  // queued and sent, not yet answered
 }
 
 // Binding is one decision to commit. With Claims, these are written instead of the pod:
@@ -61,7 +71,8 @@ type Verdict struct {
 // Outcome is a kind of verdict.
 type Outcome uint8
 
-// The outcomes. Unknown is tried again by the planner until it is known.
+// The outcomes. Unknown is tried again a few times; then the pod goes back to the queue, and
+// the room stays taken until it is known.
 const (
 	Unknown Outcome = iota
 	Bound
@@ -74,6 +85,8 @@ const (
 // bindings' order. An error says that nothing is known of any.
 type Binder interface {
 	Bind(ctx context.Context, bindings []Binding) ([]Verdict, error)
+	// Preempt takes pods away for others; an error says that nothing is known.
+	Preempt(ctx context.Context, preemptions []Preemption) ([]Verdict, error)
 }
 
 // item is a binding on its way.
@@ -81,6 +94,7 @@ type item struct {
 	Binding
 	call  *call
 	moved bool
+	seq   uint64 // of its verification
 }
 
 // call is a plan that waits for its items.
@@ -95,7 +109,7 @@ func New(binder Binder, o Options) *Planner {
 	if o.InFlight <= 0 {
 		o.InFlight = 3
 	}
-	return &Planner{options: o, binder: binder, ledger: cluster.NewShared(), work: make(chan struct{}, o.InFlight)}
+	return &Planner{options: o, binder: binder, ledger: cluster.NewShared(), free: newLane(o.InFlight), tied: newLane(1), open: map[uint64]bool{}, settled: make(chan struct{}, 1), taking: make(chan struct{}, 1), doubt: map[string]bool{}}
 }
 
 // Feed takes in what the log says.
@@ -108,8 +122,10 @@ func (p *Planner) Busy() bool { return p.busy.Load() > 0 }
 func (p *Planner) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for range p.options.InFlight {
-		group.Go(func() error { return p.send(ctx) })
+		group.Go(func() error { return p.send(ctx, &p.free) })
 	}
+	group.Go(func() error { return p.send(ctx, &p.tied) })
+	group.Go(func() error { return p.preempt(ctx) })
 	return group.Wait()
 }
 
@@ -124,13 +140,17 @@ func (p *Planner) Apply(ctx context.Context, proposal plan.Plan) (plan.Result, e
 	for _, placement := range proposal.Placements {
 		p.verify(c, placement)
 	}
+	for _, preemption := range proposal.Preemptions {
+		p.consider(c, preemption)
+	}
 	c.result.After = p.ledger.Seen()
 	empty := c.left == 0
 	p.ledger.Unlock()
 	if empty {
 		return c.result, nil
 	}
-	p.wake()
+	p.free.wake()
+	p.tied.wake()
 	select {
 	case <-c.done:
 		return c.result, nil
@@ -139,9 +159,17 @@ func (p *Planner) Apply(ctx context.Context, proposal plan.Plan) (plan.Result, e
 	}
 }
 
-func (p *Planner) wake() {
+// lane is bindings that wait to be sent, by as many senders at once as it has tokens.
+type lane struct {
+	queue []*item
+	work  chan struct{} // one token a sender: something is queued
+}
+
+func newLane(senders int) lane { return lane{work: make(chan struct{}, senders)} }
+
+func (l *lane) wake() {
 	select {
-	case p.work <- struct{}{}:
+	case l.work <- struct{}{}:
 	default:
 	}
 }
@@ -153,39 +181,57 @@ func (p *Planner) verify(c *call, placement plan.Placement) {
 		c.result.Dropped = append(c.result.Dropped, placement.UID)
 		return
 	}
-	if _, placed := p.ledger.Placed(placement.UID); placed {
-		c.result.Dropped = append(c.result.Dropped, placement.UID)
+	if at, placed := p.ledger.Placed(placement.UID); placed {
+		if !p.doubt[placement.UID] {
+			c.result.Dropped = append(c.result.Dropped, placement.UID)
+			return
+		}
+		delete(p.doubt, placement.UID)
+		p.enqueue(c, pod, at, placement) // the same again: it succeeds, or the pod tells that it is bound
 		return
 	}
-	node, ok := p.choose(pod.Shape, placement)
+	ask := p.ledger.Ask(pod)
+	node, ok := p.choose(&ask, placement)
 	if !ok {
 		c.result.Rejected = append(c.result.Rejected, placement.UID)
 		return
 	}
 	p.ledger.Assume(placement.UID, node)
+	p.enqueue(c, pod, node, placement)
+}
+
+// enqueue hands a binding that the ledger has taken in to the senders.
+func (p *Planner) enqueue(c *call, pod *shape.Pod, node int32, placement plan.Placement) {
 	binding := Binding{Pod: pod, Node: p.ledger.Node(node).Name}
 	if pod.Shape.Unbound() {
 		binding.Claims, _ = pod.Shape.Claims.Choose(p.ledger.Node(node).Self)
 	}
 	c.left++
 	p.busy.Add(1)
-	p.queue = append(p.queue, &item{Binding: binding, call: c, moved: binding.Node != placement.Node})
+	p.seq++
+	it := &item{Binding: binding, call: c, moved: binding.Node != placement.Node, seq: p.seq}
+	if p.ledger.Ordered(pod) {
+		p.tied.queue = append(p.tied.queue, it)
+	} else {
+		p.free.queue = append(p.free.queue, it)
+		p.open[it.seq] = true
+	}
 }
 
 // choose tries the proposed node and then the others.
-func (p *Planner) choose(s *shape.Shape, placement plan.Placement) (int32, bool) {
-	if i, ok := p.fits(s, placement.Node); ok {
+func (p *Planner) choose(a *cluster.Ask, placement plan.Placement) (int32, bool) {
+	if i, ok := p.fits(a, placement.Node); ok {
 		return i, true
 	}
 	for _, name := range placement.Others {
-		if i, ok := p.fits(s, name); ok {
+		if i, ok := p.fits(a, name); ok {
 			return i, true
 		}
 	}
 	return 0, false
 }
 
-func (p *Planner) fits(s *shape.Shape, name string) (int32, bool) {
+func (p *Planner) fits(a *cluster.Ask, name string) (int32, bool) {
 	i, ok := p.ledger.Index(name)
-	return i, ok && filter.Node(s, p.ledger.Node(i)) == filter.OK
+	return i, ok && p.ledger.Check(a, i) == filter.OK
 }

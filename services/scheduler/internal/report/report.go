@@ -1,6 +1,6 @@
 // Package report tells people what the scheduler decided: the PodScheduled
-// condition of pods that fit nowhere, and the events Scheduled and
-// FailedScheduling. It writes in bulks of its own, after the bindings, and never
+// condition of pods that fit nowhere, and the events Scheduled,
+// FailedScheduling and Preempted. It writes in bulks of its own, after the bindings, and never
 // holds one up; under pressure the oldest events are dropped, conditions never.
 //
 // Start with Reporter, whose Scheduled and Unschedulable return at once.
@@ -101,6 +101,17 @@ func (r *Reporter) Unschedulable(pod *shape.Pod, message string) {
 		Message: message, LastTransitionTime: metav1.NewTime(r.now()), ObservedGeneration: pod.Generation,
 	}}
 	r.event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
+	r.mu.Unlock()
+	r.kick()
+}
+
+// Preempted reports that a pod goes because another one wants its room.
+func (r *Reporter) Preempted(victim, by *shape.Pod, node string) {
+	r.mu.Lock()
+	r.event(victim, corev1.EventTypeNormal, "Preempted", fmt.Sprintf("Preempted by pod %s on node %s", by.UID, node))
+	last := &r.events[len(r.events)-1]
+	last.Action = "Preempting"
+	last.Related = &corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: by.Namespace, Name: by.Name, UID: types.UID(by.UID), ResourceVersion: fmt.Sprint(by.Revision)}
 	r.mu.Unlock()
 	r.kick()
 }

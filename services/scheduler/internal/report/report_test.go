@@ -36,3 +36,33 @@ func TestUnschedulableSaysWhichGenerationItIsAbout(t *testing.T) {
 		t.Fatal("nothing was written")
 	}
 }
+
+// events is a Writer that hands on the events.
+type events chan []corev1.Event
+
+func (e events) Write(_ context.Context, _ []Condition, list []corev1.Event) error {
+	e <- list
+	return nil
+}
+
+func TestThePreemptedPodsEventNamesWhoItWasFor(t *testing.T) {
+	w := make(events, 1)
+	r := New(w, Options{Name: "default-scheduler", Logger: zap.NewNop()})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = r.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	r.Preempted(&shape.Pod{Namespace: "ns", Name: "small", UID: "s"}, &shape.Pod{Namespace: "ns", Name: "big", UID: "b"}, "n1")
+	select {
+	case got := <-w:
+		if len(got) != 1 {
+			t.Fatalf("wrote %+v", got)
+		}
+		e := got[0]
+		if e.Type != "Normal" || e.Reason != "Preempted" || e.Action != "Preempting" || e.Message != "Preempted by pod b on node n1" || e.InvolvedObject.Name != "small" || e.Related == nil || e.Related.Name != "big" {
+			t.Errorf("wrote %+v", e)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was written")
+	}
+}

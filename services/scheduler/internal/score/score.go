@@ -2,13 +2,16 @@
 // score plugins with upstream's weights, in finer steps so that fewer nodes tie.
 //
 // LeastAllocated and BalancedAllocation change with every pod and are computed
-// by Usage; node affinity and PreferNoSchedule taints depend on the node's class
+// by Usage, ImageLocality by Images; node affinity and PreferNoSchedule taints depend on the node's class
 // only and come from Static; the spreading of a group's pods over nodes and
 // zones from Node and Zone. All are pure. Scores of different pods are not
 // comparable.
 package score
 
 import (
+	"math"
+	"unique"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"kubus.dev/services/scheduler/internal/node"
@@ -23,6 +26,7 @@ const (
 	weightTaint    = 3
 	weightAffinity = 2
 	weightSpread   = 2
+	weightPods     = 2
 )
 
 // Usage is LeastAllocated plus BalancedAllocation for s on top of what n holds,
@@ -65,6 +69,31 @@ func imbalance(cpu, memory int64, n *node.Node) float64 {
 	c := min(float64(cpu)/float64(n.Allocatable.MilliCPU), 1)
 	m := min(float64(memory)/float64(n.Allocatable.Memory), 1)
 	return max(c-m, m-c) / 2
+}
+
+// Upstream's thresholds of ImageLocality.
+const (
+	leastImage = 23 << 20
+	mostImage  = 1000 << 20 // for each container
+)
+
+// Images is ImageLocality: up to 100 points for what of the pod's images the node has, by
+// size and by the part of the nodes that have it, which spread gives.
+func Images(s *shape.Shape, n *node.Node, spread func(unique.Handle[string]) float64) int64 {
+	if len(n.Images) == 0 || len(s.Images) == 0 {
+		return 0
+	}
+	var sum int64
+	for _, name := range s.Images {
+		for i := range n.Images {
+			if n.Images[i].Name == name {
+				sum += int64(float64(n.Images[i].Size) * spread(name))
+				break
+			}
+		}
+	}
+	most := int64(mostImage) * int64(len(s.Images))
+	return 100 * Unit * (min(max(sum, leastImage), most) - leastImage) / (most - leastImage)
 }
 
 // Static holds the raw, not yet normalized parts that depend on the class.
@@ -112,4 +141,46 @@ func Zone(pods, fewest, most int64) int64 {
 		return weightSpread * 100 * Unit
 	}
 	return weightSpread * 100 * Unit * (most + fewest - pods) / most
+}
+
+// Spreading normalizes the raw costs of PodTopologySpread in place, to 0 to 200 points with
+// the weight: the least cost gets most, a negative one (a node without the keys) nothing.
+func Spreading(costs []int64) []int64 {
+	least, most := int64(math.MaxInt64), int64(0)
+	for _, c := range costs {
+		if c >= 0 {
+			least, most = min(least, c), max(most, c)
+		}
+	}
+	for i, c := range costs {
+		switch {
+		case c < 0:
+			costs[i] = 0
+		case most == 0:
+			costs[i] = weightSpread * 100 * Unit
+		default:
+			costs[i] = weightSpread * 100 * Unit * (most + least - c) / most
+		}
+	}
+	return costs
+}
+
+// Attraction normalizes the raw scores of InterPodAffinity in place, to 0 to 200 points.
+func Attraction(raw []int64) []int64 {
+	least, most := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, r := range raw {
+		least, most = min(least, r), max(most, r)
+	}
+	for i, r := range raw {
+		if raw[i] = 0; most > least {
+			raw[i] = weightPods * 100 * Unit * (r - least) / (most - least)
+		}
+	}
+	return raw
+}
+
+// Default is the raw cost of upstream's default constraints (host name with maxSkew 3, zone
+// with maxSkew 5) on a node with so many pods of the group, in a zone with so many.
+func Default(onNode int64, nodes int, inZone int64, zones int) int64 {
+	return int64(math.Round(float64(onNode)*math.Log(float64(nodes+2)) + 2 + float64(inZone)*math.Log(float64(zones+2)) + 4))
 }

@@ -1,8 +1,10 @@
 package shape
 
 import (
+	"maps"
 	"slices"
 	"sort"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
@@ -53,12 +55,58 @@ type Claims struct {
 	Node  string
 	// Bound are the places of the volumes that are bound already; all must match.
 	Bound []*nodeaffinity.NodeSelector
+	// Zones are labels of bound volumes that nodes in zones must have, with one of the values.
+	Zones []Zone
+	// Sole are claims, as namespace/name, that only one pod may have at a time.
+	Sole []string
 	// Lost: a claim is bound to a volume that is not there.
 	Lost bool
 	// Exclusive: another pod has a claim that only one pod may have.
 	Exclusive bool
 	// Unbound are claims that wait for their first consumer's node, the smallest first.
 	Unbound []Unbound
+}
+
+// Zone is a zone or region label of a volume.
+type Zone struct {
+	Key    string
+	Values []string
+}
+
+// zoneLabels are upstream's topologyLabels of VolumeZone; the old ones stand for the new.
+var zoneLabels = map[string]string{
+	corev1.LabelTopologyZone: corev1.LabelTopologyZone, corev1.LabelTopologyRegion: corev1.LabelTopologyRegion,
+	corev1.LabelFailureDomainBetaZone: corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaRegion: corev1.LabelTopologyRegion,
+}
+
+// ZonesOf reads a volume's labels; several values of one are parted by "__".
+func ZonesOf(labels map[string]string) []Zone {
+	var out []Zone
+	for _, key := range slices.Sorted(maps.Keys(zoneLabels)) {
+		if value, ok := labels[key]; ok {
+			out = append(out, Zone{key, strings.Split(value, "__")})
+		}
+	}
+	return out
+}
+
+// InZone tells whether the node is in the zones of all bound volumes. A node without zones is.
+func (c *Claims) InZone(node *corev1.Node) bool {
+	if len(c.Zones) == 0 {
+		return true
+	}
+	zoned := false
+	for key := range zoneLabels {
+		_, has := node.Labels[key]
+		zoned = zoned || has
+	}
+	return !zoned || !slices.ContainsFunc(c.Zones, func(z Zone) bool {
+		value, has := node.Labels[z.Key]
+		if !has {
+			value, has = node.Labels[zoneLabels[z.Key]]
+		}
+		return !has || !slices.Contains(z.Values, value)
+	})
 }
 
 // Unbound is a claim that is bound when its first consumer has a node.

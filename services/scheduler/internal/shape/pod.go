@@ -19,15 +19,24 @@ type Pod struct {
 	// Owner is the UID of the controlling owner, "" without one.
 	Owner    string
 	Shape    *Shape
-	NodeName string // spec.nodeName, "" while pending
+	Self     *Identity // what selectors of other pods see
+	NodeName string    // spec.nodeName, "" while pending
 	Created  time.Time
-	Deleting bool // has a deletion timestamp
-	Terminal bool // phase Succeeded or Failed: takes no room any more
-	Revision uint64
+	Started  time.Time // status.startTime, zero before
+	// Nominated is status.nominatedNodeName: where room is being made for the pod.
+	Nominated string
+	// Preempted: it goes because a scheduler wants its room.
+	Preempted bool
+	Deleting  bool // has a deletion timestamp
+	Terminal  bool // phase Succeeded or Failed: takes no room any more
+	Revision  uint64
 	// Generation is metadata.generation; conditions say which one they are about.
 	Generation int64
 	// Unscheduled is the PodScheduled=False condition the pod shows, if any.
 	Unscheduled Condition
+
+	// resizing: what the pod's spec asks may not be what its containers have.
+	resizing bool
 }
 
 // Condition is the part of a PodScheduled=False condition that matters here.
@@ -47,11 +56,11 @@ func (p *Pod) String() string { return p.Namespace + "/" + p.Name }
 // Parse reads a pod version from its JSON in the log.
 func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 	p := &Pod{Revision: revision}
-	var spec []byte
+	var spec, labels []byte
 	err := skim.Object(data, func(key, value []byte) error {
 		switch string(key) {
 		case "metadata":
-			return p.metadata(value)
+			return p.metadata(value, &labels)
 		case "spec":
 			spec = value
 		case "status":
@@ -60,7 +69,13 @@ func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 		return nil
 	})
 	if err == nil {
-		p.Shape, p.NodeName, err = t.shape(spec)
+		p.Self, err = t.identity(p.Namespace, labels)
+	}
+	if err == nil {
+		p.Shape, p.NodeName, err = t.shape(spec, p.Self, labels)
+	}
+	if err == nil && p.resizing {
+		p.Shape, err = resized(data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading pod at revision %d: %w", revision, err)
@@ -68,7 +83,7 @@ func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 	return p, nil
 }
 
-func (p *Pod) metadata(data []byte) error {
+func (p *Pod) metadata(data []byte, labels *[]byte) error {
 	return skim.Object(data, func(key, value []byte) error {
 		switch string(key) {
 		case "name":
@@ -83,6 +98,8 @@ func (p *Pod) metadata(data []byte) error {
 			p.Deleting = string(value) != "null"
 		case "creationTimestamp":
 			p.Created, _ = time.Parse(time.RFC3339, skim.String(value))
+		case "labels":
+			*labels = value
 		case "ownerReferences":
 			return skim.Array(value, p.owner)
 		}
@@ -114,6 +131,10 @@ func (p *Pod) status(data []byte) error {
 		case "phase":
 			phase := corev1.PodPhase(skim.String(value))
 			p.Terminal = phase == corev1.PodSucceeded || phase == corev1.PodFailed
+		case "startTime":
+			p.Started, _ = time.Parse(time.RFC3339, skim.String(value))
+		case "nominatedNodeName":
+			p.Nominated = skim.String(value)
 		case "conditions":
 			return skim.Array(value, p.condition)
 		}
@@ -140,7 +161,23 @@ func (p *Pod) condition(data []byte) error {
 	if string(kind) == `"PodScheduled"` && string(status) == `"False"` {
 		p.Unscheduled = c
 	}
+	if string(kind) == `"PodResizePending"` || string(kind) == `"PodResizeInProgress"` {
+		p.resizing = true
+	}
+	if string(kind) == `"DisruptionTarget"` && string(status) == `"True"` && c.Reason == corev1.PodReasonPreemptionByScheduler {
+		p.Preempted = true
+	}
 	return err
+}
+
+// resized reads the whole pod: until a resize is done it takes the most of what its spec asks,
+// what was allocated and what it has. Such pods are few, their shapes are not shared.
+func resized(data []byte) (*Shape, error) {
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(data, pod); err != nil {
+		return nil, err
+	}
+	return New(pod), nil
 }
 
 // decodeSpec decodes only the members of a pod's spec that make its shape.

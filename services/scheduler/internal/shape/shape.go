@@ -9,6 +9,7 @@ package shape
 import (
 	"slices"
 	"strings"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -52,6 +53,14 @@ type Shape struct {
 	// is nil in the shape of a pod's specification alone; package claim resolves it.
 	Volumes []Volume
 	Claims  *Claims
+
+	Disks []Disk
+	// Features that the node must declare.
+	Features []string
+	// Images that the pod needs, one for each container.
+	Images []unique.Handle[string]
+	// Terms is what the pod says of other pods; nil for nothing.
+	Terms *Terms
 
 	required nodeaffinity.RequiredNodeAffinity
 	selects  bool
@@ -104,6 +113,10 @@ func New(pod *corev1.Pod) *Shape {
 		Ports:         hostPorts(spec),
 		Missing:       missing(spec),
 		Volumes:       volumesOf(spec),
+		Disks:         disksOf(spec),
+		Features:      featuresOf(spec),
+		Images:        imagesOf(spec),
+		Terms:         termsOf(pod),
 	}
 	if spec.Priority != nil {
 		s.Priority = *spec.Priority
@@ -114,8 +127,8 @@ func New(pod *corev1.Pod) *Shape {
 }
 
 func (s *Shape) requests(pod *corev1.Pod) {
-	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{}))
-	scored := helper.PodRequests(pod, helper.PodResourcesOptions{NonMissingContainerRequests: corev1.ResourceList{
+	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true}))
+	scored := helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, NonMissingContainerRequests: corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(defaultMemory, resource.DecimalSI),
 	}})
@@ -210,19 +223,6 @@ func (s *Shape) unsupported() string {
 // would place a pod where it must not run.
 func missing(spec *corev1.PodSpec) []string {
 	var m []string
-	if a := spec.Affinity; a != nil {
-		if a.PodAffinity != nil && len(a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
-			m = append(m, "required pod affinity")
-		}
-		if a.PodAntiAffinity != nil && len(a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution) > 0 {
-			m = append(m, "required pod anti-affinity")
-		}
-	}
-	if slices.ContainsFunc(spec.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
-		return c.WhenUnsatisfiable == corev1.DoNotSchedule
-	}) {
-		m = append(m, "topology spread constraints with DoNotSchedule")
-	}
 	if len(spec.ResourceClaims) > 0 {
 		m = append(m, "dynamic resource claims")
 	}

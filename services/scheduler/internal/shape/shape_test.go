@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // full is a pod as the API server stores it.
@@ -55,10 +56,15 @@ func parse(t *testing.T, table *Table, p *corev1.Pod) *Pod {
 func TestParseReadsWhatMatters(t *testing.T) {
 	table := NewTable()
 	got := parse(t, table, full("a", func(p *corev1.Pod) {
-		p.Status.Conditions = []corev1.PodCondition{{Type: "PodScheduled", Status: "False", Reason: "Unschedulable", Message: "why"}}
+		p.Labels = map[string]string{"app": "web"}
+		started := metav1.NewTime(time.Unix(1700000060, 0))
+		p.Status.NominatedNodeName, p.Status.StartTime = "n7", &started
+		p.Status.Conditions = []corev1.PodCondition{{Type: "PodScheduled", Status: "False", Reason: "Unschedulable", Message: "why"},
+			{Type: "DisruptionTarget", Status: "True", Reason: "PreemptionByScheduler"}}
 	}))
 	want := &Pod{Namespace: "default", Name: "a", UID: "u-1", Owner: "rs", Created: time.Unix(1700000000, 0).UTC(), Revision: 42, Generation: 3,
-		Unscheduled: Condition{"Unschedulable", "why"}, Shape: got.Shape}
+		Unscheduled: Condition{"Unschedulable", "why"}, Shape: got.Shape, Self: &Identity{Namespace: "default", Labels: labels.Set{"app": "web"}},
+		Nominated: "n7", Started: time.Unix(1700000060, 0).UTC(), Preempted: true}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -105,6 +111,35 @@ func TestParseAgreesWithTheWholePod(t *testing.T) {
 	}
 }
 
+func TestWhileAPodIsResizedItTakesTheMostOfWhatItHasAndAsks(t *testing.T) {
+	cpu := func(amount string) corev1.ResourceList { return corev1.ResourceList{"cpu": resource.MustParse(amount)} }
+	resize := func(ask, has string, condition corev1.PodConditionType, reason string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Spec.NodeName = "n"
+			p.Spec.Containers[0].Resources.Requests = cpu(ask)
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", AllocatedResources: cpu(has), Resources: &corev1.ResourceRequirements{Requests: cpu(has)}}}
+			p.Status.Conditions = []corev1.PodCondition{{Type: condition, Status: "True", Reason: reason}}
+		}
+	}
+	tests := []struct {
+		name   string
+		change func(*corev1.Pod)
+		want   int64
+	}{
+		{"growing: what it asks", resize("2", "1", corev1.PodResizeInProgress, ""), 2000},
+		{"shrinking: what it has", resize("1", "2", corev1.PodResizeInProgress, ""), 2000},
+		{"put off: what it asks", resize("2", "1", corev1.PodResizePending, corev1.PodReasonDeferred), 2000},
+		{"impossible: what it has", resize("64", "1", corev1.PodResizePending, corev1.PodReasonInfeasible), 1000},
+		{"done: what it asks", resize("1", "1", corev1.PodReady, ""), 1000},
+	}
+	table := NewTable()
+	for _, tt := range tests {
+		if got := parse(t, table, full("a", tt.change)).Shape.Requests.MilliCPU; got != tt.want {
+			t.Errorf("%s: %d m, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestPodsOfOneTemplateShareAShapeAndOthersDoNot(t *testing.T) {
 	table := NewTable()
 	a, b := parse(t, table, full("a")), parse(t, table, full("b"))
@@ -118,6 +153,25 @@ func TestPodsOfOneTemplateShareAShapeAndOthersDoNot(t *testing.T) {
 	bound := parse(t, table, full("a", func(p *corev1.Pod) { p.Spec.NodeName = "n"; p.Status.Phase = corev1.PodRunning }))
 	if bound.Shape != a.Shape || bound.NodeName != "n" || bound.Pending() || !bound.Occupies() {
 		t.Errorf("the bound version reads %+v", bound)
+	}
+	runtime.KeepAlive(c)
+}
+
+func TestPodsThatSpeakOfOthersShareAShapeOnlyWithTheSameLabels(t *testing.T) {
+	table := NewTable()
+	speaks := func(app string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Labels = map[string]string{"app": app}
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule,
+				LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}}
+		}
+	}
+	a, b, c := parse(t, table, full("a", speaks("web"))), parse(t, table, full("b", speaks("web"))), parse(t, table, full("c", speaks("db")))
+	if a.Shape != b.Shape || a.Self != b.Self {
+		t.Error("two pods of one template have two shapes or identities")
+	}
+	if !a.Shape.Terms.Hard[0].Self || c.Shape.Terms.Hard[0].Self {
+		t.Error("whether the pod counts itself does not follow from its labels")
 	}
 	runtime.KeepAlive(c)
 }

@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"sync"
@@ -15,10 +16,14 @@ type Table struct {
 	mu      sync.Mutex
 	key     []byte // scratch
 	entries map[string]weak.Pointer[Shape]
+
+	identities map[string]weak.Pointer[Identity]
 }
 
 // NewTable gives an empty table.
-func NewTable() *Table { return &Table{entries: map[string]weak.Pointer[Shape]{}} }
+func NewTable() *Table {
+	return &Table{entries: map[string]weak.Pointer[Shape]{}, identities: map[string]weak.Pointer[Identity]{}}
+}
 
 // Len is the number of shapes in use (or not yet collected).
 func (t *Table) Len() int {
@@ -27,11 +32,17 @@ func (t *Table) Len() int {
 	return len(t.entries)
 }
 
-// shape finds or makes the shape of a raw pod spec, and gives the node it names.
-func (t *Table) shape(spec []byte) (*Shape, string, error) {
+// shape finds or makes the shape of a raw pod spec, and gives the node it names. What
+// speaks of other pods means something else in another namespace and for other labels.
+func (t *Table) shape(spec []byte, id *Identity, labels []byte) (*Shape, string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key, node, err := signature(t.key[:0], spec)
+	key, node, speaks, err := signature(t.key[:0], spec)
+	length := len(key)
+	if speaks {
+		key = append(append(append(key, 0), id.Namespace...), 0)
+		key = append(key, labels...)
+	}
 	t.key = key
 	if err != nil {
 		return nil, "", err
@@ -39,10 +50,11 @@ func (t *Table) shape(spec []byte) (*Shape, string, error) {
 	if s := t.entries[string(key)].Value(); s != nil {
 		return s, node, nil
 	}
-	pod, err := decodeSpec(key)
+	pod, err := decodeSpec(key[:length])
 	if err != nil {
 		return nil, "", fmt.Errorf("pod spec: %w", err)
 	}
+	pod.Namespace, pod.Labels = id.Namespace, id.Labels
 	s := New(pod)
 	t.intern(string(key), s)
 	return s, node, nil
@@ -62,30 +74,37 @@ func (t *Table) intern(key string, s *Shape) {
 
 // signature writes a spec that holds only what matters for scheduling, as JSON:
 // it is both the key to intern by and what is decoded on the first sight of it.
-// Names, images, environment, probes and volumes other than claims are left out,
-// so that they are never decoded, and so that the random name of a token volume
-// makes no shape of its own. Two spellings of one spec only cost a second Shape.
-func signature(out, spec []byte) (sig []byte, node string, err error) {
+// Names, environment, probes and volumes other than claims, images and shared disks
+// are left out, so that they are never decoded, and so that the random name of a token
+// volume makes no shape of its own. Two spellings of one spec only cost a second Shape.
+// speaks tells that the pod may say something of other pods.
+func signature(out, spec []byte) (sig []byte, node string, speaks bool, err error) {
 	w := members{out: append(out, '{')}
 	err = skim.Object(spec, func(key, value []byte) error {
 		switch string(key) {
 		case "nodeName":
 			node = skim.String(value)
-		case "nodeSelector", "affinity", "tolerations", "priority", "preemptionPolicy", "schedulerName",
-			"overhead", "resources", "topologySpreadConstraints", "resourceClaims":
+		case "affinity":
+			speaks = speaks || bytes.Contains(value, []byte(`"podA`)) // podAffinity, podAntiAffinity
+			w.raw(key, value)
+		case "topologySpreadConstraints":
+			speaks = speaks || string(value) != "[]"
+			w.raw(key, value)
+		case "nodeSelector", "tolerations", "priority", "preemptionPolicy", "schedulerName",
+			"overhead", "resources", "resourceClaims", "hostNetwork", "hostUsers":
 			w.raw(key, value)
 		case "schedulingGates":
 			if string(value) != "[]" {
 				w.raw(key, value)
 			}
 		case "containers", "initContainers":
-			return w.list(key, value, "resources", "ports", "restartPolicy")
+			return w.list(key, value, "image", "resources", "ports", "restartPolicy", "restartPolicyRules", "volumeMounts")
 		case "volumes":
-			return w.list(key, value, "persistentVolumeClaim", "ephemeral")
+			return w.list(key, value, "persistentVolumeClaim", "ephemeral", "image", "gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd")
 		}
 		return nil
 	})
-	return append(w.out, '}'), node, err
+	return append(w.out, '}'), node, speaks, err
 }
 
 // members writes the members of a JSON object, with the commas between them.
@@ -108,7 +127,8 @@ func (w *members) name(key []byte) {
 }
 
 // list writes an array of objects with only the named members of each. Volumes
-// keep nothing else, so one that is no claim becomes {}; a claim keeps its name.
+// keep nothing else, so one of no interest becomes {}; others keep their name. Mounts
+// are kept only for an option that not every node knows.
 func (w *members) list(key, value []byte, keep ...string) error {
 	w.name(key)
 	w.out = append(w.out, '[')
@@ -125,7 +145,7 @@ func (w *members) list(key, value []byte, keep ...string) error {
 				name = v
 			}
 			for _, want := range keep {
-				if string(k) == want {
+				if string(k) == want && (want != "volumeMounts" || bytes.Contains(v, []byte(`"bindMountOptions"`))) {
 					inner.raw(k, v)
 				}
 			}

@@ -69,3 +69,52 @@ func core(b *testing.B, nodes, size int) {
 		b.Errorf("bound %d of %d", w.bound, b.N)
 	}
 }
+
+// BenchmarkRules is the core mode for pods that have to do with each other, on 1,000 nodes
+// of three zones.
+func BenchmarkRules(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		group int
+		rule  func(app string) func(*corev1.Pod)
+	}{
+		{"anti-affinity by host", 500, func(app string) func(*corev1.Pod) { return apart(app, corev1.LabelHostname) }},
+		{"hard spread by zone", 500, func(app string) func(*corev1.Pod) {
+			return spread(app, corev1.LabelTopologyZone, 1, corev1.DoNotSchedule)
+		}},
+		{"affinity by zone", 500, func(app string) func(*corev1.Pod) { return together(app, corev1.LabelTopologyZone) }},
+		{"soft spread by zone", 500, func(app string) func(*corev1.Pod) {
+			return spread(app, corev1.LabelTopologyZone, 1, corev1.ScheduleAnyway)
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) { rules(b, c.group, c.rule) })
+	}
+}
+
+func rules(b *testing.B, size int, rule func(app string) func(*corev1.Pod)) {
+	w := newWorld(b, 1)
+	var changes []feed.Change
+	for i := range 1000 {
+		changes = append(changes, feed.Change{Node: aNode(fmt.Sprintf("n%d", i), 1<<40, inZone(fmt.Sprint("z", i%3)), func(n *corev1.Node) {
+			n.Status.Allocatable[corev1.ResourcePods] = *n.Status.Allocatable.Memory()
+		})})
+	}
+	w.change(changes...)
+	b.ResetTimer()
+	began := time.Now()
+	for placed := 0; placed < b.N; placed += size {
+		app := fmt.Sprint("app", placed)
+		w.change(aKind(app, 100, rule(app)).pods(min(size, b.N-placed), app)...)
+		for w.broker.Counts().Waiting > 5000 {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+	for w.broker.Counts().Waiting > 0 || w.planner.Busy() {
+		time.Sleep(50 * time.Microsecond)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "pods/s")
+	if w.bound != b.N {
+		b.Errorf("bound %d of %d", w.bound, b.N)
+	}
+}

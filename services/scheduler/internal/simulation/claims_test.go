@@ -67,11 +67,11 @@ func (s *storage) put(claim *corev1.PersistentVolumeClaim) {
 	s.catalog.SetClaim(claim.Namespace+"/"+claim.Name, claim)
 }
 
-func (s *storage) newClaim(name string) {
+func (s *storage) newClaim(name string, mode ...corev1.PersistentVolumeAccessMode) {
 	class := "local"
 	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name)}}
 	claim.Spec.StorageClassName = &class
-	claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+	claim.Spec.AccessModes = append(mode, corev1.ReadWriteOnce)
 	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	s.stored(func() { s.put(claim) })
 }
@@ -163,6 +163,33 @@ func TestPodsWithClaimsAreBoundWhereTheirVolumesAre(t *testing.T) {
 				}
 				s.checkRoom()
 			})
+		})
+	}
+}
+
+func TestOfTwoPodsThatAppearAtOnceOneGetsTheClaimForOne(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStorage(t, workers)
+			for i := range 3 {
+				s.change(feed.Change{Node: aNode(fmt.Sprint("n", i), 1000)})
+			}
+			s.newClaim("sole", corev1.ReadWriteOncePod)
+			s.change(feed.Change{Pod: aPod("one", "a", aShape(100, withClaim("sole")))}, feed.Change{Pod: aPod("two", "b", aShape(200, withClaim("sole")))})
+			s.rest()
+			if s.bound != 1 {
+				t.Fatalf("bound %d pods with a claim for one", s.bound)
+			}
+			for _, p := range s.pods {
+				if p.NodeName != "" {
+					s.change(feed.Change{Pod: p, Gone: true})
+					break
+				}
+			}
+			s.rest()
+			if s.bound != 2 {
+				t.Error("the other was not bound when the claim was free")
+			}
 		})
 	}
 }

@@ -44,6 +44,10 @@ type world struct {
 	bulks   int
 	bound   int
 	told    map[string]string
+	quiet   bool // nothing is deleted: rules that depend on who is there hold at each commit
+
+	preempted []string // pods taken away, in order
+	grace     time.Duration
 }
 
 func newWorld(t testing.TB, workers int) *world {
@@ -137,6 +141,17 @@ func (w *world) Bind(_ context.Context, bindings []planner.Binding) ([]planner.V
 		}
 		// A taint that came while the binding was on its way is nobody's fault.
 		if at, ok := w.truth.Index(b.Node); ok && w.truth.Node(at).Present {
+			switch r := w.truth.View(p).Check(at); r {
+			case filter.AntiAffinity, filter.ExistingAntiAffinity:
+				w.t.Errorf("%s was bound to %s against the rules of pods: %v", p, b.Node, r)
+			case filter.OK:
+			default: // somebody may have gone since it was verified
+				if w.quiet {
+					w.t.Errorf("%s was bound to %s against the rules of pods: %v", p, b.Node, r)
+				}
+			}
+		}
+		if at, ok := w.truth.Index(b.Node); ok && w.truth.Node(at).Present {
 			if r := filter.Fit(p.Shape, w.truth.Node(at)); r != filter.OK {
 				w.t.Errorf("%s was bound to %s, which has no room: %v", p, b.Node, r)
 			}
@@ -153,6 +168,48 @@ func (w *world) Bind(_ context.Context, bindings []planner.Binding) ([]planner.V
 	}
 	if len(changes) > 0 {
 		w.commit(changes...)
+	}
+	return verdicts, nil
+}
+
+// Preempt is the API for preemptions: victims go after their grace period.
+func (w *world) Preempt(_ context.Context, preemptions []planner.Preemption) ([]planner.Verdict, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	verdicts := make([]planner.Verdict, len(preemptions))
+	for i, p := range preemptions {
+		verdicts[i].Outcome = planner.Bound
+		nominate := func(uid, node string) {
+			if now := w.pods[uid]; now != nil && now.Pending() {
+				q := *now
+				q.Nominated = node
+				w.commit(feed.Change{Pod: &q})
+			}
+		}
+		nominate(p.Pod.UID, p.Node)
+		for _, lower := range p.Displace {
+			nominate(lower.UID, "")
+		}
+		for _, v := range p.Victims {
+			now := w.pods[v.UID]
+			if now == nil || now.Deleting {
+				continue
+			}
+			if now.Shape.Priority >= p.Pod.Shape.Priority {
+				w.t.Errorf("%s was preempted by %s, which is no more important", v, p.Pod)
+			}
+			w.preempted = append(w.preempted, v.Name)
+			q := *now
+			q.Deleting, q.Preempted = true, true
+			w.commit(feed.Change{Pod: &q})
+			time.AfterFunc(w.grace, func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if now := w.pods[q.UID]; now != nil {
+					w.commit(feed.Change{Pod: now, Gone: true})
+				}
+			})
+		}
 	}
 	return verdicts, nil
 }
@@ -175,8 +232,9 @@ func (w *world) checkAwake() {
 			continue
 		}
 		for i := range w.truth.Slots() {
-			if n := w.truth.Node(int32(i)); n.Present && filter.Node(p.Shape, n) == filter.OK {
-				w.t.Errorf("%s is pending though it fits on %s", p, n.Name)
+			ask := w.truth.Ask(p)
+			if n := w.truth.Node(int32(i)); n.Present && w.truth.Check(&ask, int32(i)) == filter.OK {
+				w.t.Errorf("%s (priority %d, nominated to %q, told %q) is pending though it fits on %s; %+v", p, p.Shape.Priority, p.Nominated, w.told[p.UID], n.Name, w.broker.Counts())
 				return
 			}
 		}
@@ -220,6 +278,9 @@ func aShape(milliCPU int64, change ...func(*corev1.Pod)) *shape.Shape {
 	return shape.New(p)
 }
 
+// nobody is who pods without labels are.
+var nobody = &shape.Identity{Namespace: "default"}
+
 func aPod(name, owner string, s *shape.Shape) *shape.Pod {
-	return &shape.Pod{Namespace: "default", Name: name, UID: "uid-" + name, Owner: owner, Shape: s}
+	return &shape.Pod{Namespace: "default", Name: name, UID: "uid-" + name, Owner: owner, Shape: s, Self: nobody}
 }

@@ -96,7 +96,7 @@ func TestRoomOfADeletedPodGoesToTheMostImportant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.change(feed.Change{Node: aNode("n", 1000)})
-		w.change(feed.Change{Pod: aPod("first", "", aShape(1000))})
+		w.change(feed.Change{Pod: aPod("first", "", aShape(1000, func(p *corev1.Pod) { n := int32(200); p.Spec.Priority = &n }))})
 		w.settle()
 		high := func(p *corev1.Pod) { n := int32(100); p.Spec.Priority = &n }
 		w.change(feed.Change{Pod: aPod("low", "", aShape(1000))}, feed.Change{Pod: aPod("high", "", aShape(1000, high))})

@@ -45,6 +45,11 @@ func (b *book) Bind(_ context.Context, bindings []planner.Binding) ([]planner.Ve
 	return out, nil
 }
 
+// Preempt is not asked for here.
+func (b *book) Preempt(_ context.Context, preemptions []planner.Preemption) ([]planner.Verdict, error) {
+	return nil, fmt.Errorf("%d preemptions among pods of one priority", len(preemptions))
+}
+
 func TestWorkersOfOtherProcessesPlaceEveryPodOnce(t *testing.T) {
 	server := bustest.Server(t)
 	home := bustest.Connect(t, server)
@@ -79,11 +84,12 @@ func TestWorkersOfOtherProcessesPlaceEveryPodOnce(t *testing.T) {
 		n.Status.Allocatable = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("20")}
 		batch.Changes = append(batch.Changes, feed.Change{Node: n})
 	}
+	self := &shape.Identity{Namespace: "default"}
 	for i := range 60 {
 		pod := &corev1.Pod{}
 		pod.Spec.SchedulerName = "default-scheduler"
 		batch.Changes = append(batch.Changes, feed.Change{Pod: &shape.Pod{Namespace: "default", Name: fmt.Sprint("p", i), UID: fmt.Sprint("u", i),
-			Owner: fmt.Sprint("rs", i%4), Shape: shape.New(pod)}})
+			Owner: fmt.Sprint("rs", i%4), Shape: shape.New(pod), Self: self}})
 	}
 	batch.PodRevision, batch.NodeRevision = 1, 1
 	for _, s := range sinks {

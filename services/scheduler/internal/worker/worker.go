@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"kubus.dev/services/scheduler/internal/feed"
 	"kubus.dev/services/scheduler/internal/filter"
 	"kubus.dev/services/scheduler/internal/plan"
+	"kubus.dev/services/scheduler/internal/preempt"
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
@@ -49,16 +51,27 @@ type Worker struct {
 	mirror *cluster.Shared // its lock guards what follows too
 	sets   map[setKey]*kept
 	clock  uint64
+	near   []int32 // scratch
+	random *mathrand.Rand
 }
 
+// setKey is what pods have in common that may run on the same nodes. Self is nil while it
+// does not matter who the pods are.
 type setKey struct {
 	shape *shape.Shape
 	owner string
+	self  *shape.Identity
 }
 
 type kept struct {
-	set  *candidate.Set
+	set  candidates
 	used uint64
+}
+
+// candidates gives nodes, the best first.
+type candidates interface {
+	Best() (int32, bool)
+	Others(dst []int32, n int) []int32
 }
 
 // New makes a worker; feed it by Apply and start it by Run.
@@ -66,7 +79,7 @@ func New(queue plan.Queue, planner plan.Applier, o Options) *Worker {
 	if o.InFlight <= 0 {
 		o.InFlight = 3
 	}
-	return &Worker{options: o, queue: queue, planner: planner, mirror: cluster.NewShared(), sets: map[setKey]*kept{}}
+	return &Worker{options: o, queue: queue, planner: planner, mirror: cluster.NewShared(), sets: map[setKey]*kept{}, random: mathrand.New(mathrand.NewPCG(o.Seed, 7))}
 }
 
 // Apply takes in what the log says.
@@ -124,21 +137,21 @@ func (w *Worker) Work(ctx context.Context, eval *plan.Eval) plan.Outcome {
 		}
 		d := w.decide(eval.Owner, left)
 		out.At = d.at
-		if len(d.failed) > 0 {
-			out.Failed, out.Message = append(out.Failed, d.failed...), d.message
-		}
-		if len(d.placements) == 0 {
+		if len(d.placements)+len(d.preemptions) == 0 {
+			d.fail(&out, nil)
 			return out
 		}
-		result, err := w.planner.Apply(ctx, plan.Plan{Worker: w.options.Name, After: after, Placements: d.placements})
+		result, err := w.planner.Apply(ctx, plan.Plan{Worker: w.options.Name, After: after, Placements: d.placements, Preemptions: d.preemptions})
 		if err != nil {
 			left = uids(d.placements)
 			out.Released = append(out.Released, w.forget(d.placements, left)...)
+			d.fail(&out, w.spare(d.preemptions, beneficiaries(d.preemptions)))
 			out.Retry, out.Error = append(out.Retry, left...), err.Error()
 			return out
 		}
+		d.fail(&out, w.spare(d.preemptions, result.Spared))
 		w.move(result.Moved)
-		w.forget(d.placements, result.Dropped)
+		out.Released = append(out.Released, w.forget(d.placements, result.Dropped)...)
 		out.Released = append(out.Released, w.forget(d.placements, result.Rejected)...)
 		if len(result.Refused) > 0 {
 			out.Released = append(out.Released, w.forget(d.placements, result.Refused)...)
@@ -155,22 +168,47 @@ func (w *Worker) Work(ctx context.Context, eval *plan.Eval) plan.Outcome {
 
 // decision is what the worker makes of some pods of one shape.
 type decision struct {
-	placements []plan.Placement
-	failed     []string
-	message    string
-	at         plan.Revision
+	placements  []plan.Placement
+	failed      []failure
+	preemptions []plan.Preemption
+	at          plan.Revision
 }
 
-// decide places as many pods as fit, in order. All pods have one shape, so the
-// first that fits nowhere speaks for those behind it.
+// failure is a pod that fits nowhere.
+type failure struct {
+	uid, message string
+}
+
+// fail tells of the pods that fit nowhere; those for which no room is made after all are to be
+// tried again.
+func (d *decision) fail(out *plan.Outcome, spared map[string]bool) {
+	for _, f := range d.failed {
+		switch {
+		case spared[f.uid]:
+			out.Retry = append(out.Retry, f.uid)
+			continue
+		case len(out.Failed) == 0:
+			out.Message = f.message
+		case f.message != out.Message:
+			if out.Messages == nil {
+				out.Messages = map[string]string{}
+			}
+			out.Messages[f.uid] = f.message
+		}
+		out.Failed = append(out.Failed, f.uid)
+	}
+}
+
+// decide places as many pods as fit, in order. What fits nowhere speaks for those behind it
+// that are like it.
 func (w *Worker) decide(owner string, pods []string) decision {
 	w.mirror.Lock()
 	defer w.mirror.Unlock()
 	d := decision{at: w.mirror.At(), placements: make([]plan.Placement, 0, len(pods))}
-	var set *candidate.Set
-	var of *shape.Shape // what the set is of
-	var near []int32
-	for i, uid := range pods {
+	full := map[setKey]*obstruction{}
+	var set candidates
+	var of setKey // what the set is of
+	for _, uid := range pods {
 		pod := w.mirror.Pod(uid)
 		if pod == nil || !pod.Pending() || pod.Shape.Gated || pod.Shape.Waits() {
 			continue
@@ -178,53 +216,157 @@ func (w *Worker) decide(owner string, pods []string) decision {
 		if _, placed := w.mirror.Placed(uid); placed {
 			continue
 		}
-		if pod.Shape != of {
-			set, of = w.set(pod.Shape, owner), pod.Shape
+		if w.expected(&d, pod) {
+			continue
 		}
-		at, ok := int32(0), false
-		if pod.Shape.Placeable() {
-			at, ok = set.Best()
+		key := w.key(pod, owner)
+		if set == nil || key != of {
+			set, of = w.set(key, pod), key
 		}
-		if !ok {
-			d.failed, d.message = w.pending(pods[i:]), w.diagnose(pod.Shape)
-			return d
+		if full[key] == nil && pod.Shape.Placeable() && !w.mirror.Claimed(pod.Shape) {
+			if at, ok := set.Best(); ok {
+				w.place(&d, pod, at, set)
+				continue
+			}
 		}
-		near = set.Others(near[:0], others)
-		p := plan.Placement{UID: uid, Node: w.mirror.Node(at).Name, Others: make([]string, len(near))}
-		for j, n := range near {
-			p.Others[j] = w.mirror.Node(n).Name
+		if full[key] == nil {
+			full[key] = w.obstruct(pod)
 		}
-		w.mirror.Assume(uid, at)
-		d.placements = append(d.placements, p)
+		w.fail(&d, pod, full[key])
 	}
 	return d
 }
 
-func (w *Worker) pending(pods []string) []string {
-	return slices.DeleteFunc(slices.Clone(pods), func(uid string) bool {
-		p := w.mirror.Pod(uid)
-		return p == nil || !p.Pending()
-	})
-}
-
-func (w *Worker) diagnose(s *shape.Shape) string {
-	d := filter.NewDiagnosis(s)
-	for i := range w.mirror.Slots() {
-		d.Add(w.mirror.Node(int32(i)), w.mirror.HoldsLower(int32(i), s.Priority))
+// expected places a pod on the node where room was made for it, if there is room by now.
+func (w *Worker) expected(d *decision, pod *shape.Pod) bool {
+	at, ok := w.mirror.Nominated(pod.UID)
+	if !ok || !pod.Shape.Placeable() {
+		return false
 	}
-	return d.Message()
+	ask := w.mirror.Ask(pod)
+	if w.mirror.Check(&ask, at) != filter.OK {
+		return false
+	}
+	w.place(d, pod, at, nil)
+	return true
 }
 
-// set finds or makes the candidates for a shape; the least used ones go.
-func (w *Worker) set(s *shape.Shape, owner string) *candidate.Set {
+func (w *Worker) place(d *decision, pod *shape.Pod, at int32, set candidates) {
+	p := plan.Placement{UID: pod.UID, Node: w.mirror.Node(at).Name}
+	if set != nil {
+		w.near = set.Others(w.near[:0], others)
+		p.Others = make([]string, len(w.near))
+		for i, n := range w.near {
+			p.Others[i] = w.mirror.Node(n).Name
+		}
+	}
+	w.mirror.Assume(pod.UID, at)
+	d.placements = append(d.placements, p)
+}
+
+// obstruction is why pods of a kind fit nowhere. Hopeless is what is to be said when it is
+// known that nobody can be taken away for them.
+type obstruction struct {
+	diagnosis *filter.Diagnosis
+	nodes     []preempt.Node
+	hopeless  string
+}
+
+func (w *Worker) obstruct(pod *shape.Pod) *obstruction {
+	o := &obstruction{diagnosis: filter.NewDiagnosis(pod.Shape)}
+	ask := w.mirror.Ask(pod)
+	for i := range w.mirror.Slots() {
+		if !w.mirror.Node(int32(i)).Present {
+			continue
+		}
+		refusal := filter.Refusal{Helpless: true}
+		if pod.Shape.Obstacle() == "" {
+			refusal = w.mirror.Explain(&ask, int32(i))
+		}
+		o.diagnosis.Add(refusal)
+		o.nodes = append(o.nodes, preempt.Node{Index: int32(i), Refusal: refusal})
+	}
+	return o
+}
+
+// fail looks for pods to take away for one that fits nowhere, and says what is to be said.
+func (w *Worker) fail(d *decision, pod *shape.Pod, o *obstruction) {
+	_, nominated := w.mirror.Nominated(pod.UID)
+	if o.hopeless != "" && !nominated {
+		d.failed = append(d.failed, failure{pod.UID, o.hopeless})
+		return
+	}
+	answer := preempt.For(w.mirror.Mirror, pod, o.nodes, time.Now(), w.random.IntN(len(o.nodes)+1))
+	message := o.diagnosis.Message(answer.Text)
+	d.failed = append(d.failed, failure{pod.UID, message})
+	switch {
+	case answer.Choice != nil:
+		p := plan.Preemption{UID: pod.UID, Node: w.mirror.Node(answer.Node).Name}
+		for _, victim := range answer.Victims {
+			p.Victims = append(p.Victims, victim.UID)
+			w.mirror.Doom(victim.UID)
+		}
+		w.mirror.Nominate(pod.UID, answer.Node)
+		d.preemptions = append(d.preemptions, p)
+	case nominated && answer.Hopeless: // there is no node to wait for any more
+		d.preemptions = append(d.preemptions, plan.Preemption{UID: pod.UID})
+	case !nominated:
+		o.hopeless = message
+	}
+}
+
+func beneficiaries(preemptions []plan.Preemption) []string {
+	out := make([]string, len(preemptions))
+	for i := range preemptions {
+		out[i] = preemptions[i].UID
+	}
+	return out
+}
+
+// spare takes back what was assumed for preemptions that came to nothing, those of the named
+// pods, and gives these as a set.
+func (w *Worker) spare(preemptions []plan.Preemption, which []string) map[string]bool {
+	if len(which) == 0 {
+		return nil
+	}
+	w.mirror.Lock()
+	defer w.mirror.Unlock()
+	spared := map[string]bool{}
+	for _, p := range preemptions {
+		if slices.Contains(which, p.UID) {
+			spared[p.UID] = true
+			w.mirror.Denominate(p.UID)
+			for _, victim := range p.Victims {
+				w.mirror.Spare(victim)
+			}
+		}
+	}
+	return spared
+}
+
+// key tells pods apart as far as it matters for their nodes.
+func (w *Worker) key(pod *shape.Pod, owner string) setKey {
+	key := setKey{shape: pod.Shape, owner: owner}
+	if w.mirror.View(pod) != nil || w.mirror.Loud() {
+		key.self = pod.Self
+	}
+	return key
+}
+
+// set finds or makes the candidates for pods of a key; the least used ones go.
+func (w *Worker) set(key setKey, pod *shape.Pod) candidates {
 	w.clock++
-	key := setKey{s, owner}
 	k := w.sets[key]
 	if k == nil {
 		if len(w.sets) >= keep {
 			w.evict()
 		}
-		k = &kept{set: candidate.New(w.mirror.Mirror, s, owner, w.options.Seed+w.clock)}
+		k = &kept{}
+		if seed := w.options.Seed + w.clock; key.self != nil {
+			k.set = candidate.NewSweep(w.mirror.Mirror, pod, key.owner, seed)
+		} else {
+			k.set = candidate.New(w.mirror.Mirror, pod.Shape, key.owner, seed)
+		}
 		w.sets[key] = k
 	}
 	k.used = w.clock

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,8 +29,9 @@ const (
 	batch     = 500
 	firstWait = 5 * time.Millisecond
 	longest   = 10 * time.Second
-	patience  = 12               // refusals of one report before it is given up
-	replayGap = 30 * time.Second // between two replays for one node
+	patience  = 12 // refusals of one report before it is given up
+	// unread is how long a replay may take; what it has not read by then waits for another.
+	unread = 30 * time.Second
 )
 
 var (
@@ -47,21 +47,22 @@ type Intake struct {
 	fence  *message.Fence
 	logger *zap.Logger
 	queue  *queue
-	replay chan struct{}
+	afresh chan struct{} // the stream may have begun anew
+
+	lost    *lost
+	replays *replays
 
 	addresses *Addresses
 	places    *places // work's alone
-
-	mu       sync.Mutex
-	replayed map[string]time.Time
 }
 
 // New returns an intake on the view of the STATE stream.
 func New(conn *bus.Conn, view *statelog.View, api *apiclient.Client, fence *message.Fence, addresses *Addresses, logger *zap.Logger) *Intake {
 	in := &Intake{
 		bus: conn, view: view, api: api, fence: fence, addresses: addresses, places: newPlaces(view), logger: logger,
-		queue: newQueue(), replay: make(chan struct{}, 1), replayed: map[string]time.Time{},
+		queue: newQueue(), afresh: make(chan struct{}, 1), lost: newLost(),
 	}
+	in.replays = newReplays(in.read)
 	in.queue.caughtUp = in.caughtUp
 	return in
 }
@@ -77,10 +78,12 @@ func (in *Intake) Run(ctx context.Context) error {
 	}
 	defer beats.Stop()
 	// The stream is in memory: after the bus was away it may have begun anew.
-	in.bus.OnReconnect(in.again)
+	defer in.bus.OnReconnect(in.again)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return in.consume(ctx) })
 	group.Go(func() error { return in.work(ctx) })
+	group.Go(func() error { return in.watch(ctx) })
+	group.Go(func() error { return in.replays.Run(ctx) })
 	return group.Wait()
 }
 
@@ -97,7 +100,7 @@ func (in *Intake) consume(ctx context.Context) error {
 		}()
 		var err error
 		select {
-		case <-in.replay:
+		case <-in.afresh:
 			cancel()
 			<-done
 		case err = <-done:
@@ -113,51 +116,50 @@ func (in *Intake) consume(ctx context.Context) error {
 // again asks for all reports to be read anew.
 func (in *Intake) again() {
 	select {
-	case in.replay <- struct{}{}:
+	case in.afresh <- struct{}{}:
 	default:
 	}
+}
+
+// read reads what nodes said last, and returns when it has, or after a while.
+func (in *Intake) read(ctx context.Context, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, unread)
+	defer cancel()
+	subjects := make([]string, len(names))
+	for i, name := range names {
+		subjects[i] = proto.ReportSubjects(name)
+	}
+	end := in.queue.rereading()
+	defer end()
+	// That ctx ended is how it ends.
+	_ = in.bus.ConsumeWith(ctx, bus.ConsumeOptions{Stream: proto.ReportsStream.Name, Subjects: subjects, Started: func(pending uint64) {
+		if pending == 0 {
+			cancel()
+		}
+	}}, func(m *bus.StreamMsg) {
+		in.queue.reread(&report{subject: m.Subject, data: m.Data})
+		if m.Pending == 0 {
+			cancel()
+		}
+	})
+	return nil
 }
 
 // beat notices a node that was given up and lives: its agent has nothing new to say,
 // so what it said last is written again.
 func (in *Intake) beat(m *bus.Msg) {
 	name, err := proto.HeartbeatNode(m.Subject)
-	if err != nil {
+	if err != nil || !in.lost.Has(name) {
 		return
 	}
-	entry := in.view.Get(nodes, "", name)
-	if entry == nil {
-		return
-	}
-	node, err := statelog.Decode[corev1.Node](entry)
-	if err != nil || !givenUp(node) {
-		return
-	}
-	if in.due(name) {
-		in.logger.Info("node lives again", zap.String("node", name))
-		in.again()
-	}
-}
-
-// due tells whether reports may be read anew for a node, which it may not have done all
-// the time.
-func (in *Intake) due(node string) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if time.Since(in.replayed[node]) < replayGap {
-		return false
-	}
-	in.replayed[node] = time.Now()
-	return true
+	in.logger.Info("node lives again", zap.String("node", name))
+	in.replays.Ask(name)
 }
 
 // caughtUp reads again what of a node was refused while too much of it waited.
 func (in *Intake) caughtUp(node string) {
-	due := in.due(node)
-	in.logger.Warn("a node reported more than it may at a time", zap.String("node", node), zap.Bool("read_again", due))
-	if due {
-		in.again()
-	}
+	in.logger.Warn("a node reported more than it may at a time", zap.String("node", node))
+	in.replays.Ask(node)
 }
 
 func givenUp(node *corev1.Node) bool {

@@ -43,6 +43,23 @@ func TestWhatTheAgentDoesNotOwnStaysInAPodsStatus(t *testing.T) {
 	}
 }
 
+func TestConditionsOfAResizeGoWithIt(t *testing.T) {
+	t.Parallel()
+	present := corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{
+		{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: "Deferred", LastTransitionTime: at(time.Hour)},
+		{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue, LastTransitionTime: at(time.Hour)},
+		{Type: "example.com/gate", Status: corev1.ConditionTrue},
+	}}
+	failed := corev1.PodCondition{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue, Reason: "Error", LastTransitionTime: at(0)}
+	next, _ := mergePod(present, corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{failed}})
+	if len(next.Conditions) != 2 || next.Conditions[0] != failed {
+		t.Errorf("the last word is %+v; got %+v", failed, next.Conditions)
+	}
+	if next, _ = mergePod(next, corev1.PodStatus{Phase: corev1.PodRunning}); len(next.Conditions) != 1 || next.Conditions[0].Type != "example.com/gate" {
+		t.Errorf("it is over; got %+v", next.Conditions)
+	}
+}
+
 func TestAFinishedPodNeverRunsAgain(t *testing.T) {
 	t.Parallel()
 	present := corev1.PodStatus{Phase: corev1.PodSucceeded}

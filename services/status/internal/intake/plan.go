@@ -73,9 +73,7 @@ func (in *Intake) planPod(ctx context.Context, node string, said *message.PodRep
 	if !changed {
 		return nil, nil
 	}
-	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
-	pod.Status = next
-	request, err := encode("PUT", path+"/status", pod)
+	request, err := statusPatch(path, pod, pod.Status, next)
 	return []apiclient.Request{request}, err
 }
 
@@ -158,10 +156,7 @@ func nodeUpdates(present, reported *corev1.Node, now time.Time) (requests []apic
 	path := "/api/v1/nodes/" + url.PathEscape(present.Name)
 	next, changed := mergeNode(present.Status, reported.Status, now)
 	if changed {
-		update := present.DeepCopy()
-		update.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}
-		update.Status = next
-		request, err := encode("PUT", path+"/status", update)
+		request, err := statusPatch(path, present, present.Status, next)
 		if err != nil {
 			return nil, err
 		}

@@ -34,8 +34,16 @@ func terminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
+// comesAndGoes tells of conditions that only the node writes, and takes away. They are true while they are there, so
+// their time is that of their reason, which the node knows.
+func comesAndGoes(t corev1.PodConditionType) bool {
+	return t == corev1.PodResizePending || t == corev1.PodResizeInProgress
+}
+
 func mergePodConditions(present, reported []corev1.PodCondition) []corev1.PodCondition {
-	next := slices.Clone(present)
+	next := slices.DeleteFunc(slices.Clone(present), func(c corev1.PodCondition) bool {
+		return comesAndGoes(c.Type) && !slices.ContainsFunc(reported, func(r corev1.PodCondition) bool { return r.Type == c.Type })
+	})
 	for _, condition := range reported {
 		i := slices.IndexFunc(next, func(c corev1.PodCondition) bool { return c.Type == condition.Type })
 		switch {
@@ -43,7 +51,7 @@ func mergePodConditions(present, reported []corev1.PodCondition) []corev1.PodCon
 			next = append(next, condition)
 		case condition.Type == corev1.PodScheduled && condition.Status != corev1.ConditionTrue: // not the node's to say
 		default:
-			if next[i].Status == condition.Status {
+			if next[i].Status == condition.Status && !comesAndGoes(condition.Type) {
 				condition.LastTransitionTime = next[i].LastTransitionTime
 			}
 			next[i] = condition

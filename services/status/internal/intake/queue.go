@@ -24,8 +24,9 @@ type report struct {
 
 // queue keeps the newest report of each subject until it is written. A subject that
 // reports again while it waits keeps its place and costs one write; one that
-// reports while it is being written goes to the end: it cannot starve others. What a
-// node reports beyond its share is refused.
+// reports while it is being written goes to the end: it cannot starve others. What is
+// read anew or tried again gives way to what was said since. What a node reports beyond
+// its share is refused.
 type queue struct {
 	// caughtUp is called when nothing of a node waits any more of which something was
 	// refused; nil: nobody asks.
@@ -33,7 +34,9 @@ type queue struct {
 
 	mu      sync.Mutex
 	waiting map[string]*report
-	shares  map[string]*share // by node
+	retries map[string]*report // to be tried again, and not replaced since
+	passed  map[string]bool    // subjects that reported while some are read anew; nil: none is
+	shares  map[string]*share  // by node
 	order   []string
 	wake    chan struct{}
 }
@@ -45,7 +48,7 @@ type share struct {
 }
 
 func newQueue() *queue {
-	return &queue{waiting: map[string]*report{}, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
+	return &queue{waiting: map[string]*report{}, retries: map[string]*report{}, shares: map[string]*share{}, wake: make(chan struct{}, 1)}
 }
 
 // nodeOf is whose share a subject counts to.
@@ -57,9 +60,41 @@ func nodeOf(subject string) string {
 	return node
 }
 
+// put takes the newest report of a subject.
 func (q *queue) put(r *report) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	delete(q.retries, r.subject)
+	if q.passed != nil {
+		q.passed[r.subject] = true
+	}
+	q.insert(r)
+}
+
+// rereading begins a time in which reports are read anew, one such time at a time.
+func (q *queue) rereading() (end func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.passed = map[string]bool{}
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.passed = nil
+	}
+}
+
+// reread takes the report that was the newest of its subject when rereading began, or
+// was said since, unless put had one of it.
+func (q *queue) reread(r *report) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.passed[r.subject] || q.waiting[r.subject] != nil || q.retries[r.subject] != nil {
+		return
+	}
+	q.insert(r)
+}
+
+func (q *queue) insert(r *report) {
 	node := nodeOf(r.subject)
 	s := q.shares[node]
 	if s == nil {
@@ -88,12 +123,18 @@ func (q *queue) put(r *report) {
 
 // again puts a report back after a wait, unless a newer one has come by then.
 func (q *queue) again(ctx context.Context, r *report, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting[r.subject] != nil {
+		return
+	}
+	q.retries[r.subject] = r
 	time.AfterFunc(wait, func() {
 		q.mu.Lock()
-		newer := q.waiting[r.subject] != nil
-		q.mu.Unlock()
-		if !newer && ctx.Err() == nil {
-			q.put(r)
+		defer q.mu.Unlock()
+		if q.retries[r.subject] == r && ctx.Err() == nil {
+			delete(q.retries, r.subject)
+			q.insert(r)
 		}
 	})
 }

@@ -70,7 +70,7 @@ func (c *controller) attachmentChanged(old, new *storagev1.VolumeAttachment, add
 }
 
 func nodeChanged(old, new *corev1.Node, add func(string)) {
-	if new != nil && (old == nil || !equality.Semantic.DeepEqual(old.Status.VolumesInUse, new.Status.VolumesInUse)) {
+	if new != nil && (old == nil || outOfService(old) != outOfService(new) || !equality.Semantic.DeepEqual(old.Status.VolumesInUse, new.Status.VolumesInUse)) {
 		add(new.Name)
 	}
 }

@@ -6,7 +6,8 @@
 //	        a pod on the node uses it         the driver says attached
 //	(none) ───────────────────────────▶ asked ────────────────────────▶ in node.status.volumesAttached
 //	   ▲                                                                        │ no pod uses it, and it is not in
-//	   └────────────────────────────────────────────────────────────────────────┘ node.status.volumesInUse
+//	   └────────────────────────────────────────────────────────────────────────┘ node.status.volumesInUse,
+//	                                                                               or the node is out of service
 //
 // A volume that only one node may write to is not attached to a second one; the pod is
 // told. Only attachments named as ours are ever deleted. Semantics, names and events are
@@ -71,7 +72,7 @@ func plan(node *corev1.Node, wishes []wish, attachments []*storagev1.VolumeAttac
 		pv := volume(*at.Spec.Source.PersistentVolumeName)
 		switch {
 		case !ours(at, pv) || at.DeletionTimestamp != nil:
-		case pv != nil && slices.Contains(node.Status.VolumesInUse, uniqueName(pv)):
+		case pv != nil && slices.Contains(node.Status.VolumesInUse, uniqueName(pv)) && !outOfService(node):
 			if at.Status.Attached {
 				a.Attached = append(a.Attached, attached(pv, at))
 			}
@@ -81,6 +82,12 @@ func plan(node *corev1.Node, wishes []wish, attachments []*storagev1.VolumeAttac
 	}
 	slices.SortFunc(a.Attached, func(x, y corev1.AttachedVolume) int { return cmp.Compare(x.Name, y.Name) })
 	return a
+}
+
+// outOfService: a person says that the node is shut down, so nothing is mounted there
+// whatever it said last.
+func outOfService(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
 }
 
 // ours tells whether we made the attachment; pv is its volume, nil when that is gone.

@@ -30,25 +30,31 @@ func TestPlan(t *testing.T) {
 		used        []*corev1.PersistentVolume
 		attachments []*storagev1.VolumeAttachment
 		inUse       []*corev1.PersistentVolume
+		shutDown    bool
 		attach      int
 		refuse      int
 		detach      int
 		attached    int
 	}{
-		"a pod comes":                       {used: []*corev1.PersistentVolume{once}, attach: 1},
-		"two pods with one volume":          {used: []*corev1.PersistentVolume{once, once}, attach: 1},
-		"asked for and not there yet":       {used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", false)}},
-		"attached":                          {used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, attached: 1},
-		"attached elsewhere, for one only":  {used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n2", true)}, refuse: 1},
-		"attached elsewhere, for many":      {used: []*corev1.PersistentVolume{many}, attachments: []*storagev1.VolumeAttachment{attachedTo(many, "n2", true)}, attach: 1},
-		"the last pod goes":                 {attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, detach: 1},
-		"the last pod goes, still mounted":  {attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, inUse: []*corev1.PersistentVolume{once}, attached: 1},
-		"what somebody made by hand stays":  {attachments: []*storagev1.VolumeAttachment{foreign}},
-		"another node's is not our concern": {attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n2", true)}},
+		"a pod comes":                                       {used: []*corev1.PersistentVolume{once}, attach: 1},
+		"two pods with one volume":                          {used: []*corev1.PersistentVolume{once, once}, attach: 1},
+		"asked for and not there yet":                       {used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", false)}},
+		"attached":                                          {used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, attached: 1},
+		"attached elsewhere, for one only":                  {used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n2", true)}, refuse: 1},
+		"attached elsewhere, for many":                      {used: []*corev1.PersistentVolume{many}, attachments: []*storagev1.VolumeAttachment{attachedTo(many, "n2", true)}, attach: 1},
+		"the last pod goes":                                 {attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, detach: 1},
+		"the last pod goes, still mounted":                  {attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, inUse: []*corev1.PersistentVolume{once}, attached: 1},
+		"still mounted, says a node that is out of service": {shutDown: true, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, inUse: []*corev1.PersistentVolume{once}, detach: 1},
+		"out of service, and its pod is not gone yet":       {shutDown: true, used: []*corev1.PersistentVolume{once}, attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n1", true)}, inUse: []*corev1.PersistentVolume{once}, attached: 1},
+		"what somebody made by hand stays":                  {attachments: []*storagev1.VolumeAttachment{foreign}},
+		"another node's is not our concern":                 {attachments: []*storagev1.VolumeAttachment{attachedTo(once, "n2", true)}},
 	} {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 		for _, pv := range tt.inUse {
 			node.Status.VolumesInUse = append(node.Status.VolumesInUse, uniqueName(pv))
+		}
+		if tt.shutDown {
+			node.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute}}
 		}
 		var wishes []wish
 		for _, pv := range tt.used {

@@ -1,0 +1,126 @@
+package roster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+
+	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/services/kit"
+)
+
+// SettingsFile is where an instance keeps what its operator set for services: a YAML
+// document with a key a service, under which stands what differs from what follows
+// from the instance, under the keys of the service's config.example.yaml.
+//
+//	gateway:
+//	  admission: {disable: [PodSecurity]}
+//	controllers:
+//	  controllers: ["*", "-horizontalpodautoscaler"]
+func SettingsFile(i *instance.Instance) string { return i.Path("settings.yaml") }
+
+// CheckSettings tells everything that is wrong with the settings in file, or, where
+// file is empty, with those that the instance has.
+func CheckSettings(i *instance.Instance, file string) error {
+	data, err := kept(i)
+	if file != "" {
+		data, err = read(file)
+	} else {
+		file = SettingsFile(i)
+	}
+	if err != nil {
+		return err
+	}
+	byService, err := parseSettings(file, data)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, s := range All() {
+		_, err := s.with(i, file, byService)
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// KeepSettings makes a copy of file the instance's settings, if nothing is wrong with it.
+func KeepSettings(i *instance.Instance, file string) error {
+	if err := CheckSettings(i, file); err != nil {
+		return err
+	}
+	data, err := read(file)
+	if err != nil {
+		return err
+	}
+	return instance.WriteFile(SettingsFile(i), data, 0o600)
+}
+
+// Configs has the configuration of each service in an instance: what follows from the
+// instance, and over it what the operator set.
+func Configs(i *instance.Instance) (map[string]any, error) {
+	data, err := kept(i)
+	if err != nil {
+		return nil, err
+	}
+	byService, err := parseSettings(SettingsFile(i), data)
+	if err != nil {
+		return nil, err
+	}
+	configs := map[string]any{}
+	for _, s := range All() {
+		if configs[s.Name], err = s.with(i, SettingsFile(i), byService); err != nil {
+			return nil, err
+		}
+	}
+	return configs, nil
+}
+
+func (s Service) with(i *instance.Instance, name string, byService map[string]yaml.Node) (any, error) {
+	cfg := s.Defaults()
+	s.Configure(cfg, i)
+	own, set := byService[s.Name]
+	if !set {
+		return cfg, nil
+	}
+	part, err := yaml.Marshal(&own) // a node's own Decode is not strict
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", name, s.Name, err)
+	}
+	if err := kit.Parse(name+": "+s.Name, part, cfg); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func parseSettings(name string, data []byte) (map[string]yaml.Node, error) {
+	var byService map[string]yaml.Node
+	if err := yaml.Unmarshal(data, &byService); err != nil {
+		return nil, fmt.Errorf("%s: want a key a service, and under it the service's settings: %w", name, err)
+	}
+	for service := range byService {
+		if _, err := Find(service); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return byService, nil
+}
+
+// kept reads the settings of an instance, which may have none.
+func kept(i *instance.Instance) ([]byte, error) {
+	data, err := read(SettingsFile(i))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func read(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings: %w", err)
+	}
+	return data, nil
+}
