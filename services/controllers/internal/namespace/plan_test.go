@@ -52,24 +52,6 @@ func TestOnlyOurFinalizerIsTaken(t *testing.T) {
 	}
 }
 
-func TestWhichNamespacesOutliveTheirContent(t *testing.T) {
-	said := []corev1.NamespaceCondition{{Type: corev1.NamespaceContentRemaining, Status: corev1.ConditionTrue}}
-	ours := []corev1.FinalizerName{corev1.FinalizerKubernetes}
-	for name, c := range map[string]struct {
-		ns   corev1.Namespace
-		want bool
-	}{
-		"one with our finalizer goes with it":       {corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: ours}, Status: corev1.NamespaceStatus{Conditions: said}}, false},
-		"one with a finalizer of the object stays":  {corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"example.com/x"}}, Spec: corev1.NamespaceSpec{Finalizers: ours}, Status: corev1.NamespaceStatus{Conditions: said}}, true},
-		"so does one with another's beside ours":    {corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: append(ours, "example.com/x")}, Status: corev1.NamespaceStatus{Conditions: said}}, true},
-		"one that said nothing has nothing to mend": {corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"example.com/x"}}, Spec: corev1.NamespaceSpec{Finalizers: ours}}, false},
-	} {
-		if got := outlives(&c.ns); got != c.want {
-			t.Errorf("%s: got %v", name, got)
-		}
-	}
-}
-
 // A group that did not answer may have objects in the namespace.
 func TestANamespaceIsNotEmptyWhileSomeOfTheAPIIsUnknown(t *testing.T) {
 	t.Parallel()
@@ -85,6 +67,24 @@ func TestANamespaceIsNotEmptyWhileSomeOfTheAPIIsUnknown(t *testing.T) {
 	} {
 		if err := undiscovered(tc.catalog); (err != nil) != tc.unknown {
 			t.Errorf("%s: got %v", tc.name, err)
+		}
+	}
+}
+
+func TestWhichNamespacesOutliveTheirContent(t *testing.T) {
+	said := []corev1.NamespaceCondition{{Type: corev1.NamespaceContentRemaining, Status: corev1.ConditionTrue}}
+	ours := []corev1.FinalizerName{corev1.FinalizerKubernetes}
+	for name, c := range map[string]struct {
+		ns   corev1.Namespace
+		want bool
+	}{
+		"one with our finalizer goes with it":       {corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: ours}, Status: corev1.NamespaceStatus{Conditions: said}}, false},
+		"one with a finalizer of the object stays":  {corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"example.com/x"}}, Spec: corev1.NamespaceSpec{Finalizers: ours}, Status: corev1.NamespaceStatus{Conditions: said}}, true},
+		"so does one with another's beside ours":    {corev1.Namespace{Spec: corev1.NamespaceSpec{Finalizers: append(ours, "example.com/x")}, Status: corev1.NamespaceStatus{Conditions: said}}, true},
+		"one that said nothing has nothing to mend": {corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"example.com/x"}}, Spec: corev1.NamespaceSpec{Finalizers: ours}}, false},
+	} {
+		if got := outlives(&c.ns); got != c.want {
+			t.Errorf("%s: got %v", name, got)
 		}
 	}
 }

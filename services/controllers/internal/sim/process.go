@@ -219,8 +219,14 @@ func (p *Process) Request(ctx context.Context, subject string, data []byte) ([]b
 	return got.([]byte), nil
 }
 
-// Flush implements frame.Bus: what was heard has come.
-func (p *Process) Flush(context.Context) error { return nil }
+// Flush implements frame.Bus.
+func (p *Process) Flush(ctx context.Context) error {
+	_, err := p.c.ask(ctx, &call{from: p, text: "flush", do: func() (any, error) {
+		p.hear()
+		return nil, nil
+	}})
+	return err
+}
 
 // OnReconnect implements frame.Bus: the bus is never away.
 func (p *Process) OnReconnect(func()) func() { return func() {} }
