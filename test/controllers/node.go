@@ -41,7 +41,7 @@ spec:
     metadata: {labels: {app: agent}}
     spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: "agent:1"}]}
 `)), lost("n1"), do("an edit meanwhile", Patch("daemonsets", "agent", `spec: {template: {metadata: {labels: {v: "2"}}}}`)), do("it comes back", NodeBack("n1"))),
-		story("node", "nodetaint", nodes(2), do("pods", tolerant("a", "n1", ""), Create("deployments", web)), do("a taint", node("n1", "spec: {taints: [{key: k, value: v, effect: NoExecute}]}")), do("no taint", node("n1", "spec: {taints: null}")),
+		story("node", "nodetaint", nodes(2), do("a pod", tolerant("a", "n1", "")), do("pods of many", Create("deployments", web)), do("a taint", node("n1", "spec: {taints: [{key: k, value: v, effect: NoExecute}]}")), do("no taint", node("n1", "spec: {taints: null}")),
 			do("no schedule", node("n2", "spec: {taints: [{key: k, value: v, effect: NoSchedule}]}")), do("cordon", node("n1", "spec: {unschedulable: true}")), do("open", node("n1", "spec: {unschedulable: null}"))),
 		story("node", "nodetolerate", nodes(1), do("pods", Create("pods", `
 apiVersion: v1

@@ -26,10 +26,10 @@ type Programs struct {
 	last    func() // what is done when all have ended
 }
 
-// settings are what the two clusters must have in common: who schedules, and when a
-// node is lost.
+// settings are what the two clusters must have in common: who schedules, when a node
+// is lost, and that the loss of one does not wait for that of others.
 var settings = fmt.Sprintf(`scheduler: {schedulerName: none}
-controllers: {nodeGracePeriod: %[1]s, nodeStartGracePeriod: %[1]s}
+controllers: {nodeGracePeriod: %[1]s, nodeStartGracePeriod: %[1]s, nodeEvictionRate: 100}
 `, gracePeriod)
 
 // StartKubus runs our control plane, all in one, with its data below dir.

@@ -349,7 +349,7 @@ func notReady(p *corev1.Pod, now metav1.Time) map[string]any {
 	return map[string]any{
 		"metadata": map[string]any{"uid": p.UID, "resourceVersion": p.ResourceVersion},
 		"status": map[string]any{"conditions": []map[string]any{
-			{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now, "observedGeneration": p.Generation},
+			{"type": corev1.PodReady, "status": corev1.ConditionFalse, "lastTransitionTime": now},
 		}},
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -135,5 +136,18 @@ func TestTolerated(t *testing.T) {
 				t.Errorf("got %v %v, want %v %v", limit, bounded, c.limit, c.bounded)
 			}
 		})
+	}
+}
+
+func TestAPodOfALostNodeKeepsWhatItsContainersReported(t *testing.T) {
+	t.Parallel()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u", ResourceVersion: "7", Generation: 2}, Status: corev1.PodStatus{
+		Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+		ContainerStatuses: []corev1.ContainerStatus{{Name: "c"}}, // the rest is not in the mirror
+	}}
+	got, err := json.Marshal(notReady(p, metav1.NewTime(now)))
+	want := `{"metadata":{"resourceVersion":"7","uid":"u"},"status":{"conditions":[{"lastTransitionTime":"2026-05-01T12:00:00Z","status":"False","type":"Ready"}]}}`
+	if err != nil || string(got) != want {
+		t.Errorf("the patch is %s, %v; want %s", got, err, want)
 	}
 }
