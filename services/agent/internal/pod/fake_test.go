@@ -305,19 +305,21 @@ func (f *fakeRuntime) PortForward(context.Context, string, []string, uint16, io.
 type recorder struct {
 	mu     sync.Mutex
 	status map[types.UID]corev1.PodStatus
+	told   map[types.UID][]corev1.PodStatus // all of them
 	gone   map[types.UID]bool
 	events []string
 	rang   chan struct{}
 }
 
 func newRecorder() *recorder {
-	return &recorder{status: map[types.UID]corev1.PodStatus{}, gone: map[types.UID]bool{}, rang: make(chan struct{}, 1)}
+	return &recorder{status: map[types.UID]corev1.PodStatus{}, told: map[types.UID][]corev1.PodStatus{}, gone: map[types.UID]bool{}, rang: make(chan struct{}, 1)}
 }
 
 func (r *recorder) Status(pod *corev1.Pod, s *corev1.PodStatus, gone bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status[pod.UID], r.gone[pod.UID] = *s.DeepCopy(), gone
+	r.told[pod.UID] = append(r.told[pod.UID], *s.DeepCopy())
 	select {
 	case r.rang <- struct{}{}:
 	default:

@@ -213,6 +213,9 @@ func (w *worker) report(done bool, now time.Time) time.Time {
 	if same && w.sent {
 		return time.Time{}
 	}
+	if until := w.replacing(now); w.sent && !until.IsZero() {
+		return until
+	}
 	w.last = s
 	if !w.sent && quiet(&s) {
 		if until := w.bornAt.Add(quietFor); now.Before(until) {
@@ -225,6 +228,34 @@ func (w *worker) report(done bool, now time.Time) time.Time {
 	}
 	w.keepStatus()
 	return time.Time{}
+}
+
+// replaceFor is how long what lies between a container that has ended because its image
+// changed, and the one that takes its place, is not told: as a kubelet, which reports
+// when it is through with the pod.
+const replaceFor = time.Second
+
+// replacing is when such a replacement has to be told at the latest; zero: there is none.
+func (w *worker) replacing(now time.Time) (until time.Time) {
+	for _, spec := range w.specs() {
+		c := w.container(spec.Name)
+		if len(c.records) == 0 || w.terminating() || c.waiting != nil {
+			c.replacedBy = time.Time{}
+			continue
+		}
+		newest := c.records[0]
+		other := newest.Labels[labelImage] != "" && newest.Labels[labelImage] != spec.Image
+		switch ended := newest.State == runtime.ContainerExited; {
+		case other && ended && c.replacedBy.IsZero():
+			c.replacedBy = now.Add(replaceFor)
+		case !other && !c.busy || !other && ended: // the new one runs, or is already over
+			c.replacedBy = time.Time{}
+		}
+		if now.Before(c.replacedBy) {
+			earliest(&until, c.replacedBy)
+		}
+	}
+	return until
 }
 
 func (w *worker) keepStatus() {

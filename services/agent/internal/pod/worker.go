@@ -85,20 +85,21 @@ type workerDeps struct {
 
 // container is what the worker remembers of one container.
 type container struct {
-	busy     bool
-	cancel   context.CancelFunc // of the start under way
-	stopping bool
-	stop     context.CancelFunc // of the stop under way
-	preStop  bool               // the hook has run for this attempt
-	stopID   string
-	retryAt  time.Time
-	flipAt   time.Time // when ErrImagePull becomes ImagePullBackOff
-	crash    Backoff
-	pull     Backoff
-	waiting  *status.Reason
-	records  []*status.Record // newest first, at most two
-	exitSeen string           // id of the attempt whose end has been counted
-	again    bool             // stopped so as to start anew
+	busy       bool
+	cancel     context.CancelFunc // of the start under way
+	stopping   bool
+	stop       context.CancelFunc // of the stop under way
+	preStop    bool               // the hook has run for this attempt
+	stopID     string
+	retryAt    time.Time
+	flipAt     time.Time // when ErrImagePull becomes ImagePullBackOff
+	replacedBy time.Time // see replacing
+	crash      Backoff
+	pull       Backoff
+	waiting    *status.Reason
+	records    []*status.Record // newest first, at most two
+	exitSeen   string           // id of the attempt whose end has been counted
+	again      bool             // stopped so as to start anew
 }
 
 // gate lets many wait for the result of one piece of work.

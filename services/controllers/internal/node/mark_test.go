@@ -44,7 +44,7 @@ func TestAMarkedPodKeepsItsStatus(t *testing.T) {
 		if want := corev1.ConditionTrue; c.Type == corev1.PodScheduled && c.Status != want {
 			t.Errorf("%s is %s", c.Type, c.Status)
 		}
-		if c.Type == corev1.PodReady && (c.Status != corev1.ConditionFalse || !c.LastTransitionTime.Equal(&metav1.Time{Time: now})) {
+		if c.Type == corev1.PodReady && (c.Status != corev1.ConditionFalse || c.ObservedGeneration != 0 || !c.LastTransitionTime.Equal(&metav1.Time{Time: now})) {
 			t.Errorf("got %+v", c)
 		}
 	}
