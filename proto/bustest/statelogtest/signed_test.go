@@ -31,9 +31,18 @@ func attack(t *testing.T) *attacked {
 	return &attacked{t, bustest.Connect(t, server), Signed(t, bustest.Connect(t, server), trust), Signed(t, bustest.Connect(t, server), trust)}
 }
 
-// write publishes a message as somebody who has no key, over whatever is there.
+// write publishes a message as somebody who has no key, over whatever is there. Both
+// views know what that is: of a version that one alone has seen, the other would show
+// the one before until the first has written it again.
 func (a *attacked) write(subject string, data []byte, h bus.Header) uint64 {
 	a.t.Helper()
+	if k, err := proto.ParseStateSubject(subject); err == nil {
+		for _, l := range []*Log{a.one, a.two} {
+			if _, err := l.Barrier(a.t.Context(), k.GroupResource); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+	}
 	seq, err := a.conn.PublishStream(a.t.Context(), subject, data, h)
 	if err != nil {
 		a.t.Fatal(err)
