@@ -154,7 +154,10 @@ func (s *streams) close() {
 
 // started waits for the process to run. Output is not read before: the OCI runtime writes its errors there too.
 func (s *streams) started(ctx context.Context, conn *shim.Conn, opts ExecOptions) error {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.Send(killExec) // it may have been started just now
+		conn.Close()
+	})
 	var reply shim.Reply
 	fds, err := conn.Recv(&reply)
 	if !stop() && err == nil {
@@ -237,6 +240,9 @@ func resize(f *os.File, sizes <-chan Size) {
 	}
 }
 
+// killExec ends a process that was executed, with its descendants.
+var killExec = &shim.Request{Op: shim.OpSignal, Signal: int(unix.SIGKILL), All: true}
+
 // wait gives the exit code after the output has been copied.
 func (s *streams) wait(ctx context.Context, conn *shim.Conn, timeout time.Duration) (int, error) {
 	ended := make(chan error, 1)
@@ -261,7 +267,7 @@ func (s *streams) wait(ctx context.Context, conn *shim.Conn, timeout time.Durati
 		cause = ErrExecTimeout
 	}
 	if cause != nil {
-		if conn.Send(&shim.Request{Op: shim.OpSignal, Signal: int(unix.SIGKILL), All: true}) == nil {
+		if conn.Send(killExec) == nil {
 			select {
 			case <-ended:
 			case <-time.After(stopPatience):
