@@ -86,15 +86,15 @@ func TestADatabaseIsAStatefulSet(t *testing.T) {
 		}
 	})
 	step("a rolling update goes from the last to the first, and all keep their data", func(t *testing.T) {
+		made := d.created(t, "app=db", 3)
 		d.apply(t, d.set(3, "2"))
 		d.run(t, "rollout", "status", "statefulset/db", "--timeout=300s")
 		d.kept(t, "db-0")
 		if got := d.sql(t, "db-2", "select v from own"); got != "db-2" {
 			t.Errorf("the last has %q", got)
 		}
-		times := d.run(t, "get", "pods", "-l", "app=db", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[*].metadata.name}")
-		if times != "db-2 db-1 db-0" {
-			t.Errorf("they were made in the order %s", times)
+		if order := made(); order != "db-2 db-1 db-0" {
+			t.Errorf("they were made in the order %s", order)
 		}
 	})
 	step("deleted and applied again, the set finds its data", func(t *testing.T) {
@@ -103,6 +103,27 @@ func TestADatabaseIsAStatefulSet(t *testing.T) {
 		d.apply(t, d.set(1, "2"))
 		d.kept(t, "db-0")
 	})
+}
+
+// created follows the pods of a label, of which there are n; what it returns tells in which order others were made since.
+func (d *database) created(t *testing.T, selector string, n int) func() string {
+	t.Helper()
+	_, out := d.start(t, "get", "pods", "-l", selector, "--watch", "--output-watch-events", "-o", "jsonpath={.type} {.object.metadata.name}{\"\\n\"}")
+	added := func() (names []string) {
+		for line := range strings.Lines(out.String()) {
+			if name, is := strings.CutPrefix(strings.TrimSpace(line), "ADDED "); is {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	eventually(t, 30*time.Second, "kubectl follows the pods", func() error {
+		if got := added(); len(got) < n {
+			return fmt.Errorf("it has seen %q", got)
+		}
+		return nil
+	})
+	return func() string { return strings.Join(added()[n:], " ") }
 }
 
 // set is PostgreSQL in a StatefulSet.

@@ -54,7 +54,7 @@ func Controller() frame.Definition {
 			return frame.Keyed(e, c.reconcile,
 				frame.On(e.World.DaemonSets, frame.Self[appsv1.DaemonSet]),
 				frame.Owned(e.World.Pods, e.World.DaemonSets, selectorOf),
-				frame.Owned(e.World.ControllerRevisions, e.World.DaemonSets, selectorOf),
+				frame.OwnedLater(e.World.ControllerRevisions, e.World.DaemonSets, selectorOf),
 				frame.On(e.World.Nodes, c.nodeChanged),
 			), nil
 		},

@@ -100,6 +100,31 @@ func TestOwnersHearOfTheirChildrenAndOfOrphansTheyMayWant(t *testing.T) {
 	}
 }
 
+func TestALaterChildWakesItsOwnerWhenItChangesOrGoes(t *testing.T) {
+	t.Parallel()
+	e := env()
+	e.World.ReplicaSets.Put(1, &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "one"}})
+	woken := 0
+	stop := OwnedLater(e.World.Pods, e.World.ReplicaSets, func(*appsv1.ReplicaSet) (labels.Selector, error) { return labels.Everything(), nil })(
+		func(types.NamespacedName) { woken++ })
+	defer stop()
+	for i, step := range []struct {
+		what string
+		do   func()
+		want int
+	}{
+		{"made with its owner", func() { e.World.Pods.Put(2, newPod("a", "one", map[string]string{"v": "1"})) }, 0},
+		{"changed", func() { e.World.Pods.Put(3, newPod("a", "one", map[string]string{"v": "2"})) }, 1},
+		{"gone", func() { e.World.Pods.Drop(4, "default", "a") }, 2},
+		{"made as an orphan", func() { e.World.Pods.Put(5, newPod("b", "", map[string]string{"v": "1"})) }, 3},
+		{"adopted", func() { e.World.Pods.Put(6, newPod("b", "one", map[string]string{"v": "1"})) }, 4},
+	} {
+		if step.do(); woken != step.want {
+			t.Fatalf("step %d, %s: woken %d times, want %d", i, step.what, woken, step.want)
+		}
+	}
+}
+
 func TestAfterItsEndAControllerHearsNothing(t *testing.T) {
 	t.Parallel()
 	e := env()

@@ -13,6 +13,17 @@ import (
 // Owned wakes those of owners that control a child that changed, before or after, and
 // for an orphan all whose selector (nil: none) names it.
 func Owned[C, O any](children *mirror.Kind[C], owners *mirror.Kind[O], selector func(*O) (labels.Selector, error)) Trigger[types.NamespacedName] {
+	return owned(children, owners, selector, true)
+}
+
+// OwnedLater is Owned, but that a child which appears with its owner wakes nobody: who
+// makes it knows of it. Revisions are so upstream, where somebody else may make one
+// without having it taken for a duplicate at once.
+func OwnedLater[C, O any](children *mirror.Kind[C], owners *mirror.Kind[O], selector func(*O) (labels.Selector, error)) Trigger[types.NamespacedName] {
+	return owned(children, owners, selector, false)
+}
+
+func owned[C, O any](children *mirror.Kind[C], owners *mirror.Kind[O], selector func(*O) (labels.Selector, error), fresh bool) Trigger[types.NamespacedName] {
 	kind := owners.GVK().Kind
 	group := owners.GVK().Group
 	wake := func(namespace string, owner *metav1.OwnerReference, add func(types.NamespacedName)) {
@@ -34,7 +45,7 @@ func Owned[C, O any](children *mirror.Kind[C], owners *mirror.Kind[O], selector 
 		if new != nil {
 			is = any(new).(metav1.Object)
 			after = metav1.GetControllerOfNoCopy(is)
-			if before == nil || after == nil || before.UID != after.UID {
+			if (fresh || old != nil) && (before == nil || after == nil || before.UID != after.UID) {
 				wake(is.GetNamespace(), after, add)
 			}
 		}

@@ -50,7 +50,7 @@ func Controller() frame.Definition {
 		return frame.Keyed(e, c.reconcile,
 			frame.On(e.World.StatefulSets, frame.Self[appsv1.StatefulSet]),
 			frame.Owned(e.World.Pods, e.World.StatefulSets, selectorOf),
-			frame.Owned(e.World.ControllerRevisions, e.World.StatefulSets, selectorOf),
+			frame.OwnedLater(e.World.ControllerRevisions, e.World.StatefulSets, selectorOf),
 			frame.On(e.World.PersistentVolumeClaims, c.claimChanged),
 		), nil
 	}}
