@@ -130,7 +130,9 @@ func (w *World) follow(ctx context.Context, resource string) error {
 
 func (w *World) once(ctx context.Context, resource string) error {
 	var list struct {
-		Metadata struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   struct {
 			ResourceVersion string `json:"resourceVersion"`
 		} `json:"metadata"`
 		Items []Object `json:"items"`
@@ -143,6 +145,9 @@ func (w *World) once(ctx context.Context, resource string) error {
 	resp.Body.Close()
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("listing: %s, %w", resp.Status, err)
+	}
+	for _, item := range list.Items { // as a watch has them
+		item["apiVersion"], item["kind"] = list.APIVersion, strings.TrimSuffix(list.Kind, "List")
 	}
 	w.replace(resource, list.Items)
 	resp, err = w.server.Do(ctx, "GET", path(resource, "", "")+"?watch=1&allowWatchBookmarks=true&resourceVersion="+list.Metadata.ResourceVersion, "", nil)
