@@ -174,9 +174,10 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 func TestADelegateServesAGroupVersion(t *testing.T) {
 	g := start(t)
 	const pods, name = "/apis/metrics.k8s.io/v1beta1/namespaces/ns/pods", "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
-	g.eventually(t, "the APIService", func() bool {
+	g.eventually(t, "its APIService, and what the aggregator learns of it", func() bool {
 		_, err := g.do(t, "GET", name, nil)
-		return err == nil
+		_, served := g.do(t, "GET", "/apis/metrics.k8s.io/v1beta1", nil)
+		return err == nil && served == nil
 	})
 	list := must[metav1.APIResourceList](t, g, "GET", "/apis/metrics.k8s.io/v1beta1", nil)
 	if len(list.APIResources) != 2 || list.APIResources[1].Kind != "PodMetrics" {
