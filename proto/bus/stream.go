@@ -280,6 +280,33 @@ func (c *Conn) LastOn(ctx context.Context, stream, subject string) (*StreamMsg, 
 	return &StreamMsg{Subject: m.Subject, Header: m.Header, Data: m.Data, Seq: m.Sequence, Time: m.Time}, nil
 }
 
+// FirstBehind gives the sequence of the first message behind another that is on one of
+// the subjects (none: on any), 0 when there is none. As LastOn, it may be stale while a
+// cluster changes leaders.
+func (c *Conn) FirstBehind(ctx context.Context, stream string, subjects []string, seq uint64) (uint64, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	if len(subjects) == 0 {
+		subjects = []string{">"}
+	}
+	first := uint64(0)
+	for _, subject := range subjects {
+		m, err := s.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("the first message of %s behind %d: %w", subject, seq, err)
+		}
+		if first == 0 || m.Sequence < first {
+			first = m.Sequence
+		}
+	}
+	return first, nil
+}
+
 // PublishStream stores one message and gives its sequence once it is durable.
 func (c *Conn) PublishStream(ctx context.Context, subject string, data []byte, header Header) (uint64, error) {
 	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data, Header: header}, jetstream.WithRetryAttempts(0))

@@ -174,7 +174,7 @@ func (g *guard) restore(ctx context.Context, key proto.Key) error {
 		if live == nil || live.revision >= at && found != nil {
 			return nil // nothing to bring back, or it is there
 		}
-		if found != nil && g.view.shows(ctx, at) {
+		if found != nil && g.view.shows(at) {
 			continue // the view has moved on
 		}
 		w := Write{Key: key, Data: live.data}

@@ -280,7 +280,7 @@ func (o *op) header(expect uint64) bus.Header {
 
 func (o *op) entry(revision uint64) *Entry {
 	e := NewEntry(o.Key, revision, o.Data, o.Delete)
-	e.requestID = o.requestID
+	e.requestID, e.created = o.requestID, !o.Delete && o.Expect == 0
 	return e
 }
 
