@@ -37,6 +37,7 @@ type View struct {
 	durable     uint64     // acknowledged up to here
 	held        []*bus.StreamMsg
 	holdTimer   *time.Timer
+	prove       proof
 	waiters     []waiter
 	fences      map[string]Fence
 	recent      uint64     // the first message that is younger than what the log forgets
@@ -294,9 +295,17 @@ func (v *View) streamState(ctx context.Context, source Source) (bus.StreamState,
 	}
 }
 
+// proof stores a message and gives its sequence: what was stored before is on disk then.
+// nil: this process writes nothing.
+type proof func(ctx context.Context) (uint64, error)
+
+// holdFor is how long members of a batch wait for their writer's word. It has died then, or
+// the word was lost.
+const holdFor = 100 * time.Millisecond
+
 // receive takes a message from the source. Members of an atomic batch can be
 // seen before the batch is on disk; they wait for an acknowledgement, for a later
-// message outside a batch, or (their gateway died) for a moment.
+// message outside a batch, or for a proof of our own.
 func (v *View) receive(m *bus.StreamMsg) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -304,17 +313,37 @@ func (v *View) receive(m *bus.StreamMsg) {
 	if inBatch && m.Seq > v.durable {
 		v.held = append(v.held, m)
 		if v.holdTimer == nil {
-			v.holdTimer = time.AfterFunc(100*time.Millisecond, func() {
-				v.mu.Lock()
-				defer v.mu.Unlock()
-				v.holdTimer = nil
-				v.release(^uint64(0))
-			})
+			v.holdTimer = time.AfterFunc(holdFor, v.heldLong)
 		}
 		return
 	}
 	v.release(^uint64(0))
 	v.take(m)
+}
+
+// heldLong finds out by itself whether what is held is on disk.
+func (v *View) heldLong() {
+	v.mu.Lock()
+	prove, held := v.prove, len(v.held) > 0
+	v.mu.Unlock()
+	if !held {
+		return
+	}
+	durable, err := ^uint64(0), error(nil)
+	if prove != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		durable, err = prove(ctx)
+		cancel()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.holdTimer = nil
+	if err == nil {
+		v.release(durable)
+	}
+	if len(v.held) > 0 {
+		v.holdTimer = time.AfterFunc(holdFor, v.heldLong)
+	}
 }
 
 // settle is told by the source that nothing is missing up to seq.

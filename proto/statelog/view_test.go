@@ -1,6 +1,7 @@
 package statelog
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,30 @@ func TestOfABatchThatTheConsumerBroughtFirstOurOwnBytesAreKept(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestABatchWhoseWriterSaysNothingIsShownWhenItIsProvedToBeOnDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := readyView(t, proto.StateStream)
+		answers := false
+		v.prove = func(context.Context) (uint64, error) {
+			if !answers {
+				return 0, ErrUnavailable
+			}
+			return 9, nil
+		}
+		v.receive(batchMessage("a", 1))
+		pass(time.Minute)
+		if v.Get(pods, "ns", "a") != nil {
+			t.Error("it is shown while the store does not answer")
+		}
+		answers = true
+		pass(time.Second)
+		if v.Get(pods, "ns", "a") == nil {
+			t.Error("it is not shown when the store has stored something behind it")
+		}
+	})
 }
 
 func TestAnEventExpiresByItsNewestVersion(t *testing.T) {
