@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,17 @@ type Process struct {
 	Env  []string `json:"env,omitempty"`
 	// StopSeconds is how long it may take to end after SIGTERM; 0 means 20.
 	StopSeconds int `json:"stopSeconds,omitempty"`
+	// Namespaces are files of namespaces that it is started in, such as one of a network.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Stamp stands for what else the process reads when it starts: a process whose Stamp
+	// or anything above has changed is started anew when the keeper is told of it.
+	Stamp string `json:"stamp,omitempty"`
+}
+
+// Same tells whether the other is the same program started the same way.
+func (p *Process) Same(other *Process) bool {
+	return p.Name == other.Name && p.Stamp == other.Stamp && slices.Equal(p.Argv, other.Argv) &&
+		slices.Equal(p.Env, other.Env) && slices.Equal(p.Namespaces, other.Namespaces)
 }
 
 // StopTimeout is how long the process may take to end after SIGTERM.
@@ -86,6 +98,9 @@ func RecordFile(runDir, name string) string { return filepath.Join(runDir, name+
 
 // LockFile is held by the active keeper with flock(2); its record is inside.
 func LockFile(runDir string) string { return filepath.Join(runDir, "keeper.lock") }
+
+// Reload is the signal on which the active keeper reads its spec again.
+const Reload = syscall.SIGUSR1
 
 // StandbyName is the name under which the standby keeper is recorded.
 const StandbyName = "keeper-standby"
