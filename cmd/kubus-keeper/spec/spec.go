@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spec is the keeper's input, a JSON file.
@@ -91,6 +93,19 @@ type Record struct {
 func (r Record) Alive() bool {
 	start, alive := StartTime(r.PID)
 	return alive && start == r.Start
+}
+
+// Signal sends a signal to that very process, and to no other that has its pid now.
+func (r Record) Signal(s syscall.Signal) error {
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err != nil {
+		return fmt.Errorf("signalling process %d: %w", r.PID, err)
+	}
+	defer unix.Close(fd)
+	if !r.Alive() {
+		return fmt.Errorf("signalling process %d: it has ended", r.PID)
+	}
+	return unix.PidfdSendSignal(fd, s, nil, 0)
 }
 
 // RecordFile is where the record of a process is kept.

@@ -12,7 +12,7 @@ import (
 func said(given map[string]string) upFlags {
 	f := upFlags{
 		dataDir: "/data", listen: "127.0.0.1:6443", nodes: 1, podCIDR: "10.244.0.0/16", serviceCIDR: "10.96.0.0/16",
-		form: instance.AllInOne,
+		form: instance.AllInOne, nodeCIDR: "10.232.0.0/24", podNetwork: "routes",
 	}
 	for flag, value := range given {
 		*map[string]*string{
