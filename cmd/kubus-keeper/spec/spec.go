@@ -4,6 +4,8 @@
 package spec
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +28,8 @@ type Spec struct {
 	LogDir string `json:"logDir"`
 	// Processes are started in this order and stopped in the reverse one.
 	Processes []Process `json:"processes"`
+
+	digest []byte // of the file it was read from
 }
 
 // Process is one program that shall run until the keeper is told to stop.
@@ -62,7 +66,7 @@ func Load(file string) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the keeper's spec: %w", err)
 	}
-	s := &Spec{}
+	s := &Spec{digest: digest(data)}
 	if err := json.Unmarshal(data, s); err != nil {
 		return nil, fmt.Errorf("reading the keeper's spec %s: %w", file, err)
 	}
@@ -116,6 +120,33 @@ func LockFile(runDir string) string { return filepath.Join(runDir, "keeper.lock"
 
 // Reload is the signal on which the active keeper reads its spec again.
 const Reload = syscall.SIGUSR1
+
+// appliedFile says which spec the active keeper follows.
+func appliedFile(runDir string) string { return filepath.Join(runDir, "applied") }
+
+// MarkApplied notes that the keeper has stopped what the spec does not name, and begun to
+// keep what it names. A spec that was read from no file is not noted.
+func (s *Spec) MarkApplied() error {
+	if s.digest == nil {
+		return nil
+	}
+	return os.WriteFile(appliedFile(s.RunDir), s.digest, 0o600)
+}
+
+// Applied tells whether that was noted of the very spec that is in file now.
+func Applied(runDir, file string) bool {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	noted, err := os.ReadFile(appliedFile(runDir))
+	return err == nil && bytes.Equal(noted, digest(data))
+}
+
+func digest(data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return sum[:]
+}
 
 // StandbyName is the name under which the standby keeper is recorded.
 const StandbyName = "keeper-standby"

@@ -70,12 +70,14 @@ func (k *Keeper) keep(ctx context.Context) error {
 	for i := range k.Spec.Processes {
 		running = append(running, k.begin(ctx, &k.Spec.Processes[i]))
 	}
+	k.markApplied()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-k.Reload:
 			if k.reread() {
 				running = k.follow(ctx, running)
+				k.markApplied()
 			}
 		}
 	}
@@ -131,6 +133,12 @@ func (k *Keeper) reread() bool {
 	}
 	k.Spec = s
 	return true
+}
+
+func (k *Keeper) markApplied() {
+	if err := k.Spec.MarkApplied(); err != nil {
+		k.Log.Printf("noting that the spec is followed: %v", err)
+	}
 }
 
 // follow brings what runs in line with the spec: what is no longer in it, or is another

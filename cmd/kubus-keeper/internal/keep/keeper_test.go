@@ -199,6 +199,7 @@ func reloading(t *testing.T, s *spec.Spec) (change func()) {
 	return func() {
 		write()
 		reload <- spec.Reload
+		await(t, "the spec is followed", func() bool { return spec.Applied(s.RunDir, file) })
 	}
 }
 
@@ -221,7 +222,10 @@ func TestAChangedSpecTouchesOnlyWhatItChanges(t *testing.T) {
 	s.Processes[1].Stamp = "2"
 	s.Processes[2] = spec.Process{Name: "joins", Argv: []string{"/bin/sleep", "1003"}}
 	change()
-	await(t, "the new one started and the old one gone", func() bool { return pidOf(s, "joins") != 0 && pidOf(s, "leaves") == 0 })
+	if pid := pidOf(s, "leaves"); pid != 0 {
+		t.Errorf("the one that left still runs: %d", pid)
+	}
+	await(t, "the new one started", func() bool { return pidOf(s, "joins") != 0 })
 	await(t, "the one with another stamp started anew", func() bool { p := pidOf(s, "stamped"); return p != 0 && p != stamped })
 	if got := pidOf(s, "it"); got != it {
 		t.Errorf("the one that did not change has pid %d, it had %d", got, it)

@@ -22,6 +22,7 @@ import (
 )
 
 func newNode(s streams) *cobra.Command {
+	dir := new(string)
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Add, remove, drain and list the nodes of this machine",
@@ -30,10 +31,11 @@ func newNode(s streams) *cobra.Command {
 The first node is the machine itself. Each further one has a network namespace with an
 address of its own, its own containers, images and volumes, and its own agent and proxy.`,
 	}
-	cmd.AddCommand(newNodeList(s), newNodeAdd(s), newNodeRemove(s),
-		newNodeKubectl(s, "cordon", "Keep new pods off a node"),
-		newNodeKubectl(s, "uncordon", "Let new pods onto a node again"),
-		newNodeKubectl(s, "drain", "Cordon a node and evict its pods, but those of DaemonSets", "--ignore-daemonsets", "--delete-emptydir-data"))
+	cmd.PersistentFlags().StringVar(dir, "data-dir", DefaultDataDir, "directory of the cluster's data")
+	cmd.AddCommand(newNodeList(s, dir), newNodeAdd(s, dir), newNodeRemove(s, dir),
+		newNodeKubectl(s, dir, "cordon", "Keep new pods off a node"),
+		newNodeKubectl(s, dir, "uncordon", "Let new pods onto a node again"),
+		newNodeKubectl(s, dir, "drain", "Cordon a node and evict its pods, but those of DaemonSets", "--ignore-daemonsets", "--delete-emptydir-data"))
 	return cmd
 }
 
@@ -50,21 +52,18 @@ func existing(dir string) (*instance.Instance, error) {
 	return i, err
 }
 
-func newNodeKubectl(s streams, verb, short string, flags ...string) *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
+func newNodeKubectl(s streams, dir *string, verb, short string, flags ...string) *cobra.Command {
+	return &cobra.Command{
 		Use: verb + " NODE [-- FLAGS...]", Short: short, Args: cobra.MinimumNArgs(1),
 		Long: short + ", as `kubectl " + strings.Join(append([]string{verb}, flags...), " ") + "`; what follows -- is given to it too.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := existing(dir)
+			i, err := existing(*dir)
 			if err != nil {
 				return err
 			}
 			return kubectl(cmd.Context(), s, i, append(append([]string{verb, args[0]}, flags...), args[1:]...)...)
 		},
 	}
-	dataDirFlag(cmd, &dir)
-	return cmd
 }
 
 // kubectl runs the one beside kubus as the cluster's administrator.
@@ -85,20 +84,17 @@ func kubectl(ctx context.Context, s streams, i *instance.Instance, args ...strin
 	return nil
 }
 
-func newNodeList(s streams) *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
+func newNodeList(s streams, dir *string) *cobra.Command {
+	return &cobra.Command{
 		Use: "list", Short: "List the nodes of this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			i, err := existing(dir)
+			i, err := existing(*dir)
 			if err != nil {
 				return err
 			}
 			return listNodes(cmd.Context(), s, i)
 		},
 	}
-	dataDirFlag(cmd, &dir)
-	return cmd
 }
 
 func listNodes(ctx context.Context, s streams, i *instance.Instance) error {
@@ -140,22 +136,19 @@ func listNodes(ctx context.Context, s streams, i *instance.Instance) error {
 	return nil
 }
 
-func newNodeAdd(s streams) *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
+func newNodeAdd(s streams, dir *string) *cobra.Command {
+	return &cobra.Command{
 		Use: "add [NAME]", Short: "Add a node to this machine", Args: cobra.MaximumNArgs(1),
 		Long: `Add a node to this machine. The control plane learns of its keys by a restart, some
 seconds without the API; containers, Services and the other nodes go on.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := existing(dir)
+			i, err := existing(*dir)
 			if err != nil {
 				return err
 			}
 			return addNode(cmd.Context(), s, i, strings.Join(args, ""))
 		},
 	}
-	dataDirFlag(cmd, &dir)
-	return cmd
 }
 
 func addNode(ctx context.Context, s streams, i *instance.Instance, name string) error {
@@ -210,7 +203,8 @@ func kept(i *instance.Instance) (bool, error) {
 	return kept, err
 }
 
-// reshape makes what the instance's nodes need and tells the keeper of it.
+// reshape makes what the instance's nodes need and has the keeper follow: when it returns,
+// what is no longer kept has stopped, and what is new or changed has been started.
 func reshape(ctx context.Context, i *instance.Instance) error {
 	if err := nodenet.Ensure(ctx, i); err != nil {
 		return err
@@ -221,7 +215,8 @@ func reshape(ctx context.Context, i *instance.Instance) error {
 	if err := errors.Join(i.Save(), i.Register()); err != nil {
 		return err
 	}
-	if _, err := writeSpec(i); err != nil {
+	file, err := writeSpec(i)
+	if err != nil {
 		return err
 	}
 	keeper, err := spec.Active(i.RunDir())
@@ -231,25 +226,35 @@ func reshape(ctx context.Context, i *instance.Instance) error {
 	if keeper == nil {
 		return errors.New("the cluster stopped meanwhile: the change comes with the next `kubus up`")
 	}
-	return keeper.Signal(spec.Reload)
+	if err := keeper.Signal(spec.Reload); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, 2*detachLimit) // containers' ends are not waited for, only agents'
+	defer cancel()
+	for !spec.Applied(i.RunDir(), file) {
+		select {
+		case <-limited.Done():
+			return fmt.Errorf("the keeper has not followed in time; see %s", i.LogDir())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
-func newNodeRemove(s streams) *cobra.Command {
-	var dir string
+func newNodeRemove(s streams, dir *string) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use: "remove NODE", Short: "Drain a node of this machine and remove it with its data", Args: cobra.ExactArgs(1),
 		Long: `Drain a node of this machine and remove it with everything it holds: containers, images and
 the volumes of claims of class local. The control plane restarts, as with add.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			i, err := existing(dir)
+			i, err := existing(*dir)
 			if err != nil {
 				return err
 			}
 			return removeNode(cmd.Context(), s, i, args[0], force)
 		},
 	}
-	dataDirFlag(cmd, &dir)
 	cmd.Flags().BoolVar(&force, "force", false, "do not drain it first: its pods end at once")
 	return cmd
 }
@@ -287,9 +292,6 @@ func removeNode(ctx context.Context, s streams, i *instance.Instance, name strin
 		if err := reshape(ctx, i); err != nil {
 			return err
 		}
-		if err := awaitStop(ctx, i, node); err != nil {
-			return err
-		}
 	}
 	if err := clearNode(ctx, i, node); err != nil {
 		return fmt.Errorf("removing what is left of node %s, `kubus down` removes it too: %w", name, err)
@@ -309,32 +311,6 @@ func removeNode(ctx context.Context, s streams, i *instance.Instance, name strin
 	}
 	fmt.Fprintf(s.out, "Node %s is gone, with its data.\n", name)
 	return nil
-}
-
-// awaitStop waits until the keeper has stopped the processes of a node.
-func awaitStop(ctx context.Context, i *instance.Instance, n instance.Node) error {
-	limited, cancel := context.WithTimeout(ctx, detachLimit)
-	defer cancel()
-	for {
-		left := ""
-		for _, service := range []string{"agent", "proxy"} {
-			r, err := spec.ReadRecord(spec.RecordFile(i.RunDir(), processName(n, service)))
-			if err != nil {
-				return err
-			}
-			if r != nil {
-				left = service
-			}
-		}
-		if left == "" {
-			return nil
-		}
-		select {
-		case <-limited.Done():
-			return fmt.Errorf("the %s of node %s did not stop in time", left, n.Name)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // clearNode removes a stopped node from the machine.
