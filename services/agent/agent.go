@@ -94,7 +94,7 @@ func Purge(ctx context.Context, cfg Config, log *zap.Logger) error {
 func (c *Config) runtime(log *zap.Logger) runtime.Options {
 	return runtime.Options{
 		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
-		ClusterCIDR: c.PodCIDR, MTU: c.MTU, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
+		ClusterCIDR: c.PodCIDR, MTU: c.MTU, Overhead: c.Overhead, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
 		Insecure: c.InsecureRegistries, ImageMinFree: c.imageMinFree(), Logger: log,
 	}
 }
