@@ -260,7 +260,7 @@ func relabelled(t *testing.T, g *running, k servedKind, value string) {
 // eventually waits for a condition, for as long as a starved machine may need.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it does not come to be that %s", what)
 		}

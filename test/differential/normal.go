@@ -32,7 +32,7 @@ var (
 	uuid       = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	clock      = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`)
 	clockIn    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][0-9.]+)?`)
-	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*`)
+	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*|(ResourceVersion in object meta: )\d+`)
 	tokenMount = regexp.MustCompile(`\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 	serviceIP  = regexp.MustCompile(`\b10\.96\.\d+\.\d+\b`)
 	authority  = regexp.MustCompile(`-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----`)
@@ -74,7 +74,7 @@ func (n *normalizer) meetMeta(meta map[string]any) {
 		shown = n.token(name, base+"<generated>")
 	}
 	if uid, _ := meta["uid"].(string); uid != "" && uuid.MatchString(uid) {
-		n.token(uid, "uid("+shown+")")
+		n.token(uid, "uid("+uuid.ReplaceAllString(shown, "<uid>")+")") // some names are uids, too
 	}
 }
 
@@ -182,7 +182,7 @@ func (n *normalizer) text(s string) string {
 		}
 	}
 	s = clockIn.ReplaceAllStringFunc(s, func(string) string { return "<time>" })
-	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}<rv>${5}${7}")
+	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}${10}<rv>${5}${7}")
 	s = tokenMount.ReplaceAllString(s, "kube-api-access-<generated>")
 	s = serviceIP.ReplaceAllString(s, "<ip>")
 	s = authority.ReplaceAllString(s, "<certificate>")

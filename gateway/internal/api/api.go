@@ -169,7 +169,7 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 	if len(info.Parts) > 3 && info.Subresource != "proxy" || e.nameless && info.Name != "" {
 		return false
 	}
-	if word := special(info); word == "proxy" || word != "" && e.connect != nil {
+	if word := special(info); word == "proxy" || word != "" && (e.connect != nil || e.verbs["watch"] == nil) {
 		return false
 	}
 	if e.namespaced && info.Namespace == "" && e.verbs["list"] == nil && e.connect == nil {

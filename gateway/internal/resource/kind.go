@@ -88,7 +88,8 @@ type Kind struct {
 	// Listed gives the verbs that discovery lists at present; nil: those served.
 	Listed func() []string
 
-	life life
+	life   life
+	hollow *hollow // of a built-in kind
 }
 
 // Subresource is one path below an object.

@@ -362,7 +362,7 @@ func TestPortForwardOverBothTransports(t *testing.T) {
 			go func() { _ = f.ForwardPorts() }()
 			select {
 			case <-ready:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("not ready")
 			}
 			ports, err := f.GetPorts()
@@ -374,7 +374,7 @@ func TestPortForwardOverBothTransports(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				fmt.Fprint(conn, "hello")
 				if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 					t.Fatal(err)
@@ -440,7 +440,7 @@ func TestAnUpgradePassesTheProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprint(conn, "GET /api/v1/namespaces/default/pods/p:8080/proxy/x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n")
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
@@ -492,7 +492,7 @@ func TestPortForwardOverWebSocketChannels(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if err := conn.WriteMessage(websocket.BinaryMessage, []byte("\x02hello")); err != nil {
 		t.Fatal(err)
 	}
