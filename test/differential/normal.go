@@ -39,6 +39,7 @@ var (
 	versionIn  = regexp.MustCompile(`(resourceVersion\\?":\\?")\d+`)
 	credential = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
 	age        = regexp.MustCompile(`^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$`)
+	hashIn     = regexp.MustCompile(`\bhash=[0-9A-F]{128}`)
 	storageKey = regexp.MustCompile(`/registry/[^ ,:"]*`)
 )
 
@@ -188,7 +189,13 @@ func (n *normalizer) text(s string) string {
 	s = authority.ReplaceAllString(s, "<certificate>")
 	s = versionIn.ReplaceAllString(s, "${1}<rv>")
 	s = credential.ReplaceAllString(s, "X509SHA256=<sum>")
+	s = hashIn.ReplaceAllString(s, "hash=<hash>")
 	s = storageKey.ReplaceAllString(s, "<key>")
+	if before, errs, ok := strings.Cut(s, " errors:\n"); ok { // in the order of a map of Go's
+		lines := strings.Split(errs, "\n")
+		slices.Sort(lines)
+		s = before + " errors:\n" + strings.Join(lines, "\n")
+	}
 	if n.host != "" {
 		s = strings.ReplaceAll(s, n.host, "<server>")
 	}

@@ -60,16 +60,17 @@ func (s *story) settled(code int, doc any) bool {
 	conditions, _ := status["conditions"].([]any)
 	return slices.ContainsFunc(conditions, func(c any) bool {
 		condition, _ := c.(map[string]any)
-		return condition["type"] == settled[s.k.Title()]
+		return condition["type"] == settled[s.k.Title()] && (condition["status"] == "True" || !s.ends()) // a definition is not established at first
 	})
 }
 
-// ended says whether an object is gone, or held by somebody, or not about to end at all.
+// ended says whether an object is gone, or only held by others still, or not about to end
+// at all.
 func ended(code int, doc any) bool {
 	obj, ok := doc.(map[string]any)
 	if code != http.StatusOK || !ok || meta(obj)["deletionTimestamp"] == nil {
 		return true
 	}
 	finalizers, _ := meta(obj)["finalizers"].([]any)
-	return slices.ContainsFunc(finalizers, func(f any) bool { return f != "customresourcecleanup.apiextensions.k8s.io" })
+	return !slices.Contains(finalizers, any("customresourcecleanup.apiextensions.k8s.io"))
 }

@@ -60,6 +60,7 @@ func deletes(s *story) {
 		return o
 	}())
 	del("delete with a finalizer", "", "")
+	s.look("it is about to go", s.path(a))
 	del("delete it again", "", "")
 	s.look("it waits", s.path(a))
 	s.create("create what waits", a)

@@ -127,19 +127,21 @@ type document struct {
 
 // moved leads a client that asks for a former version of a document, by its hash, to
 // the present one; it says whether it did.
-func moved(w http.ResponseWriter, r *http.Request, etag string) bool {
+func moved(w http.ResponseWriter, r *http.Request, contentType, etag string) bool {
 	hash := r.URL.Query().Get("hash")
 	if hash == "" || hash == etag {
 		return false
 	}
 	w.Header().Del("Last-Modified")
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("ETag", fmt.Sprintf("%q", etag))
 	http.Redirect(w, r, r.URL.Path+"?"+url.Values{"hash": {etag}}.Encode(), http.StatusMovedPermanently)
 	return true
 }
 
 // serveVersion is serveMade of a document of v3, whose URL may have its hash.
 func serveVersion(w http.ResponseWriter, r *http.Request, m *made, contentType string) {
-	if !moved(w, r, m.etag()) {
+	if !moved(w, r, contentType, m.etag()) {
 		serveMade(w, r, m, contentType)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1beta1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/statelog"
 )
 
@@ -80,7 +81,8 @@ func (t *table) document(ctx context.Context, buf, meta []byte, entries []*state
 	buf = append(buf, `,"columnDefinitions":`...)
 	empty := &metav1.Table{}
 	var err error
-	if !t.options.NoHeaders || len(entries) == 0 {
+	// Some printers of upstream's give the columns although nobody wants them.
+	if _, ours := t.c.kind.Tables.(resource.Tables); !t.options.NoHeaders || !ours || len(entries) == 0 {
 		if empty, err = t.c.kind.Tables.ConvertToTable(ctx, t.c.kind.Codec.NewList(), t.options); err != nil {
 			return buf, apierrors.NewInternalError(err)
 		}
