@@ -218,6 +218,21 @@ func sortManagers(list []any) {
 	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(id(a), id(b)) })
 }
 
+// unmanaged takes managed fields out of a document.
+func unmanaged(doc any) {
+	switch v := doc.(type) {
+	case map[string]any:
+		delete(v, "managedFields")
+		for _, below := range v {
+			unmanaged(below)
+		}
+	case []any:
+		for _, item := range v {
+			unmanaged(item)
+		}
+	}
+}
+
 func keys(m map[string]any) []string {
 	out := make([]string, 0, len(m))
 	for k := range m {

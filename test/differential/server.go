@@ -154,6 +154,9 @@ func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 	}
 	doc := parse(resp.Header.Get("Content-Type"), data)
 	s.seen.learn(doc, step.Marks)
+	if step.Unmanaged {
+		unmanaged(doc)
+	}
 	answer.Body = s.normal.document(doc)
 	return answer
 }

@@ -42,7 +42,7 @@ func methods() *Scenario {
 			if m == "GET" && p == "/api/v1/watch/pods" || m == "DELETE" && p == "/api/v1/namespaces/default/configmaps" {
 				continue
 			}
-			s.add(Step{Name: m + " " + p, Method: m, Path: p, Opaque: strings.HasPrefix(p, "/openapi") || p == "/metrics"})
+			s.add(Step{Name: m + " " + p, Method: m, Path: p, Unmanaged: true, Opaque: strings.HasPrefix(p, "/openapi") || p == "/metrics"})
 		}
 	}
 	return s
@@ -58,8 +58,9 @@ func bootstrap() *Scenario {
 		"/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1/ipaddresses", "/apis/coordination.k8s.io/v1/leases", "/apis/apiregistration.k8s.io/v1/apiservices", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 		"/api/v1/namespaces", "/api/v1/services", "/api/v1/events", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/componentstatuses",
 	} {
-		s.get("get "+p, p)
-		s.add(Step{Name: "table of " + p, Method: "GET", Path: p, Header: map[string]string{"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}})
+		// What is there from the start has managers upstream only (bootstrap-managers).
+		s.add(Step{Name: "get " + p, Method: "GET", Path: p, Unmanaged: true})
+		s.add(Step{Name: "table of " + p, Method: "GET", Path: p, Unmanaged: true, Header: map[string]string{"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}})
 	}
 	return s
 }
