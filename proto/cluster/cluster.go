@@ -63,6 +63,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	default:
 		c.Log = feed.NewLog(conn, o.Name, o.Logger)
 		c.Views = statelog.OpenViewsFrom(ctx, c.Log, o.Logger, o.Resources...)
+		c.Views.KeepLittle()
 	}
 	return c, nil
 }

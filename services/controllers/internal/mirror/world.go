@@ -130,6 +130,7 @@ func NewWorld() *World {
 	w.ValidatingAdmissionPolicies = add[admissionv1.ValidatingAdmissionPolicy](w, "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false)
 	w.StorageVersionMigrations = add[migrationv1.StorageVersionMigration](w, "storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations", false)
 	w.Pods.trim, w.Secrets.trim = trimPod, trimSecret
+	w.Pods.alike = ByController
 	w.Pods.Index(ByController, func(pod *corev1.Pod) []string { return controllerUID(pod) })
 	w.Pods.Index(ByOrphanage, func(pod *corev1.Pod) []string {
 		if metav1.GetControllerOfNoCopy(pod) != nil {
