@@ -100,6 +100,7 @@ func (l *Log) Read(ctx context.Context, r statelog.Reading, h statelog.Handler) 
 				return
 			}
 			r.From = m.Seq + 1
+			m.Data = withoutManagedFields(m.Data)
 			h.Message(m)
 		},
 		Settled: func(seq uint64) {

@@ -38,6 +38,7 @@ func All() []Figure {
 		{"namespace", "delete a namespace with 5,000 ConfigMaps", "objects/s", namespaces},
 		{"replace", "a pod fails, until its successor is there, p99", "ms", replacements},
 		{"slices", "5,000 Services, one pod changes, until the slice is written, p99", "ms", sliceWrites},
+		{"autoscale", "the load of two pods doubles, until there are four", "s", autoscale},
 		{"memory", "memory of the controllers with 2,000 ReplicaSets, 10,000 pods", "MiB", memory},
 	}
 }
@@ -54,6 +55,7 @@ type Options struct {
 	Nodes          int     // that pods are bound to
 	Keep           bool    // what was made is left, for a server that is thrown away
 	ControllersPID int     // the process whose memory is measured
+	Consumer       string  // image of pods that burn what they are told to
 }
 
 // Env is where a figure runs.
