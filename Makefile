@@ -116,6 +116,15 @@ fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets
 e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root); one package at a time, since the machine is compared before and after
 	@$(GO) test -C test -p 1 -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)
 
+.PHONY: simulate
+simulate: ## the long form of the controllers' simulations: SEEDS seeds of each, an eighth of all together (default 16000); or PLAY='seed=17$$' alone
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 4h ./services/controllers -run 'TestAllTogether/$(PLAY)' -args -sim.seeds $(or $(SEEDS),16000)
+	@$(if $(PLAY),,$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 4h ./services/controllers/internal/{daemonset,deployment,job,statefulset} -run Simulation -args -sim.seeds $(or $(SEEDS),16000))
+
+.PHONY: roll
+roll: build ## kill -9 the controllers during a rolling update of 200 pods (needs root)
+	@$(GO) test -C test -count=1 -v -timeout 60m ./e2e -run TestTheControllersAreKilledDuringARoll -args -bin $(BIN) -rolled 200
+
 .PHONY: lint
 lint: verify-fmt verify-tidy vet staticcheck ## all linters
 

@@ -66,7 +66,7 @@ func Controllers() []string {
 		"job-controller", "cronjob-controller", "ttl-after-finished-controller",
 		"resourcequota-controller", "disruption-controller", "storage-version-migrator-controller", "resource-claim-controller", "device-taint-eviction-controller",
 		"clusterrole-aggregation-controller", "certificate-controller", "podcertificaterequestcleaner", "kube-apiserver-serving-clustertrustbundle-publisher",
-		"bootstrap-signer", "token-cleaner", "tokens-controller", "service-cidrs-controller",
+		"bootstrap-signer", "token-cleaner", "tokens-controller", "legacy-service-account-token-cleaner", "service-cidrs-controller",
 		"statefulset-controller", "daemon-set-controller",
 	}
 	for i, name := range names {
