@@ -3,8 +3,10 @@
 # and the gateway as `kubus envtest` starts it, with the same keys and the same flags.
 #
 #   UPSTREAM_BIN=… test/differential/run.sh [FLAGS of kubus-differential]
+#   UPSTREAM_BIN=… test/differential/run.sh -- COMMAND…
 #
-# Without FLAGS it asks everything and writes docs/differential.md.
+# Without FLAGS it asks everything and writes docs/differential.md. A COMMAND finds the
+# kubeconfigs in UPSTREAM and KUBUS.
 # UPSTREAM_BIN holds upstream's etcd and kube-apiserver of the version that is served; BIN
 # (default bin/) kubus, kubectl and kubus-differential; OUT (default a temporary folder) keys,
 # data and logs. Ports: 28443, 28379 upstream's, 29443, 29379 ours.
@@ -67,6 +69,11 @@ serve() { # NAME FOLDER API-PORT ETCD-PORT
 serve upstream "$UPSTREAM_BIN" 28443 28379
 serve kubus "$("$bin/kubus" envtest "$out/assets")" 29443 29379
 
+if [ "${1:-}" = -- ]; then
+	shift
+	UPSTREAM=$out/upstream.kubeconfig KUBUS=$out/kubus.kubeconfig "$@"
+	exit
+fi
 [ $# -gt 0 ] || set -- -write "$root/docs/differential.md"
 cd "$root"
 "$bin/kubus-differential" -upstream "$out/upstream.kubeconfig" -kubus "$out/kubus.kubeconfig" "$@"
