@@ -157,6 +157,16 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 			t.Error("another server's document changed ours")
 		}
 	})
+	t.Run("its condition comes back when somebody writes over it", func(t *testing.T) {
+		const status = "/apis/apiregistration.k8s.io/v1/apiservices/v1.wardle.example.com/status"
+		must[api.APIService](t, g, "PATCH", status, `{"status":{"conditions":[{"type":"Other","status":"True"}]}}`, mergePatch)
+		g.eventually(t, "both conditions", func() bool {
+			s := must[api.APIService](t, g, "GET", status, nil)
+			return len(s.Status.Conditions) == 2 && s.Status.Conditions[1].Reason == "Passed" && s.ManagedFields[len(s.ManagedFields)-1].Manager == "kube-apiserver"
+		})
+		must[api.APIService](t, g, "PATCH", status, `{"status":{"conditions":null}}`, mergePatch)
+		g.becomes(t, "Passed")
+	})
 	t.Run("a server that goes is not asked any more", func(t *testing.T) {
 		if _, err := g.do(t, "DELETE", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/wardle-1", nil); err != nil {
 			t.Fatal(err)

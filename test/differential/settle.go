@@ -21,11 +21,18 @@ var settled = map[string]string{
 func (s *story) send(name, method, path string, body any) {
 	s.Scenario.send(name, method, path, body)
 	obj, ok := body.(map[string]any)
-	if !ok || method != http.MethodPost || path != s.collection() || settled[s.k.Title()] == "" {
+	if !ok || method != http.MethodPost || path != s.collection() {
 		return
 	}
 	if named, _ := meta(obj)["name"].(string); named != "" {
-		s.add(Step{Name: name + ", settled", Method: http.MethodGet, Path: s.collection() + "/" + named, Until: s.settled})
+		s.settle(name, s.collection()+"/"+named)
+	}
+}
+
+// settle waits behind a step for what the server itself writes into an object.
+func (s *story) settle(step, path string) {
+	if settled[s.k.Title()] != "" {
+		s.add(Step{Name: step + ", settled", Method: http.MethodGet, Path: path, Until: s.settled})
 	}
 }
 
