@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,7 +163,10 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 		must[api.APIService](t, g, "PATCH", status, `{"status":{"conditions":[{"type":"Other","status":"True"}]}}`, mergePatch)
 		g.eventually(t, "both conditions", func() bool {
 			s := must[api.APIService](t, g, "GET", status, nil)
-			return len(s.Status.Conditions) == 2 && s.Status.Conditions[1].Reason == "Passed" && s.ManagedFields[len(s.ManagedFields)-1].Manager == "kube-apiserver"
+			ours := slices.ContainsFunc(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+				return e.Manager == "kube-apiserver" && e.Subresource == "status"
+			})
+			return len(s.Status.Conditions) == 2 && s.Status.Conditions[1].Reason == "Passed" && ours
 		})
 		must[api.APIService](t, g, "PATCH", status, `{"status":{"conditions":null}}`, mergePatch)
 		g.becomes(t, "Passed")
