@@ -22,6 +22,8 @@ type upFlags struct {
 	store, storeNkey, storeCA   string
 	form                        string
 	settings                    string
+	simNodes                    int
+	simProfile                  string
 	changed                     func(flag string) bool
 }
 
@@ -61,7 +63,12 @@ func plan(f upFlags, old *instance.Instance, hostname string) (*instance.Instanc
 	if old == nil || f.changed("nodes") {
 		i.Nodes = f.nodes
 	}
+	if f.changed("sim-nodes") {
+		i.SimNodes = f.simNodes
+	}
+	choose("sim-profile", &i.SimProfile, f.simProfile)
 	problems = append(problems, check(i)...)
+	problems = append(problems, checkSim(i)...)
 	if i.ID == "" {
 		i.ID = instance.ID(i.Dir, i.NodeName)
 	}

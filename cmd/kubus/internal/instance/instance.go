@@ -40,6 +40,11 @@ type Instance struct {
 	PodCIDR     string `json:"podCIDR"`
 	ServiceCIDR string `json:"serviceCIDR"`
 
+	// SimNodes is how many simulated nodes there are, SimProfile the file that says what they
+	// are like.
+	SimNodes   int    `json:"simNodes,omitempty"`
+	SimProfile string `json:"simProfile,omitempty"`
+
 	// Store is the URL of a NATS that is not ours; empty for our own.
 	Store string `json:"store,omitempty"`
 	// StoreNkey is the directory with each role's key, or roster.OwnKeys; empty for a
