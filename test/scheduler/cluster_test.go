@@ -26,7 +26,7 @@ type Cluster struct {
 	// Asks are the pods in question, each as if it were the next.
 	Asks []*corev1.Pod
 	// Tune changes the default profile.
-	Tune func(*config.KubeSchedulerProfile)
+	Tune func(*config.KubeSchedulerProfile) `json:"-"`
 }
 
 func (c *Cluster) objects() []runtime.Object {

@@ -54,7 +54,7 @@ func random(seed uint64) *Cluster {
 		p := d.pod(c, fmt.Sprintf("run%d", i))
 		p.Spec.NodeName = pick(d, c.Nodes...).Name
 		p.Status.Phase = corev1.PodRunning
-		start := metav1.NewTime(epoch.Add(time.Duration(d.IntN(5)) * time.Minute))
+		start := metav1.NewTime(epoch.Add(time.Duration(d.IntN(30)*100+i) * time.Second)) // each its own: ties are broken at random
 		p.Status.StartTime = &start
 		if d.one(12) {
 			now := metav1.NewTime(epoch)

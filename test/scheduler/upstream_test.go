@@ -109,10 +109,10 @@ func (n nominator) DeleteNominatedPodIfExists(*corev1.Pod)                      
 func (n nominator) UpdateNominatedPod(klog.Logger, *corev1.Pod, fwk.PodInfo)      {}
 func (n nominator) NominatedPodsForNode(node string) []fwk.PodInfo                { return n[node] }
 
-// nominations are those of the cluster's pending pods.
+// nominations are those of the cluster's pending pods, those in question too.
 func (c *Cluster) nominations() nominator {
 	n := nominator{}
-	for _, p := range c.Pods {
+	for _, p := range slices.Concat(c.Pods, c.Asks) {
 		if at := p.Status.NominatedNodeName; at != "" && p.Spec.NodeName == "" {
 			info, _ := framework.NewPodInfo(p)
 			n[at] = append(n[at], info)
@@ -237,8 +237,8 @@ func victims(c preemption.Candidate) []string {
 	return out
 }
 
-// scores gives upstream's total of each feasible node.
-func (u *upstream) scores(t testing.TB, pod *corev1.Pod, d *decision) map[string]int64 {
+// scores gives what upstream makes of each feasible node.
+func (u *upstream) scores(t testing.TB, pod *corev1.Pod, d *decision) map[string]fwk.NodePluginScores {
 	if s := u.framework.RunPreScorePlugins(u.ctx, d.state, pod, d.nodes); !s.IsSuccess() {
 		t.Fatalf("PreScore: %v", s.AsError())
 	}
@@ -246,9 +246,9 @@ func (u *upstream) scores(t testing.TB, pod *corev1.Pod, d *decision) map[string
 	if !s.IsSuccess() {
 		t.Fatalf("Score: %v", s.AsError())
 	}
-	out := map[string]int64{}
+	out := map[string]fwk.NodePluginScores{}
 	for _, n := range list {
-		out[n.Name] = n.TotalScore
+		out[n.Name] = n
 	}
 	return out
 }
