@@ -49,17 +49,27 @@ func crowded(u user.Info) bool {
 	return err != nil || ns != "kube-system"
 }
 
-// enter waits until the user may have one more request in hand, or ctx ends. Who enters
-// leaves.
-func (c *crowd) enter(ctx context.Context, name string) error {
+// try takes one more request of a user in hand if that need not wait. Who enters leaves.
+func (c *crowd) try(name string) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.note(name)
-	m := c.users[name]
-	if m == nil {
-		m = &member{}
-		c.users[name] = m
+	m := c.member(name)
+	if len(m.waiting) > 0 || !c.mayHave(name, m) {
+		return false
 	}
-	if len(m.waiting) == 0 && c.mayHave(name, m) {
+	m.inHand++
+	return true
+}
+
+// enter is try that waits until ctx ends.
+func (c *crowd) enter(ctx context.Context, name string) error {
+	if c.try(name) {
+		return nil
+	}
+	c.mu.Lock()
+	m := c.member(name)
+	if m.inHand == 0 && len(m.waiting) == 0 { // all have ended meanwhile
 		m.inHand++
 		c.mu.Unlock()
 		return nil
@@ -102,6 +112,16 @@ func (c *crowd) leave(name string) {
 	if m.inHand == 0 && len(m.waiting) == 0 {
 		delete(c.users, name)
 	}
+}
+
+// member gives what is known of a user. The caller holds the lock.
+func (c *crowd) member(name string) *member {
+	m := c.users[name]
+	if m == nil {
+		m = &member{}
+		c.users[name] = m
+	}
+	return m
 }
 
 // note notes who asks. The caller holds the lock.

@@ -50,6 +50,7 @@ type Fairness struct {
 	width   width.WorkEstimatorFunc
 	lane    *lane
 	crowd   *crowd
+	bodies  *bodies
 }
 
 // New makes a Fairness; it follows the objects once Run runs.
@@ -57,7 +58,7 @@ func New(o Options) (*Fairness, error) {
 	metrics.Register()
 	f := &Fairness{o: o, objects: newObjects(o.View)}
 	cpus := runtime.GOMAXPROCS(0)
-	f.lane, f.crowd = newLane(max(1, cpus/2)), newCrowd(inHandPerCPU*cpus)
+	f.lane, f.crowd, f.bodies = newLane(max(1, cpus/2)), newCrowd(inHandPerCPU*cpus), newBodies()
 	client, err := newClient(o.API, o.View)
 	if err != nil {
 		return nil, err
@@ -96,11 +97,13 @@ func (f *Fairness) Handler(next http.Handler) http.Handler {
 		defer p.Signal()
 		u, known := request.UserFrom(r.Context())
 		if ok && known && !slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
-			if err := p.wait(u, f.costly(r, info)); err != nil {
+			release, err := f.wait(p, u, r, info)
+			if err != nil {
 				w.Header().Set("Retry-After", "1")
 				http.Error(w, tooMany, http.StatusTooManyRequests)
 				return
 			}
+			defer release()
 		}
 		f.serve(seats, next, w, r, p)
 	})
@@ -159,25 +162,37 @@ func keepSeat(_ http.ResponseWriter, r *http.Request) {
 }
 
 // wait waits until a user may have the request in hand and, if it is costly, for its
-// turn: both together as long as for a seat.
-func (p *place) wait(u user.Info, costly bool) error {
+// turn: both together as long as for a seat. The function gives back what the body took.
+func (f *Fairness) wait(p *place, u user.Info, r *http.Request, info *request.RequestInfo) (func(), error) {
+	p.user = u.GetName()
+	free, among, costly := func() {}, crowded(u), f.costly(r, info)
+	if among && f.crowd.try(p.user) {
+		among, p.inHand = false, true
+	}
+	if !among && !costly {
+		return free, nil
+	}
+	free, err := f.bodies.hold(r, p.user)
+	if err != nil {
+		return nil, err
+	}
 	wait, cancel := context.WithTimeout(p.ctx, waitLimit)
 	defer cancel()
-	p.user = u.GetName()
-	if crowded(u) {
-		if err := p.crowd.enter(wait, p.user); err != nil {
-			return err
+	if among {
+		if err := f.crowd.enter(wait, p.user); err != nil {
+			free()
+			return nil, err
 		}
 		p.inHand = true
 	}
-	if !costly {
-		return nil
+	if costly {
+		if err := f.lane.enter(wait, p.user, waitingMost); err != nil {
+			free()
+			return nil, err
+		}
+		p.costly, p.turn, p.waits = true, true, true // for its seat
 	}
-	if err := p.lane.enter(wait, p.user, waitingMost); err != nil {
-		return err
-	}
-	p.costly, p.turn, p.waits = true, true, true // for its seat
-	return nil
+	return free, nil
 }
 
 // membersPerSeat is how many requests of a bulk share a seat: they come in one
