@@ -78,7 +78,7 @@ func newAttack(t *testing.T) *attackRig {
 	must[corev1.ConfigMap](t, r.g, "POST", configMaps, configMap("victim"))
 	must[corev1.Secret](t, r.g, "POST", "/api/v1/namespaces/default/secrets", map[string]any{"metadata": map[string]any{"name": "treasure"}, "stringData": map[string]string{"word": open}})
 	for client, stream := range map[string]proto.Stream{"status": proto.ReportsStream, "events": proto.ChangesStream} {
-		if err := r.bus.Connect(client).EnsureStream(t.Context(), stream, 1); err != nil {
+		if _, err := r.bus.Connect(client).EnsureStream(t.Context(), stream, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -380,7 +380,7 @@ func (r *attackRig) operator() {
 // back waits until the log has the victim again, signed and behind a sequence.
 func (r *attackRig) back(th *thief, tried string, seq uint64) {
 	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		m, err := th.conn.LastOn(r.t.Context(), "STATE", victim.Subject())
 		if err == nil && m != nil && m.Seq > seq && m.Header.Get(proto.HeaderSignature) != "" {
 			break

@@ -21,6 +21,7 @@ type Entry struct {
 	splice    int32 // where metadata's first field begins in data
 	empty     bool  // metadata holds no field
 	deleted   bool
+	created   bool // the writer said so
 	stored    time.Time
 	meta      atomic.Pointer[Meta]
 	mark      atomic.Pointer[Mark]
@@ -122,6 +123,15 @@ func (e *Entry) Meta() *Meta {
 	if m := e.meta.Load(); m != nil {
 		return m
 	}
+	e.meta.CompareAndSwap(nil, e.ParseMeta())
+	return e.meta.Load()
+}
+
+// ParseMeta is Meta for who asks once: it is not kept.
+func (e *Entry) ParseMeta() *Meta {
+	if m := e.meta.Load(); m != nil {
+		return m
+	}
 	m := &Meta{}
 	if e.splice > 0 {
 		// The metadata object begins one byte before the splice point.
@@ -130,8 +140,7 @@ func (e *Entry) Meta() *Meta {
 			m = &Meta{}
 		}
 	}
-	e.meta.CompareAndSwap(nil, m)
-	return e.meta.Load()
+	return m
 }
 
 // Decode gives a fresh typed object, resourceVersion included.

@@ -60,6 +60,7 @@ func Groups() []frame.Group {
 			account.Default(),
 			account.RootCA(),
 			accounttoken.Tokens(),
+			accounttoken.Unused(),
 			resourcequota.Controller(),
 			disruption.Controller(),
 			storagemigration.Controller(),

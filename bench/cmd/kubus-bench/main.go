@@ -21,7 +21,7 @@ import (
 )
 
 const usage = `usage:
-  kubus-bench run -kubeconfig FILE [-name NAME] [-only FIGURE,...] [-scale 1] [-out FILE]
+  kubus-bench run -kubeconfig FILE [-name NAME] [-only FIGURE,FIGURE…] [-nodes 100] [-scale 1] [-controllers-pid PID] [-consumer IMAGE] [-keep] [-out FILE]
   kubus-bench table FILE...     results of runs, several of one name are one column (median)
 `
 
@@ -52,7 +52,12 @@ func run(args []string) error {
 	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig with a client certificate")
 	name := flags.String("name", "server", "what is measured: the column's name")
 	only := flags.String("only", "", "figures to run, separated by commas; empty for all")
-	scale := flags.Float64("scale", 1, "multiplies all amounts; figures are published at 1")
+	var o measure.Options
+	flags.Float64Var(&o.Scale, "scale", 1, "multiplies all amounts; figures are published at 1")
+	flags.IntVar(&o.Nodes, "nodes", 100, "how many nodes pods are bound to")
+	flags.IntVar(&o.ControllersPID, "controllers-pid", 0, "process of the controllers, for the figure memory, which is only run when it is given")
+	flags.StringVar(&o.Consumer, "consumer", "", "image of upstream's resource-consumer, for the figure autoscale, which is only run when it is given, and needs a node")
+	flags.BoolVar(&o.Keep, "keep", false, "leave what was made, on a server that is thrown away")
 	out := flags.String("out", "", "file to append the results to, one JSON line each")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -64,8 +69,11 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-	env := measure.NewEnv(cfg, *scale, fmt.Sprintf("%x", time.Now().Unix()&0xffffff), log)
+	env := measure.NewEnv(cfg, o, fmt.Sprintf("%x", time.Now().Unix()&0xffffff), log)
 	for _, f := range measure.All() {
+		if *only == "" && (f.Name == "memory" && o.ControllersPID == 0 || f.Name == "autoscale" && o.Consumer == "") {
+			continue
+		}
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), f.Name) {
 			continue
 		}
