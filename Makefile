@@ -100,6 +100,18 @@ attack: ## try what one stolen credential opens, write the table of docs/securit
 	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./proto/store ./proto/bustest/statelogtest
 	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -run Finding ./services/agent/... ./services/proxy/... ./services/dns/... ./cmd/kubus/internal/...
 
+.PHONY: helm
+helm: build ## Helm's own library installs, upgrades, rolls back and uninstalls a chart, against a control plane without nodes
+	@test/helm/run.sh
+
+FUZZTIME ?= 3m
+.PHONY: fuzz
+fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each; what is found stays in testdata/fuzz
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' $(MODULES) | sed 's/:func / /' | while read -r file name; do \
+	  echo "$$name in $$(dirname $$file)"; \
+	  $(GO) test -p $(JOBS) $(TAGS) -trimpath -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel $(JOBS) ./$$(dirname $$file) || exit 1; \
+	done
+
 .PHONY: e2e
 e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root); one package at a time, since the machine is compared before and after
 	@$(GO) test -C test -p 1 -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)

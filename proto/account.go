@@ -78,7 +78,7 @@ func Crossings(roles []Role) []Crossing {
 		if len(r.Peers()) > 0 {
 			add(Crossing{LogAccount, own, GatewayHelloSubject, "", false})
 		}
-		if r.Node != "" {
+		if r.Name == agentName {
 			add(Crossing{LogAccount, own, NodeTunnelSubject(r.Node), "", true})
 			add(Crossing{controllersName, own, NodeVolumeSubject(r.Node), "", true})
 			add(Crossing{own, statusName, "report." + Token(r.Node) + ".>", "", true})

@@ -32,7 +32,7 @@ func WithAccounts(t testing.TB, node string) *Accounts {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join(dir, role.Name+".nk")
+		file := filepath.Join(dir, proto.Token(role.Client())+".nk")
 		if err := os.WriteFile(file, seed, 0o600); err != nil {
 			t.Fatal(err)
 		}

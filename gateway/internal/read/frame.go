@@ -93,10 +93,12 @@ func (f *framer) bookmark(dst []byte, revision uint64, initialEnd bool) ([]byte,
 	if initialEnd {
 		accessor.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
-	switch f.s.transform {
-	case asTable:
+	switch {
+	case f.s.list:
+		return dst, false // nothing in a stream of objects is a list
+	case f.s.transform == asTable:
 		return f.tableBookmark(dst, hub, accessor)
-	case asPartial:
+	case f.s.transform == asPartial:
 		return f.object(dst, "BOOKMARK", f.s.meta.WithKind("PartialObjectMetadata"), meta.AsPartialObjectMetadata(accessor))
 	}
 	obj, err := f.c.types.UnsafeConvertor.ConvertToVersion(hub, f.c.gv)

@@ -21,8 +21,8 @@ import (
 )
 
 func (c *collection) list(w http.ResponseWriter, req *http.Request, info *request.RequestInfo) error {
-	watching := info.Verb == "watch"
-	s, err := c.negotiate(req, watching)
+	// As upstream: what cannot be streamed is told after what is wrong in the query.
+	s, err := c.negotiate(req, false)
 	if err != nil {
 		return err
 	}
@@ -31,10 +31,8 @@ func (c *collection) list(w http.ResponseWriter, req *http.Request, info *reques
 		return err
 	}
 	if options.Watch {
-		if !watching {
-			if s, err = c.negotiate(req, true); err != nil {
-				return err
-			}
+		if s, err = c.negotiate(req, true); err != nil {
+			return err
 		}
 		return c.watch(w, req, s, info.Namespace, options)
 	}
@@ -259,6 +257,9 @@ func jsonList(p *page, gvk schema.GroupVersionKind, before func(i int) error, it
 	return func(buf []byte, emit func([]byte) []byte) ([]byte, error) {
 		buf = fmt.Appendf(buf, `{"kind":%q,"apiVersion":%q,"metadata":`, gvk.Kind, gvk.GroupVersion().String())
 		buf = p.appendMeta(buf)
+		if len(p.entries) == 0 && gvk.Kind == "PartialObjectMetadataList" {
+			return append(buf, `,"items":null}`+"\n"...), nil // as upstream's: no list was made
+		}
 		buf = append(buf, `,"items":[`...)
 		var err error
 		for i, e := range p.entries {

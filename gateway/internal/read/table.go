@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversionscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1beta1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 
+	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/statelog"
 )
 
@@ -48,26 +51,50 @@ func (t *table) object(ctx context.Context, e *statelog.Entry) ([]byte, error) {
 
 func (t *table) list(ctx context.Context, buf []byte, p *page, emit func([]byte) []byte) ([]byte, error) {
 	t.ahead = t.c.ahead(p)
-	return t.document(ctx, buf, p.appendMeta(nil), p.entries, emit)
+	entries, err := t.inOrder(p.entries)
+	if err != nil {
+		return buf, apierrors.NewInternalError(err)
+	}
+	return t.document(ctx, buf, p.appendMeta(nil), entries, emit)
+}
+
+// inOrder gives entries as the kind orders the rows of a table.
+func (t *table) inOrder(entries []*statelog.Entry) ([]*statelog.Entry, error) {
+	order := t.c.kind.TableOrder
+	if order == nil {
+		return entries, nil
+	}
+	objects := make(map[*statelog.Entry]runtime.Object, len(entries))
+	for _, e := range entries {
+		obj, err := t.c.enc.internal(e)
+		if err != nil {
+			return nil, err
+		}
+		objects[e] = obj
+	}
+	return slices.SortedStableFunc(slices.Values(entries), func(a, b *statelog.Entry) int { return order(objects[a], objects[b]) }), nil
 }
 
 func (t *table) document(ctx context.Context, buf, meta []byte, entries []*statelog.Entry, emit func([]byte) []byte) ([]byte, error) {
 	buf = fmt.Appendf(buf, `{"kind":"Table","apiVersion":%q,"metadata":`, t.s.meta.String())
 	buf = append(buf, meta...)
 	buf = append(buf, `,"columnDefinitions":`...)
-	var columns []metav1.TableColumnDefinition
-	if !t.options.NoHeaders {
-		empty, err := t.c.kind.Tables.ConvertToTable(ctx, t.c.kind.Codec.NewList(), t.options)
-		if err != nil {
+	empty := &metav1.Table{}
+	var err error
+	// Some printers of upstream's give the columns although nobody wants them.
+	if _, ours := t.c.kind.Tables.(resource.Tables); !t.options.NoHeaders || !ours || len(entries) == 0 {
+		if empty, err = t.c.kind.Tables.ConvertToTable(ctx, t.c.kind.Codec.NewList(), t.options); err != nil {
 			return buf, apierrors.NewInternalError(err)
 		}
-		columns = empty.ColumnDefinitions
 	}
-	encoded, err := json.Marshal(columns)
+	encoded, err := json.Marshal(empty.ColumnDefinitions)
 	if err != nil {
 		return buf, apierrors.NewInternalError(err)
 	}
 	buf = append(buf, encoded...)
+	if len(entries) == 0 && empty.Rows == nil {
+		return append(buf, `,"rows":null}`+"\n"...), nil // some printers of upstream's make no list of them
+	}
 	buf = append(buf, `,"rows":[`...)
 	for i, e := range entries {
 		if i > 0 {

@@ -150,9 +150,12 @@ func (wr *watcher) follow(ctx context.Context, after uint64) {
 	}
 	defer events.Stop()
 	var bookmark <-chan time.Time
-	if wr.bookmarks {
-		// Spread over the last quarter, so that watches that began together do not wake together.
-		timer := time.NewTicker(wr.c.o.Bookmarks - time.Duration(rand.Int64N(int64(wr.c.o.Bookmarks)/4+1)))
+	var timer *time.Timer
+	deadline, _ := ctx.Deadline()
+	// Spread over the last quarter, so that watches that began together do not wake together.
+	every := wr.c.o.Bookmarks - time.Duration(rand.Int64N(int64(wr.c.o.Bookmarks)/4+1))
+	if pause, more := untilBookmark(time.Now(), deadline, every); wr.bookmarks && more {
+		timer = time.NewTimer(pause)
 		defer timer.Stop()
 		bookmark = timer.C
 	}
@@ -189,14 +192,27 @@ func (wr *watcher) follow(ctx context.Context, after uint64) {
 			if !wr.pace(ctx) {
 				return
 			}
-		case <-bookmark:
+		case now := <-bookmark:
 			due = true
+			if pause, more := untilBookmark(now, deadline, every); more {
+				timer.Reset(pause)
+			}
 		case <-wr.c.kind.Gone():
 			return
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// lastBookmark is how long before its end a watch gets a last bookmark, as upstream's.
+const lastBookmark = 2 * time.Second
+
+// untilBookmark is the time to the next bookmark of a watch that ends at the deadline;
+// false: there is none any more.
+func untilBookmark(now, deadline time.Time, every time.Duration) (time.Duration, bool) {
+	pause := min(every, deadline.Add(-lastBookmark).Sub(now))
+	return pause, pause > 0
 }
 
 // pace waits until this watcher may write again; false when the watch is over.
@@ -251,8 +267,12 @@ func (wr *watcher) add(t statelog.EventType, e *statelog.Entry) bool {
 	return wr.send(t, e)
 }
 
-// send is add of an entry that is open.
+// send is add of an entry that is open. As upstream, nothing in a stream of single
+// objects is a list: one that is asked for as lists ends with its first event.
 func (wr *watcher) send(t statelog.EventType, e *statelog.Entry) bool {
+	if wr.frame.s.list {
+		return false
+	}
 	if wr.buf == nil {
 		wr.buf = (*chunks.Get().(*[]byte))[:0]
 	}

@@ -42,7 +42,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 	defer b.close()
-	conn, err := b.connect(ctx, store.OperatorRole.Name, store.OperatorRole.Name)
+	conn, err := b.connect(ctx, store.OperatorRole.Name)
 	if err != nil {
 		return err
 	}
@@ -126,9 +126,9 @@ func openBus(ctx context.Context, i *instance.Instance, logger *zap.Logger) (*bu
 	return b, err
 }
 
-// connect opens a connection as the client of that name with the key of its role.
-func (b *busOf) connect(ctx context.Context, client, role string) (*bus.Conn, error) {
-	o := bus.Options{Name: client, NkeySeedFile: roster.BusKey(b.instance, role), Logger: b.log}
+// connect opens a connection as the client of that name with its key.
+func (b *busOf) connect(ctx context.Context, client string) (*bus.Conn, error) {
+	o := bus.Options{Name: client, NkeySeedFile: roster.BusKey(b.instance, client), Logger: b.log}
 	if b.store != nil {
 		o.InProcess = b.store
 	} else {
@@ -151,7 +151,8 @@ func (b *busOf) own(ctx context.Context, configs map[string]any) (map[string]*bu
 			continue
 		}
 		var err error
-		if conns[s.Name], err = b.connect(ctx, s.Options(configs[s.Name]).Name, s.Name); err != nil {
+		client := s.Options(configs[s.Name]).Name
+		if conns[s.Name], err = b.connect(ctx, client); err != nil {
 			return nil, err
 		}
 	}
