@@ -125,6 +125,9 @@ var (
 	volumes        = GroupResource{Resource: "persistentvolumes"}
 	storageClasses = GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
 	budgets        = GroupResource{Group: "policy", Resource: "poddisruptionbudgets"}
+	csiNodes       = GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}
+	csiDrivers     = GroupResource{Group: "storage.k8s.io", Resource: "csidrivers"}
+	capacities     = GroupResource{Group: "storage.k8s.io", Resource: "csistoragecapacities"}
 )
 
 // Roles of the control plane and of the nodes of these names.
@@ -154,7 +157,7 @@ func controlPlane() []Role {
 		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>", "node.*.volume"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>", UsageFreshSubject}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
-			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets)},
+			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets, csiNodes, csiDrivers, capacities)},
 		{Name: statusName, Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
 			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
 		{Name: "cloud", Identities: []string{CloudUser}, Publish: []string{"heartbeat.leader.>"},

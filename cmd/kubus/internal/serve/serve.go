@@ -18,6 +18,7 @@ import (
 
 	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/cmd/kubus/internal/sim"
 	"kubus.dev/gateway"
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
@@ -92,6 +93,13 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 			}
 			return fmt.Errorf("%s: %w", s.Name, err)
 		})
+	}
+	if i.SimNodes > 0 {
+		profile, err := sim.Load(i.SimProfile)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return sim.Run(ctx, i.SimNodes, profile, &c, p.Named("sim").Logger) })
 	}
 	group.Go(func() error {
 		kit.KeepMemory(ctx)

@@ -26,12 +26,13 @@ func (x *Index) View(id *shape.Identity, s *shape.Shape) *View {
 		return nil
 	}
 	var forbids, worth []*term
+	ignores := s.Profile.IgnorePreferred && (s.Terms == nil || len(s.Terms.Preferred) == 0)
 	for _, chosen := range c.matched {
 		for _, t := range chosen.terms {
-			if len(t.forbids.nodes) > 0 {
+			if len(t.forbids.nodes) > 0 && !s.Without(shape.InterPodAffinity) {
 				forbids = append(forbids, t)
 			}
-			if len(t.worth.nodes) > 0 {
+			if len(t.worth.nodes) > 0 && !ignores {
 				worth = append(worth, t)
 			}
 		}
