@@ -79,7 +79,7 @@ func newAttack(t *testing.T) *attackRig {
 	must[corev1.ConfigMap](t, r.g, "POST", configMaps, configMap("victim"))
 	must[corev1.Secret](t, r.g, "POST", "/api/v1/namespaces/default/secrets", map[string]any{"metadata": map[string]any{"name": "treasure"}, "stringData": map[string]string{"word": open}})
 	for client, stream := range map[string]proto.Stream{"status": proto.ReportsStream, "events": proto.ChangesStream} {
-		if err := r.bus.Connect(client).EnsureStream(t.Context(), stream, 1); err != nil {
+		if _, err := r.bus.Connect(client).EnsureStream(t.Context(), stream, 1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,7 +36,7 @@ func TestItPrintsWhatChangesWithTheKeyOfRoleAutomation(t *testing.T) {
 	s := startBus(t, dir)
 	operator := connect(t, s, dir, store.OperatorRole.Name)
 	for _, stream := range proto.StateStreams() {
-		if err := operator.EnsureStream(t.Context(), stream, 1); err != nil {
+		if _, err := operator.EnsureStream(t.Context(), stream, 1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -55,9 +55,9 @@ func apiError(code int, description string) error {
 	switch code {
 	case codeWrongLastSequence:
 		return fmt.Errorf("%w: %s", ErrWrongSequence, description)
-	case codeSubjectBusy:
+	case codeSubjectBusy, codeTooManyInFlightBatch:
 		return fmt.Errorf("%w: %s", ErrBusy, description)
-	case codeResources, codeTooManyInFlightBatch, codeTooManyIngest, codeStoreFailed, codeInsufficientResources:
+	case codeResources, codeTooManyIngest, codeStoreFailed, codeInsufficientResources:
 		return fmt.Errorf("%w: %s (code %d)", ErrUnavailable, description, code)
 	}
 	return fmt.Errorf("store: %s (code %d)", description, code)

@@ -14,17 +14,23 @@ import (
 	"kubus.dev/proto"
 )
 
-// EnsureStream creates a stream, or corrects one whose settings differ.
-func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) error {
+// EnsureStream creates a stream, or corrects one whose settings differ. It never takes
+// replicas away: a gateway that knows of fewer is not who decides on that. It gives the
+// number that the stream has.
+func (c *Conn) EnsureStream(ctx context.Context, s proto.Stream, replicas int) (int, error) {
 	cfg := streamConfig(s, replicas)
 	_, err := c.js.CreateStream(ctx, cfg)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		_, err = c.js.UpdateStream(ctx, cfg)
+		var there StreamState
+		if there, err = c.StreamState(ctx, s.Name); err == nil {
+			cfg = streamConfig(s, max(replicas, there.Replicas))
+			_, err = c.js.UpdateStream(ctx, cfg)
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", s.Name, err)
+		return 0, fmt.Errorf("stream %s: %w", s.Name, err)
 	}
-	return nil
+	return cfg.Replicas, nil
 }
 
 // BeginStream makes a stream that is not there, whose first message will have a certain
@@ -94,7 +100,7 @@ func (c *Conn) KeepStream(ctx context.Context, s proto.Stream, replicas int) err
 
 func (c *Conn) awaitStream(ctx context.Context, s proto.Stream, replicas int) error {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := c.EnsureStream(ctx, s, replicas)
+		_, err := c.EnsureStream(ctx, s, replicas)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -278,6 +284,33 @@ func (c *Conn) LastOn(ctx context.Context, stream, subject string) (*StreamMsg, 
 		return nil, fmt.Errorf("last message of %s: %w", subject, err)
 	}
 	return &StreamMsg{Subject: m.Subject, Header: m.Header, Data: m.Data, Seq: m.Sequence, Time: m.Time}, nil
+}
+
+// FirstBehind gives the sequence of the first message behind another that is on one of
+// the subjects (none: on any), 0 when there is none. As LastOn, it may be stale while a
+// cluster changes leaders.
+func (c *Conn) FirstBehind(ctx context.Context, stream string, subjects []string, seq uint64) (uint64, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	if len(subjects) == 0 {
+		subjects = []string{">"}
+	}
+	first := uint64(0)
+	for _, subject := range subjects {
+		m, err := s.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("the first message of %s behind %d: %w", subject, seq, err)
+		}
+		if first == 0 || m.Sequence < first {
+			first = m.Sequence
+		}
+	}
+	return first, nil
 }
 
 // PublishStream stores one message and gives its sequence once it is durable.

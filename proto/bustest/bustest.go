@@ -20,7 +20,7 @@ func Start(t testing.TB) *bus.Conn {
 	t.Helper()
 	c := Connect(t, Server(t))
 	for _, s := range proto.Streams() {
-		if err := c.EnsureStream(t.Context(), s, 1); err != nil {
+		if _, err := c.EnsureStream(t.Context(), s, 1); err != nil {
 			t.Fatalf("bustest: %v", err)
 		}
 	}

@@ -11,7 +11,7 @@ func TestAMessageSurvivesARestartOfTheServer(t *testing.T) {
 	dir := t.TempDir()
 	s := ServerIn(t, dir)
 	c := Connect(t, s)
-	if err := c.EnsureStream(t.Context(), proto.StateStream, 1); err != nil {
+	if _, err := c.EnsureStream(t.Context(), proto.StateStream, 1); err != nil {
 		t.Fatal(err)
 	}
 	subject := proto.Key{GroupResource: proto.GroupResource{Resource: "configmaps"}, Namespace: "default", Name: "a"}.Subject()

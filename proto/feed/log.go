@@ -13,6 +13,7 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/message"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/proto/tunnel"
 )
 
@@ -85,23 +86,32 @@ func (l *Log) ask(ctx context.Context, stream string) (bus.StreamState, error) {
 	return s.StreamState, nil
 }
 
-// ConsumeWith hands over messages as bus.Conn's does.
-func (l *Log) ConsumeWith(ctx context.Context, o bus.ConsumeOptions, h func(*bus.StreamMsg)) error {
+// Read implements statelog.Source.
+func (l *Log) Read(ctx context.Context, r statelog.Reading, h statelog.Handler) error {
 	greeted, stop, err := l.greeted() // there is no need to wait any longer then
 	if err != nil {
 		return err
 	}
 	defer stop()
-	next := o.From
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		began := time.Now()
-		err := l.once(ctx, o, next, func(m *bus.StreamMsg) {
-			if m.Seq < next {
+	settled := uint64(0)
+	mine := statelog.Handler{
+		Message: func(m *bus.StreamMsg) {
+			if m.Seq < r.From {
 				return
 			}
-			next = m.Seq + 1
-			h(m)
-		})
+			r.From = m.Seq + 1
+			h.Message(m)
+		},
+		Settled: func(seq uint64) {
+			if seq > settled && h.Settled != nil {
+				settled = seq
+				h.Settled(seq)
+			}
+		},
+	}
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		began := time.Now()
+		err := l.once(ctx, r, mine)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -113,7 +123,7 @@ func (l *Log) ConsumeWith(ctx context.Context, o bus.ConsumeOptions, h func(*bus
 		if errors.As(err, &refused) {
 			level = zap.WarnLevel
 		}
-		l.log.Log(level, "reading the log again", zap.String("stream", o.Stream), zap.Uint64("seq", next), zap.Error(err))
+		l.log.Log(level, "reading the log again", zap.String("stream", r.Stream), zap.Uint64("seq", r.From), zap.Error(err))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -124,8 +134,8 @@ func (l *Log) ConsumeWith(ctx context.Context, o bus.ConsumeOptions, h func(*bus
 }
 
 // once reads until a gateway, or the way to it, ends.
-func (l *Log) once(ctx context.Context, o bus.ConsumeOptions, from uint64, h func(*bus.StreamMsg)) error {
-	data, err := json.Marshal(request{o.Stream, o.Subjects, from})
+func (l *Log) once(ctx context.Context, r statelog.Reading, h statelog.Handler) error {
+	data, err := json.Marshal(request{r.Stream, r.Subjects, r.From, r.Goal})
 	if err != nil {
 		return err
 	}
@@ -138,20 +148,19 @@ func (l *Log) once(ctx context.Context, o bus.ConsumeOptions, from uint64, h fun
 	defer t.Close(nil)
 	defer context.AfterFunc(ctx, func() { t.Close(nil) })()
 	in := bufio.NewReaderSize(t.Channel(channel), 32<<10)
-	record, err := readRecord(in)
-	if err == nil {
-		var pending uint64
-		if pending, err = parseOpening(record); err == nil && o.Started != nil {
-			o.Started(pending)
-		}
-	}
 	for err == nil {
+		var record []byte
 		if record, err = readRecord(in); err != nil {
 			break
 		}
 		var m *bus.StreamMsg
-		if m, err = parseMessage(record); err == nil {
-			h(m)
+		var settled uint64
+		switch m, settled, err = parse(record); {
+		case err != nil:
+		case m != nil:
+			h.Message(m)
+		default:
+			h.Settled(settled)
 		}
 	}
 	return errors.Join(t.Err(), err)

@@ -25,6 +25,7 @@ type request struct {
 	// Subjects as in bus.ConsumeOptions; none: all that the client may read.
 	Subjects []string `json:"subjects,omitempty"`
 	From     uint64   `json:"from,omitempty"`
+	Goal     uint64   `json:"goal,omitempty"` // as of statelog.Reading
 }
 
 // state answers log.<client>.state, as JSON.
@@ -33,21 +34,23 @@ type state struct {
 	Error string `json:"error,omitempty"`
 }
 
-// A record is its length and then, for the first one of a tunnel, how many messages
-// wait; for each other one a message: sequence, nanoseconds of its time, how many more
-// wait, subject, the kept headers, and the rest is its data. Numbers are uvarints,
-// texts have their length in front.
+// A record is its length and then its kind: 0 with the sequence up to which nothing is
+// missing, or 1 with a message: sequence, nanoseconds of its time, subject, the kept
+// headers, and the rest is its data. Numbers are uvarints, texts have their length in front.
+const (
+	kindSettled = iota
+	kindMessage
+)
 
-func appendOpening(b []byte, pending uint64) []byte {
-	body := binary.AppendUvarint(nil, pending)
+func appendSettled(b []byte, seq uint64) []byte {
+	body := binary.AppendUvarint([]byte{kindSettled}, seq)
 	return append(binary.AppendUvarint(b, uint64(len(body))), body...)
 }
 
 func appendMessage(b []byte, m *bus.StreamMsg) []byte {
-	head := make([]byte, 0, 160)
+	head := append(make([]byte, 0, 160), kindMessage)
 	head = binary.AppendUvarint(head, m.Seq)
 	head = binary.AppendUvarint(head, uint64(m.Time.UnixNano()))
-	head = binary.AppendUvarint(head, m.Pending)
 	head = appendText(head, m.Subject)
 	for _, name := range kept {
 		head = appendText(head, m.Header.Get(name))
@@ -76,15 +79,26 @@ func readRecord(r *bufio.Reader) ([]byte, error) {
 
 var errRecord = errors.New("a record that is none")
 
-func parseOpening(data []byte) (pending uint64, err error) {
+// parse gives a record's message, or nil and what is settled.
+func parse(data []byte) (m *bus.StreamMsg, settled uint64, err error) {
 	d := decoder{data: data}
-	pending = d.number()
-	return pending, d.err
+	switch kind := d.number(); {
+	case d.err != nil:
+	case kind == kindSettled:
+		settled = d.number()
+	case kind == kindMessage:
+		m = d.message()
+	default:
+		d.err = errRecord
+	}
+	if d.err != nil {
+		return nil, 0, d.err
+	}
+	return m, settled, nil
 }
 
-func parseMessage(data []byte) (*bus.StreamMsg, error) {
-	d := decoder{data: data}
-	m := &bus.StreamMsg{Seq: d.number(), Time: time.Unix(0, int64(d.number())), Pending: d.number(), Subject: d.text()}
+func (d *decoder) message() *bus.StreamMsg {
+	m := &bus.StreamMsg{Seq: d.number(), Time: time.Unix(0, int64(d.number())), Subject: d.text()}
 	for _, name := range kept {
 		if value := d.text(); value != "" {
 			if m.Header == nil {
@@ -94,7 +108,7 @@ func parseMessage(data []byte) (*bus.StreamMsg, error) {
 		}
 	}
 	m.Data = d.data[:len(d.data):len(d.data)]
-	return m, d.err
+	return m
 }
 
 type decoder struct {

@@ -13,36 +13,34 @@ import (
 
 func TestARecordIsReadBackAsItWasWritten(t *testing.T) {
 	for _, m := range []*bus.StreamMsg{
-		{Subject: "state.core.pods.a.b", Seq: 7, Time: time.Unix(0, 1_700_000_000_123), Pending: 3, Data: []byte(`{"a":1}`), Header: bus.Header{proto.HeaderOperation: {"create"}}},
+		{Subject: "state.core.pods.a.b", Seq: 7, Time: time.Unix(0, 1_700_000_000_123), Data: []byte(`{"a":1}`), Header: bus.Header{proto.HeaderOperation: {"create"}}},
 		{Subject: "state_barrier.STATE.x", Seq: 1 << 60, Time: time.Unix(0, 1), Data: []byte{}},
 	} {
-		r := bufio.NewReader(bytes.NewReader(appendMessage(appendOpening(nil, 300), m)))
-		opening, err := readRecord(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if pending, err := parseOpening(opening); err != nil || pending != 300 {
-			t.Errorf("got %d, %v", pending, err)
-		}
-		record, err := readRecord(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := parseMessage(record); err != nil || !reflect.DeepEqual(got, m) {
-			t.Errorf("got %+v, %v, want %+v", got, err, m)
+		r := bufio.NewReader(bytes.NewReader(appendMessage(appendSettled(nil, 300), m)))
+		for _, want := range []struct {
+			m       *bus.StreamMsg
+			settled uint64
+		}{{nil, 300}, {m, 0}} {
+			record, err := readRecord(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, settled, err := parse(record); err != nil || settled != want.settled || !reflect.DeepEqual(got, want.m) {
+				t.Errorf("got %+v, %d, %v, want %+v", got, settled, err, want)
+			}
 		}
 	}
 }
 
 func FuzzRecord(f *testing.F) {
 	f.Add(appendMessage(nil, &bus.StreamMsg{Subject: "s", Seq: 1, Data: []byte("d")})[1:])
+	f.Add(appendSettled(nil, 1)[1:])
 	f.Add([]byte{0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseMessage(data)
-		if err == nil && len(m.Data) > len(data) {
+		m, _, err := parse(data)
+		if err == nil && m != nil && len(m.Data) > len(data) {
 			t.Errorf("%d bytes of %d", len(m.Data), len(data))
 		}
-		_, _ = parseOpening(data)
 	})
 }
 

@@ -21,10 +21,8 @@ const (
 	Kind = "log"
 	// channel is the one that has the records.
 	channel = 1
-	// ahead is how many bytes of records wait for a reader's window, prefetch how many
-	// the store has sent that no record was made of yet.
-	ahead    = 1 << 20
-	prefetch = 10 << 20
+	// ahead is how many bytes of records wait for a reader's window.
+	ahead = 1 << 20
 	// mostReaders is how many tunnels one client has at one gateway: its streams, times
 	// its processes, and those of which nobody noticed yet that they are broken.
 	mostReaders = 64
@@ -134,20 +132,13 @@ func read(ctx context.Context, views *statelog.Views, client string, open *messa
 		w.copy(t.Channel(channel))
 		cancel()
 	}()
-	view := views.Named(r.Stream)
-	opened := false
-	err = views.Source().ConsumeWith(ctx, bus.ConsumeOptions{
-		Stream: r.Stream, Subjects: subjects, From: r.From, Prefetch: prefetch,
-		Started: func(pending uint64) {
-			if !opened { // again: the gateway's consumer was made anew, which is nobody else's affair
-				opened = true
-				w.add(func(b []byte) []byte { return appendOpening(b, pending) })
-			}
-		},
-	}, func(m *bus.StreamMsg) {
-		if view.WaitFor(ctx, m.Seq) == nil { // on disk
+	err = views.Source().Read(ctx, statelog.Reading{Stream: r.Stream, Subjects: subjects, From: r.From, Goal: r.Goal}, statelog.Handler{
+		Message: func(m *bus.StreamMsg) {
 			w.add(func(b []byte) []byte { return appendMessage(b, m) })
-		}
+		},
+		Settled: func(seq uint64) {
+			w.add(func(b []byte) []byte { return appendSettled(b, seq) })
+		},
 	})
 	cancel()
 	w.stop()

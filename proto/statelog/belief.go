@@ -181,33 +181,12 @@ func (v *View) forgetStanding(subject string, seq uint64) {
 	}
 }
 
-// shows waits until the view has judged a message, and tells whether it is one to show.
-func (v *View) shows(ctx context.Context, seq uint64) bool {
-	if v.WaitFor(ctx, seq) != nil {
-		return false
-	}
+// shows tells whether a message that the view has read is one to show.
+func (v *View) shows(seq uint64) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	_, refused := v.beliefs.refused[seq]
 	return !refused
-}
-
-// believing is the store as a source that hands over what the views believe.
-type believing struct {
-	Source
-	views *Views
-}
-
-func (s believing) ConsumeWith(ctx context.Context, o bus.ConsumeOptions, h func(*bus.StreamMsg)) error {
-	view := s.views.Named(o.Stream)
-	if view == nil {
-		return s.Source.ConsumeWith(ctx, o, h)
-	}
-	return s.Source.ConsumeWith(ctx, o, func(m *bus.StreamMsg) {
-		if view.shows(ctx, m.Seq) {
-			h(m)
-		}
-	})
 }
 
 // ErrNotOurs: there is something in the log, and none of it is signed under our keys.

@@ -130,8 +130,6 @@ func (c *collection) take(e *Entry, boot *before) bool {
 	if prev != nil && prev.revision >= e.revision {
 		return true
 	}
-	c.revision = max(c.revision, e.revision)
-	c.frozen = nil
 	tk := tombKey{e.key.Namespace, e.key.Name}
 	if e.deleted {
 		if prev != nil {
@@ -139,10 +137,15 @@ func (c *collection) take(e *Entry, boot *before) bool {
 		}
 		c.tombs[tk] = tomb{e.revision, e.stored}
 		c.schedule(e.stored.Add(tombAge))
+		if prev == nil && boot == nil {
+			return true // nobody ever saw it
+		}
 	} else {
 		c.tree.ReplaceOrInsert(e)
 		delete(c.tombs, tk)
 	}
+	c.revision = max(c.revision, e.revision)
+	c.frozen = nil
 	for _, ix := range c.indexes {
 		ix.replace(prev, e)
 	}
@@ -153,8 +156,6 @@ func (c *collection) take(e *Entry, boot *before) bool {
 	switch {
 	case boot != nil && !c.follows(prev, e, boot):
 		return true
-	case e.deleted && prev == nil && boot == nil:
-		return true // nobody ever saw it
 	case e.deleted:
 		ev.Type = Deleted
 	case boot != nil && boot.create, boot == nil && prev == nil:

@@ -22,9 +22,11 @@ import (
 const (
 	batchFrom      = 6
 	batchMost      = 500
-	clusterFlushes = 64
+	clusterFlushes = 32 // a server takes 50 batches of a stream at a time
 	ackTimeout     = 10 * time.Second
 	busyRetries    = 40
+	// atomicMost is how many messages the server takes in one batch.
+	atomicMost = 1000
 )
 
 // committer commits the writes of one stream.
@@ -170,27 +172,118 @@ func (c *committer) flush(ctx context.Context, ops []*op) {
 	if len(ready) == 0 {
 		return
 	}
-	all := flatten(ready)
-	fenced := ready[0].fence != FenceEpoch{}
-	if !fenced && (len(all) < batchFrom || c.log.replicas > 1) {
-		c.inTurn(ctx, ready)
+	if ready[0].fence != (FenceEpoch{}) {
+		c.fenced(ctx, ready)
 		return
 	}
-	err := c.batch(ctx, all)
-	switch {
-	case err == nil:
-	case !fenced:
-		// One of them is at fault, or the outcome is unknown: each settles its own.
+	all := flatten(ready)
+	if len(all) < batchFrom || c.log.replicas > 1 || c.batch(ctx, all) != nil {
+		// Few, or one of them is at fault, or the outcome is unknown: each settles its own.
 		c.inTurn(ctx, ready)
-	case len(ready) == 1 || errors.Is(err, ErrFenced):
-		for _, o := range ready {
-			o.finish(0, err)
-		}
-	default:
-		c.flush(ctx, ready[:len(ready)/2])
-		c.flush(ctx, ready[len(ready)/2:])
 	}
 }
+
+// fenced commits writes together with the check of their fence. Where the log has another
+// version of one of them, the rest is committed without it.
+func (c *committer) fenced(ctx context.Context, ops []*op) {
+	all := flatten(ops)
+	err := c.batch(ctx, all)
+	for try := 0; errors.Is(err, bus.ErrBusy) && try < busyRetries; try++ {
+		pause()
+		err = c.batch(ctx, all)
+	}
+	if errors.Is(err, bus.ErrWrongSequence) {
+		c.without(ctx, ops, err)
+		return
+	}
+	for _, o := range ops {
+		switch {
+		case err == nil: // it was answered
+		case errors.Is(err, ErrFenced):
+			o.finish(0, err)
+		default:
+			o.finish(0, unavailable(err))
+		}
+	}
+}
+
+// without commits those of the writes that are not at fault for the refusal of all. The
+// view is as new as the refusal, and shows most that are; others are found by halving.
+func (c *committer) without(ctx context.Context, ops []*op, refusal error) {
+	var ready []*op
+	for _, o := range ops {
+		if err := c.precheckAll(o); err != nil {
+			o.finish(0, err)
+			continue
+		}
+		ready = append(ready, o)
+	}
+	switch half := len(ready) / 2; {
+	case len(ready) == 0:
+	case len(ready) < len(ops):
+		c.fenced(ctx, ready)
+	case len(ready) == 1:
+		c.settleFenced(ctx, ready[0], refusal)
+	case !c.fenceStands(ctx, ready[0].fence):
+		for _, o := range ready {
+			o.finish(0, unavailable(refusal))
+		}
+	default:
+		c.fenced(ctx, ready[:half])
+		c.fenced(ctx, ready[half:])
+	}
+}
+
+// fenceStands tells whether the log has a fence where the view has it. Where it does not,
+// somebody else wrote there, and the guard puts it right.
+func (c *committer) fenceStands(ctx context.Context, f FenceEpoch) bool {
+	found, err := c.log.conn.LastOn(ctx, c.view.stream.Name, proto.FenceSubject(f.Name))
+	if err == nil && found != nil && found.Seq == c.view.fenceAt(f.Name, f.Epoch) {
+		return true
+	}
+	c.log.suspectFence(f.Name)
+	return false
+}
+
+// settleFenced decides on a write that the log refuses though the view agrees with it: the
+// store has forgotten a tombstone that we remember, or has what the view does not believe.
+func (c *committer) settleFenced(ctx context.Context, o *op, err error) {
+	for range busyRetries {
+		for _, each := range append(o.first[:len(o.first):len(o.first)], o) {
+			c.doubt(each)
+		}
+		c.log.suspectFence(o.fence.Name)
+		pause()
+		if err = c.precheckAll(o); err == nil {
+			err = c.batch(ctx, flatten([]*op{o}))
+		}
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, bus.ErrWrongSequence), errors.Is(err, bus.ErrBusy):
+			continue
+		}
+		break
+	}
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) && !errors.Is(err, ErrFenced) {
+		err = unavailable(err)
+	}
+	o.finish(0, err)
+}
+
+// doubt has what the view knows of an object looked at again, since the log does not agree.
+func (c *committer) doubt(o *op) {
+	live, last := c.view.Last(o.Key.GroupResource, o.Key.Namespace, o.Key.Name)
+	if live == nil && last != 0 && o.Expect == 0 && !o.Strict {
+		c.view.collection(o.Key.GroupResource).forgetTomb(o.Key.Namespace, o.Key.Name, last)
+	}
+	c.view.forgetStanding(o.subject, c.expectation(o))
+	c.log.suspect(o.Key)
+}
+
+// pause is for a moment in which what is in the way passes.
+func pause() { time.Sleep(time.Millisecond * time.Duration(1+rand.IntN(4))) }
 
 // inTurn commits each by itself, after what comes before it.
 func (c *committer) inTurn(ctx context.Context, ops []*op) {
@@ -282,19 +375,24 @@ func (c *committer) singles(ctx context.Context, ops []*op) {
 		}
 		flights = append(flights, flight{o, expect, p})
 	}
+	var settling sync.WaitGroup // one that takes long does not keep the answers of others
 	for _, f := range flights {
 		seq, err := f.pending.Wait(ctx, ackTimeout)
 		if err != nil {
-			c.settle(ctx, f.o, f.expect, err)
+			settling.Go(func() { c.settle(ctx, f.o, f.expect, err) })
 			continue
 		}
 		c.succeed(ctx, seq, seq, []*op{f.o})
 	}
+	settling.Wait()
 }
 
 // batch commits all or nothing. Its sequences are consecutive; with a fence, the
 // message that checks it comes first.
 func (c *committer) batch(ctx context.Context, ops []*op) error {
+	if len(ops) >= atomicMost {
+		return fmt.Errorf("%d writes at once: %w", len(ops), ErrTooLarge)
+	}
 	msgs := make([]bus.BatchMsg, 0, len(ops)+1)
 	if f := ops[0].fence; f != (FenceEpoch{}) {
 		if now := c.view.Fence(f.Name).Epoch; now > f.Epoch {
@@ -320,12 +418,11 @@ func (c *committer) batch(ctx context.Context, ops []*op) error {
 	if err != nil {
 		c.log.log.Debug("batch refused", zap.Int("writes", len(ops)), zap.Error(err))
 		if f := ops[0].fence; f != (FenceEpoch{}) && errors.Is(err, bus.ErrWrongSequence) {
-			if _, err := c.log.barriers[c.view.stream.Name].join(ctx); err == nil && c.view.Fence(f.Name).Epoch != f.Epoch {
-				return ErrFenced
+			if err := c.present(ctx); err != nil {
+				return err
 			}
-			if len(ops) == 1 {
-				c.log.suspectFence(f.Name) // or the fence is where the view does not know it
-				c.log.suspect(ops[0].Key)
+			if c.view.Fence(f.Name).Epoch != f.Epoch {
+				return ErrFenced
 			}
 		}
 		return err
@@ -371,7 +468,7 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 				o.finish(0, unavailable(err))
 				return
 			}
-			time.Sleep(time.Millisecond * time.Duration(1+rand.IntN(4)))
+			pause()
 		case errors.Is(err, bus.ErrWrongSequence), errors.Is(err, bus.ErrUnknownOutcome):
 			done, lookErr := c.lookup(ctx, o)
 			if lookErr != nil {
@@ -407,7 +504,7 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 				// one away, or one that was refused has expired.
 				c.view.forgetStanding(o.subject, expect)
 				c.log.suspect(o.Key)
-				time.Sleep(time.Millisecond * time.Duration(1+rand.IntN(4)))
+				pause()
 			}
 		case errors.Is(err, bus.ErrUnavailable):
 			o.finish(0, unavailable(err))
@@ -432,16 +529,21 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 	}
 }
 
+// present brings the view up to what the log holds.
+func (c *committer) present(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	rev, err := c.log.barriers[c.view.stream.Name].join(ctx)
+	if err != nil {
+		return err
+	}
+	return c.view.WaitFor(ctx, rev)
+}
+
 // lookup brings the view up to the present and gives the revision under which
 // the write was stored, 0 when it was not.
 func (c *committer) lookup(ctx context.Context, o *op) (uint64, error) {
-	wait, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
-	rev, err := c.log.barriers[c.view.stream.Name].join(wait)
-	if err != nil {
-		return 0, err
-	}
-	if err := c.view.WaitFor(wait, rev); err != nil {
+	if err := c.present(ctx); err != nil {
 		return 0, err
 	}
 	col := c.view.known(o.Key.GroupResource)

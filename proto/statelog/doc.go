@@ -7,8 +7,8 @@
 // start with Log, which only gateways may use: compare-and-set on one object,
 // many concurrent writes grouped into one commit.
 //
-// Promises. A view shows only what is durable. The versions of one object appear
-// in order and none that a watcher was promised is left out. A watch resumes
+// Promises. A view shows only what is durable, and at a revision nothing that was
+// written up to there is missing. The versions of one object appear in order and none that a watcher was promised is left out. A watch resumes
 // from any revision in its window and is refused with ErrExpired below it. An
 // acknowledged write survives the loss of power; a write whose outcome is
 // unknown is looked up before anything is answered. Log.Commit returns after the

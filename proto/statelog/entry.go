@@ -21,6 +21,7 @@ type Entry struct {
 	splice    int32 // where metadata's first field begins in data
 	empty     bool  // metadata holds no field
 	deleted   bool
+	created   bool // the writer said so
 	stored    time.Time
 	meta      atomic.Pointer[Meta]
 }

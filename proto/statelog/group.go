@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"kubus.dev/proto"
+	"kubus.dev/proto/bus"
 )
 
 // Group makes the writes of several requests one atomic commit. Each of its
@@ -100,6 +101,16 @@ func (g *Group) run(ops []*op) {
 		return
 	}
 	var conflict *ConflictError
+	switch {
+	case errors.Is(err, bus.ErrWrongSequence):
+		if now := c.atFault(ops); now != nil {
+			err = now
+			break
+		}
+		err = unavailable(err)
+	case errors.Is(err, bus.ErrBusy), errors.Is(err, bus.ErrUnknownOutcome), errors.Is(err, bus.ErrUnavailable):
+		err = unavailable(err)
+	}
 	for _, o := range ops {
 		if errors.As(err, &conflict) && conflict.Key != o.Key {
 			o.finish(0, ErrAborted)
@@ -107,4 +118,18 @@ func (g *Group) run(ops []*op) {
 			o.finish(0, err)
 		}
 	}
+}
+
+// atFault gives the conflict for which the log refused writes, as the view sees it when it is
+// as new as the refusal.
+func (c *committer) atFault(ops []*op) error {
+	if err := c.present(context.Background()); err != nil {
+		return unavailable(err)
+	}
+	for _, o := range ops {
+		if err := c.precheck(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -174,7 +174,7 @@ func (g *guard) restore(ctx context.Context, key proto.Key) error {
 		if live == nil || live.revision >= at && found != nil {
 			return nil // nothing to bring back, or it is there
 		}
-		if found != nil && g.view.shows(ctx, at) {
+		if found != nil && g.view.shows(at) {
 			continue // the view has moved on
 		}
 		w := Write{Key: key, Data: live.data}
@@ -268,7 +268,7 @@ func (g *guard) audit(ctx context.Context) error {
 		g.view.log.Error("the stream was made anew by somebody else: stop the gateways and restore it from a backup", zap.Uint64("last", state.LastSeq), zap.Uint64("seen", g.view.Revision()))
 		return nil
 	}
-	if err := g.log.conn.EnsureStream(ctx, g.view.stream, g.log.replicas); err != nil {
+	if _, err := g.log.conn.EnsureStream(ctx, g.view.stream, g.log.replicas); err != nil {
 		return err
 	}
 	subjects, err := g.log.conn.Subjects(ctx, name, ">")

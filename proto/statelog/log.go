@@ -59,7 +59,7 @@ type Log struct {
 	guards     map[string]*guard // none where the log is not signed
 }
 
-// OpenLog makes the state streams (with the given replicas) and a log over them.
+// OpenLog makes the state streams (with the given replicas at least) and a log over them.
 // It ends with ctx: commits under way are finished, writes that wait are answered
 // ErrUnavailable. The views must be unrestricted and of the same process.
 func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, logger *zap.Logger) (*Log, error) {
@@ -70,9 +70,11 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 	l := &Log{conn: conn, views: views, log: logger, writer: hex.EncodeToString(id), replicas: max(replicas, 1),
 		committers: map[string]*committer{}, barriers: map[string]*barrier{}, guards: map[string]*guard{}}
 	for _, s := range proto.StateStreams() {
-		if err := conn.EnsureStream(ctx, s, replicas); err != nil {
+		n, err := conn.EnsureStream(ctx, s, replicas)
+		if err != nil {
 			return nil, err
 		}
+		l.replicas = max(l.replicas, n)
 	}
 	if err := l.begin(ctx); err != nil {
 		return nil, err
@@ -81,6 +83,9 @@ func OpenLog(ctx context.Context, conn *bus.Conn, views *Views, replicas int, lo
 		view := views.Stream(s)
 		l.committers[s.Name] = newCommitter(ctx, l, view)
 		l.barriers[s.Name] = &barrier{log: l, stream: s.Name}
+		view.mu.Lock()
+		view.prove = l.barriers[s.Name].store
+		view.mu.Unlock()
 	}
 	if err := l.keepWatch(ctx); err != nil {
 		return nil, err
@@ -280,7 +285,7 @@ func (o *op) header(expect uint64) bus.Header {
 
 func (o *op) entry(revision uint64) *Entry {
 	e := NewEntry(o.Key, revision, o.Data, o.Delete)
-	e.requestID = o.requestID
+	e.requestID, e.created = o.requestID, !o.Delete && o.Expect == 0
 	return e
 }
 
@@ -350,6 +355,11 @@ func (b *barrier) ask() (uint64, error) {
 		}
 		return state.LastSeq, nil
 	}
+	return b.store(ctx)
+}
+
+// store stores a message.
+func (b *barrier) store(ctx context.Context) (uint64, error) {
 	seq, err := b.log.conn.PublishStream(ctx, proto.BarrierSubject(b.stream, b.log.writer), nil, nil)
 	if err != nil {
 		return 0, unavailable(err)

@@ -37,7 +37,7 @@ func stored(t *testing.T, text string, age time.Duration) *bus.StreamMsg {
 		t.Fatal(err)
 	}
 	k := proto.Key{GroupResource: pods, Namespace: "ns", Name: name}
-	return &bus.StreamMsg{Subject: k.Subject(), Header: h, Data: []byte(`{"metadata":{}}`), Seq: seq, Time: time.Now().Add(-age), Pending: 1}
+	return &bus.StreamMsg{Subject: k.Subject(), Header: h, Data: []byte(`{"metadata":{}}`), Seq: seq, Time: time.Now().Add(-age)}
 }
 
 // restarted is a view that has read what the log still has, the last of it at end.
@@ -164,7 +164,8 @@ func TestACollectionThatNobodyNeedsLeavesTheView(t *testing.T) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.put(NewEntry(proto.Key{GroupResource: pods, Namespace: "ns", Name: name}, seq, []byte(`{"metadata":{}}`), deleted), nil)
-			v.advance(seq)
+			v.settled = seq
+			v.catchUp()
 		}
 		put(1, "a", false)
 		put(2, "a", true)

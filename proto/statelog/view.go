@@ -17,30 +17,34 @@ import (
 	"kubus.dev/proto/bus"
 )
 
-// View is one stream's objects in this process: snapshots, watches, and how far
-// the log has been read. Safe for concurrent use.
+// View is one stream's objects in this process: snapshots, watches, and up to where
+// nothing of the log is missing in them. Safe for concurrent use.
 type View struct {
 	stream proto.Stream
 	log    *zap.Logger
 	expire time.Duration // objects vanish after it; 0 never
 
-	applied atomic.Uint64
+	applied atomic.Uint64 // nothing is missing up to here
 	began   time.Time
 	floor   atomic.Uint64 // no collection knows what was before, however empty it is
 	ready   chan struct{}
 
 	mu          sync.Mutex // guards what follows; held while entries are applied
+	read        uint64     // the last message taken; there are none left up to here
+	settled     uint64     // nothing is missing up to here, but for what is held
 	collections sync.Map   // proto.GroupResource → *collection; written under mu
 	goal        uint64     // bootstrap is complete at this revision
 	durable     uint64     // acknowledged up to here
 	held        []*bus.StreamMsg
 	holdTimer   *time.Timer
+	prove       proof
 	waiters     []waiter
 	fences      map[string]Fence
 	recent      uint64     // the first message that is younger than what the log forgets
 	expiry      []expiring // the oldest first
 	expiryTimer *time.Timer
 	beliefs     beliefs
+	taps        []*tap
 
 	usage usage
 }
@@ -75,7 +79,8 @@ func newView(stream proto.Stream, logger *zap.Logger) *View {
 // EventTTL is how long Kubernetes Events are kept, as upstream's --event-ttl.
 const EventTTL = time.Hour
 
-// Revision is how far this view has read the log.
+// Revision is up to where nothing of the log is missing: of each object that was changed
+// up to here, the view has the version of then or a newer one.
 func (v *View) Revision() uint64 { return v.applied.Load() }
 
 // Ready waits until everything that was in the log at the start is in the view.
@@ -100,7 +105,7 @@ func (v *View) IsReady() bool {
 
 // Snapshot gives a resource as it is now. A resource nobody ever wrote is empty.
 func (v *View) Snapshot(gr proto.GroupResource) Snapshot {
-	// The revision is read first: everything up to it is in the tree.
+	// The revision is read first: nothing up to it is missing in the tree.
 	rev := v.applied.Load()
 	if c := v.known(gr); c != nil {
 		return c.snapshot(rev)
@@ -185,7 +190,7 @@ func (v *View) Fence(name string) Fence {
 	return v.fences[name]
 }
 
-// WaitFor returns once the view has read the log up to revision.
+// WaitFor returns once nothing is missing in the view up to revision.
 func (v *View) WaitFor(ctx context.Context, revision uint64) error {
 	if v.applied.Load() >= revision {
 		return nil
@@ -272,14 +277,7 @@ func (v *View) run(ctx context.Context, source Source, subjects []string) error 
 		}
 		defer stop()
 	}
-	started := func(pending uint64) {
-		if pending == 0 {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			v.becomeReady()
-		}
-	}
-	return source.ConsumeWith(ctx, bus.ConsumeOptions{Stream: v.stream.Name, Subjects: subjects, From: max(state.FirstSeq, 1), Started: started}, v.receive)
+	return source.Read(ctx, Reading{Stream: v.stream.Name, Subjects: subjects, From: max(state.FirstSeq, 1), Goal: state.LastSeq}, Handler{v.receive, v.settle, v.Revision})
 }
 
 func (v *View) streamState(ctx context.Context, source Source) (bus.StreamState, error) {
@@ -297,9 +295,17 @@ func (v *View) streamState(ctx context.Context, source Source) (bus.StreamState,
 	}
 }
 
-// receive takes a message from the consumer. Members of an atomic batch can be
+// proof stores a message and gives its sequence: what was stored before is on disk then.
+// nil: this process writes nothing.
+type proof func(ctx context.Context) (uint64, error)
+
+// holdFor is how long members of a batch wait for their writer's word. It has died then, or
+// the word was lost.
+const holdFor = 100 * time.Millisecond
+
+// receive takes a message from the source. Members of an atomic batch can be
 // seen before the batch is on disk; they wait for an acknowledgement, for a later
-// message outside a batch, or (their gateway died) for a moment.
+// message outside a batch, or for a proof of our own.
 func (v *View) receive(m *bus.StreamMsg) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -307,17 +313,59 @@ func (v *View) receive(m *bus.StreamMsg) {
 	if inBatch && m.Seq > v.durable {
 		v.held = append(v.held, m)
 		if v.holdTimer == nil {
-			v.holdTimer = time.AfterFunc(100*time.Millisecond, func() {
-				v.mu.Lock()
-				defer v.mu.Unlock()
-				v.holdTimer = nil
-				v.release(^uint64(0))
-			})
+			v.holdTimer = time.AfterFunc(holdFor, v.heldLong)
 		}
 		return
 	}
 	v.release(^uint64(0))
 	v.take(m)
+}
+
+// heldLong finds out by itself whether what is held is on disk.
+func (v *View) heldLong() {
+	v.mu.Lock()
+	prove, held := v.prove, len(v.held) > 0
+	v.mu.Unlock()
+	if !held {
+		return
+	}
+	durable, err := ^uint64(0), error(nil)
+	if prove != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		durable, err = prove(ctx)
+		cancel()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.holdTimer = nil
+	if err == nil {
+		v.release(durable)
+	}
+	if len(v.held) > 0 {
+		v.holdTimer = time.AfterFunc(holdFor, v.heldLong)
+	}
+}
+
+// settle is told by the source that nothing is missing up to seq.
+func (v *View) settle(seq uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.settled = max(v.settled, seq)
+	v.catchUp()
+}
+
+// catchUp advances as far as the source has settled and nothing is held. The lock is held.
+func (v *View) catchUp() {
+	seq := v.settled
+	if len(v.held) > 0 {
+		seq = min(seq, v.held[0].Seq-1)
+	} else {
+		v.read = max(v.read, seq)
+	}
+	if seq >= v.goal {
+		v.becomeReady()
+	}
+	v.advance(seq)
 }
 
 // acknowledge says that everything up to seq is durable.
@@ -332,8 +380,11 @@ func (v *View) release(upTo uint64) {
 		v.take(v.held[n])
 		n++
 	}
-	v.held = slices.Delete(v.held, 0, n)
-	v.holdsNothing()
+	if n > 0 {
+		v.held = slices.Delete(v.held, 0, n)
+		v.holdsNothing()
+		v.catchUp()
+	}
 }
 
 func (v *View) holdsNothing() {
@@ -345,9 +396,10 @@ func (v *View) holdsNothing() {
 
 func (v *View) take(m *bus.StreamMsg) {
 	v.beliefs.ages.pass(m.Seq, m.Time)
-	if m.Seq <= v.applied.Load() {
+	if m.Seq <= v.read {
 		return
 	}
+	v.read = m.Seq
 	switch class, rest, _ := strings.Cut(m.Subject, "."); class {
 	case v.stream.Class:
 		if err := v.beliefs.believe(m); err != nil {
@@ -360,7 +412,7 @@ func (v *View) take(m *bus.StreamMsg) {
 			break
 		}
 		e := NewEntry(key, m.Seq, m.Data, first(m.Header, proto.HeaderOperation) == proto.OperationDelete)
-		e.stored = m.Time
+		e.stored, e.created = m.Time, first(m.Header, proto.HeaderOperation) == proto.OperationCreate
 		e.requestID, _ = strconv.ParseUint(first(m.Header, proto.HeaderRequestID), 16, 64)
 		v.put(e, m)
 	case "state_fence":
@@ -372,14 +424,13 @@ func (v *View) take(m *bus.StreamMsg) {
 		if name, err := proto.Untoken(rest); err == nil && json.Unmarshal(m.Data, &f) == nil {
 			f.Epoch = m.Seq
 			v.fences[name] = f
+			for _, t := range v.taps {
+				t.take(m.Subject, &Entry{revision: m.Seq, data: m.Data, stored: m.Time})
+			}
 		}
 	}
 	if v.recent == 0 && m.Time.After(v.began.Add(-forgets)) {
 		v.recent = m.Seq
-	}
-	v.advance(m.Seq)
-	if m.Pending == 0 || m.Seq >= v.goal {
-		v.becomeReady()
 	}
 }
 
@@ -442,7 +493,13 @@ func (v *View) put(e *Entry, m *bus.StreamMsg) {
 	for {
 		c := v.collection(e.key.GroupResource)
 		if v.IsReady() && c.apply(e) || !v.IsReady() && c.boot(e, v.before(m)) {
-			return
+			break
+		}
+	}
+	if len(v.taps) > 0 {
+		subject := e.key.Subject()
+		for _, t := range v.taps {
+			t.take(subject, e)
 		}
 	}
 }
@@ -463,7 +520,7 @@ func (v *View) expireSome() {
 		v.expiry = v.expiry[1:]
 		c := v.collection(next.key.GroupResource)
 		if e, rev := c.last(next.key.Namespace, next.key.Name); e != nil && rev == next.revision {
-			gone := &Entry{key: e.key, revision: v.applied.Load(), data: e.data, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
+			gone := &Entry{key: e.key, revision: v.read, data: e.data, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
 			if gone.revision > rev {
 				c.apply(gone)
 			} else {
@@ -479,6 +536,9 @@ func (v *View) advance(seq uint64) {
 		return
 	}
 	v.applied.Store(seq)
+	for _, t := range v.taps {
+		t.advance(seq)
+	}
 	kept := v.waiters[:0]
 	for _, w := range v.waiters {
 		if w.revision <= seq {
@@ -500,13 +560,17 @@ func (v *View) offer(first, last uint64, entries []*Entry) {
 	// The consumer may have brought the same messages already; our own bytes are
 	// kept then, which carry no headers along.
 	ours := len(v.held) == 0 || v.held[len(v.held)-1].Seq <= last
-	if v.IsReady() && v.applied.Load()+1 == first && ours {
+	if v.IsReady() && v.read+1 == first && ours {
 		v.held = slices.Delete(v.held, 0, len(v.held))
 		v.holdsNothing()
 		for _, e := range entries {
 			v.put(e, nil)
 		}
-		v.advance(last)
+		v.read = last
+		if v.applied.Load()+1 == first {
+			v.advance(last)
+		}
+		v.catchUp()
 	}
 	v.acknowledge(last)
 }

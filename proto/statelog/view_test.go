@@ -1,6 +1,7 @@
 package statelog
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,7 @@ func TestOfABatchThatTheConsumerBroughtFirstOurOwnBytesAreKept(t *testing.T) {
 				names := []string{"a", "b", "c"}
 				for _, seq := range tc.held {
 					v.receive(batchMessage(names[seq-1], seq))
+					v.settle(seq)
 				}
 				var entries []*Entry
 				for i, n := range names[:2] {
@@ -68,6 +70,30 @@ func TestOfABatchThatTheConsumerBroughtFirstOurOwnBytesAreKept(t *testing.T) {
 	}
 }
 
+func TestABatchWhoseWriterSaysNothingIsShownWhenItIsProvedToBeOnDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := readyView(t, proto.StateStream)
+		answers := false
+		v.prove = func(context.Context) (uint64, error) {
+			if !answers {
+				return 0, ErrUnavailable
+			}
+			return 9, nil
+		}
+		v.receive(batchMessage("a", 1))
+		pass(time.Minute)
+		if v.Get(pods, "ns", "a") != nil {
+			t.Error("it is shown while the store does not answer")
+		}
+		answers = true
+		pass(time.Second)
+		if v.Get(pods, "ns", "a") == nil {
+			t.Error("it is not shown when the store has stored something behind it")
+		}
+	})
+}
+
 func TestAnEventExpiresByItsNewestVersion(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -77,7 +103,8 @@ func TestAnEventExpiresByItsNewestVersion(t *testing.T) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			v.put(NewEntry(proto.Key{GroupResource: events, Namespace: "ns", Name: "e"}, seq, []byte(`{"metadata":{}}`), false), nil)
-			v.advance(seq)
+			v.settled = seq
+			v.catchUp()
 		}
 		put(1)
 		pass(EventTTL / 2)
@@ -91,4 +118,51 @@ func TestAnEventExpiresByItsNewestVersion(t *testing.T) {
 			t.Errorf("an hour after its last version it is still there")
 		}
 	})
+}
+
+func TestARevisionIsReachedWhenNothingUpToItIsMissing(t *testing.T) {
+	t.Parallel()
+	v := newView(proto.StateStream, zaptest.NewLogger(t))
+	v.goal = 10
+	plain := func(name string, seq uint64) {
+		m := batchMessage(name, seq)
+		m.Header = nil
+		v.receive(m)
+	}
+	plain("a", 4)
+	plain("b", 10)
+	if v.IsReady() || v.Revision() != 0 {
+		t.Errorf("read to the end, with gaps: ready %v at %d", v.IsReady(), v.Revision())
+	}
+	plain("c", 12) // made at 2, 7 or 11
+	v.settle(12)
+	if !v.IsReady() || v.Revision() != 12 {
+		t.Errorf("when nothing is missing: ready %v at %d", v.IsReady(), v.Revision())
+	}
+	plain("d", 15) // 13 is missing, and made again at 16 below
+	v.offer(16, 16, []*Entry{NewEntry(proto.Key{GroupResource: pods, Namespace: "ns", Name: "e"}, 16, []byte(`{"metadata":{}}`), false)})
+	if v.Get(pods, "ns", "e") == nil || v.Revision() != 12 {
+		t.Errorf("a write of our own behind a gap: %v at %d, want it shown at 12", v.Get(pods, "ns", "e"), v.Revision())
+	}
+	v.receive(batchMessage("f", 17))
+	v.settle(17)
+	if v.Revision() != 16 {
+		t.Errorf("while a message is held: at %d, want 16", v.Revision())
+	}
+	v.mu.Lock()
+	v.acknowledge(17)
+	v.mu.Unlock()
+	if v.Revision() != 17 {
+		t.Errorf("when it is durable: at %d, want 17", v.Revision())
+	}
+}
+
+func TestAnObjectThatCameAndWentUnseenIsNoChange(t *testing.T) {
+	t.Parallel()
+	v := readyView(t, proto.StateStream)
+	v.receive(stored(t, "+a@1<0", 0))
+	v.receive(stored(t, "-b@5<4", 0))
+	if got := v.ChangedAt(pods); got != 1 {
+		t.Errorf("the newest change is at %d, want 1", got)
+	}
 }

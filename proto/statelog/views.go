@@ -57,14 +57,6 @@ func (vs *Views) Hear(fences ...string) *Views {
 	return vs
 }
 
-// Source is from where the views read; it hands over only what they believe.
-func (vs *Views) Source() Source {
-	if vs.trust.Keys == nil {
-		return vs.source
-	}
-	return believing{vs.source, vs}
-}
-
 // For gives the view that holds a resource, opened at the first call. Wait for
 // Ready before trusting its snapshots.
 func (vs *Views) For(gr proto.GroupResource) *View { return vs.Stream(*proto.StreamFor(gr)) }

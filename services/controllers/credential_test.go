@@ -31,7 +31,7 @@ func (*nowhere) StreamState(context.Context, string) (bus.StreamState, error) {
 	return bus.StreamState{}, errors.New("nobody answers")
 }
 
-func (*nowhere) ConsumeWith(ctx context.Context, _ bus.ConsumeOptions, _ func(*bus.StreamMsg)) error {
+func (*nowhere) Read(ctx context.Context, _ statelog.Reading, _ statelog.Handler) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

@@ -17,7 +17,7 @@ import (
 
 var (
 	storyFile = flag.String("sim.story", "", "a file for the story of the last seed")
-	gone      = flag.Float64("sim.gone", 0, "odds that a process which lags never sees a version that has a newer one")
+	gone      = flag.Float64("sim.gone", 0.2, "odds that a process which lags never sees a version that has a newer one")
 )
 
 // TestAllTogether plays all controllers as they run, in two processes of which one

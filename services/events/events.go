@@ -21,6 +21,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/message"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/events/internal/change"
 	"kubus.dev/services/events/internal/publish"
 	"kubus.dev/services/kit"
@@ -130,7 +131,7 @@ func run(ctx context.Context, cfg Config, logger *zap.Logger, c *cluster.Client,
 		reader := change.NewReader(cfg.Cluster, name)
 		from := cursor[name] + 1
 		group.Go(func() error {
-			return c.Log.ConsumeWith(ctx, bus.ConsumeOptions{Stream: name, Subjects: []string{stream.Class + ".>"}, From: from}, func(m *bus.StreamMsg) {
+			return c.Log.Read(ctx, statelog.Reading{Stream: name, Subjects: []string{stream.Class + ".>"}, From: from}, statelog.Handler{Message: func(m *bus.StreamMsg) {
 				e, err := reader.Read(m)
 				if err != nil {
 					logger.Error("a change cannot be announced", zap.String("subject", m.Subject), zap.Error(err))
@@ -142,7 +143,7 @@ func run(ctx context.Context, cfg Config, logger *zap.Logger, c *cluster.Client,
 				case events <- e:
 				case <-ctx.Done():
 				}
-			})
+			}})
 		})
 	}
 	group.Go(func() error { return publisher.Run(ctx, events) })

@@ -26,7 +26,7 @@ type stream struct {
 }
 
 func newStream(ctx context.Context, conn *bus.Conn, replicas int, logger *zap.Logger) (*stream, error) {
-	if err := conn.EnsureStream(ctx, proto.AuditStream, replicas); err != nil {
+	if _, err := conn.EnsureStream(ctx, proto.AuditStream, replicas); err != nil {
 		return nil, err
 	}
 	return &stream{conn: conn, encoder: audit.Codecs.LegacyCodec(auditv1.SchemeGroupVersion), log: logger}, nil

@@ -119,7 +119,7 @@ func TestAReaderSeesBatchesWholeAndWithTheirHeaders(t *testing.T) {
 	reader := feed.NewLog(a.Connect("events"), "events", zap.NewNop())
 	got := make(chan *bus.StreamMsg, 1000)
 	go func() {
-		_ = reader.ConsumeWith(t.Context(), bus.ConsumeOptions{Stream: "STATE", Subjects: []string{"state.>"}, From: 1}, func(m *bus.StreamMsg) { got <- m })
+		_ = reader.Read(t.Context(), statelog.Reading{Stream: "STATE", Subjects: []string{"state.>"}, From: 1}, statelog.Handler{Message: func(m *bus.StreamMsg) { got <- m }})
 	}()
 	var wait sync.WaitGroup
 	for i := range 200 {
@@ -196,5 +196,81 @@ func TestALargeLogPassesAWindowAtATime(t *testing.T) {
 	}
 	if got := views.For(services).Snapshot(services).Len(); got != 40 {
 		t.Errorf("%d objects, want 40", got)
+	}
+}
+
+// A reader that does not keep up gets from the store what is left there, and is told up to
+// where nothing is missing only when that is so.
+func TestASlowReaderIsNotToldThatWhatItMissedIsThere(t *testing.T) {
+	a := bustest.WithAccounts(t, "n")
+	g := startGateway(t, a)
+	const objects = 8
+	revs := map[string]uint64{}
+	for i := range objects {
+		name := fmt.Sprint("s", i)
+		revs[proto.Key{GroupResource: services, Namespace: "a", Name: name}.Subject()] = g.put(services, name, 0)
+	}
+	reader := feed.NewLog(a.Connect("controllers"), "controllers", zap.NewNop())
+	type told struct {
+		m       *bus.StreamMsg
+		settled uint64
+	}
+	got := make(chan told) // nobody takes what comes while the objects are written again and again
+	go func() {
+		_ = reader.Read(t.Context(), statelog.Reading{Stream: "STATE", Subjects: []string{"state.>"}, From: 1}, statelog.Handler{
+			Message: func(m *bus.StreamMsg) { got <- told{m: m} },
+			Settled: func(seq uint64) { got <- told{settled: seq} },
+		})
+	}()
+	seen := map[string]uint64{}
+	first := <-got
+	seen[first.m.Subject] = first.m.Seq
+	filler := fmt.Appendf(nil, `{"metadata":{"name":"x"},"data":%q}`, make([]byte, 200<<10))
+	type write struct {
+		subject string
+		seq     uint64
+	}
+	var written []write
+	for range 20 {
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		for i := range objects {
+			k := proto.Key{GroupResource: services, Namespace: "a", Name: fmt.Sprint("s", i)}
+			wait.Go(func() {
+				mu.Lock()
+				expect := revs[k.Subject()]
+				mu.Unlock()
+				rev, err := g.log.Commit(t.Context(), statelog.Write{Key: k, Expect: expect, Data: filler})
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				revs[k.Subject()] = rev
+				written = append(written, write{k.Subject(), rev})
+			})
+		}
+		wait.Wait()
+	}
+	last := uint64(0)
+	for _, w := range written {
+		last = max(last, w.seq)
+	}
+	for settled := uint64(0); settled < last; {
+		select {
+		case now := <-got:
+			if now.m != nil {
+				seen[now.m.Subject] = now.m.Seq
+				continue
+			}
+			settled = now.settled
+			for _, w := range written {
+				if w.seq <= settled && seen[w.subject] < w.seq {
+					t.Fatalf("settled up to %d without %s of %d", settled, w.subject, w.seq)
+				}
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("settled up to %d of %d", settled, last)
+		}
 	}
 }

@@ -259,12 +259,12 @@ func TestASourceHandsOverWhatIsBelieved(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var got []string
-	_ = a.two.Views().Source().ConsumeWith(ctx, bus.ConsumeOptions{Stream: "STATE", Subjects: []string{"state.>"}}, func(m *bus.StreamMsg) {
+	_ = a.two.Views().Source().Read(ctx, statelog.Reading{Stream: "STATE", Subjects: []string{"state.>"}, From: 1}, statelog.Handler{Message: func(m *bus.StreamMsg) {
 		got = append(got, m.Subject)
 		if strings.HasSuffix(m.Subject, ".last") {
 			cancel()
 		}
-	})
+	}})
 	if fmt.Sprint(got) != "[state.core.configmaps.a.good state.core.configmaps.a.last]" {
 		t.Errorf("got %v", got)
 	}

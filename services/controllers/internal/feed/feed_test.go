@@ -19,7 +19,7 @@ func (away) StreamState(context.Context, string) (bus.StreamState, error) {
 	return bus.StreamState{}, errors.New("nobody answers")
 }
 
-func (away) ConsumeWith(context.Context, bus.ConsumeOptions, func(*bus.StreamMsg)) error {
+func (away) Read(context.Context, statelog.Reading, statelog.Handler) error {
 	return errors.New("nobody answers")
 }
 

@@ -8,8 +8,8 @@
 // of all that is there already. Objects are shared and must not be modified; what
 // the controllers never read is left out of them: managedFields always, of Pods and
 // Secrets more (trim.go). An object that cannot be decoded is counted, logged and
-// passed over. WaitRevision gives read-your-writes: after it, the mirror shows
-// everything up to that revision.
+// passed over. WaitRevision gives read-your-writes: after it, nothing up to that
+// revision is missing.
 package mirror
 
 import (
@@ -52,6 +52,7 @@ type Kind[T any] struct {
 	indexes  map[string]map[string]map[string]*T // index, value, namespace/name
 	revision uint64
 	waiters  []waiter
+	view     *statelog.View // that is mirrored; nil: somebody else fills the mirror
 }
 
 type handler[T any] struct{ fn func(old, new *T) }
@@ -140,7 +141,8 @@ func (k *Kind[T]) CatchUp(ctx context.Context, views *statelog.Views) error {
 	if views == nil {
 		return nil
 	}
-	return k.WaitRevision(ctx, views.For(k.gr).ChangedAt(k.gr))
+	shown := views.For(k.gr).ChangedAt(k.gr)
+	return k.wait(ctx, func() bool { return k.revision >= shown })
 }
 
 // Index files every object under the values fn gives for it. An index that is there
@@ -240,11 +242,11 @@ func (k *Kind[T]) ByIndex(index, value string) []*T {
 	return all
 }
 
-// WaitRevision returns once a change of this revision or a later one has been
-// applied, or with a *Behind after Patience. Only wait for the revision of a change
+// WaitRevision returns once a change of this revision is applied, or a later one of the
+// same object, or with a *Behind after Patience. Only wait for the revision of a change
 // of this very kind.
 func (k *Kind[T]) WaitRevision(ctx context.Context, revision uint64) error {
-	return k.wait(ctx, func() bool { return k.revision >= revision })
+	return k.WaitUntil(ctx, revision, func(func(namespace, name string) *T) bool { return true })
 }
 
 // WaitFor returns once holds is true of the named object (nil: absent), or with a
@@ -253,11 +255,27 @@ func (k *Kind[T]) WaitFor(ctx context.Context, namespace, name string, holds fun
 	return k.wait(ctx, func() bool { return holds(k.objects[namespace][name]) })
 }
 
-// WaitUntil returns once a change of this revision or a later one has been applied
-// and holds is true of the objects that get gives, or with a *Behind after Patience.
+// WaitUntil is WaitRevision until also holds is true of the objects that get gives.
 func (k *Kind[T]) WaitUntil(ctx context.Context, revision uint64, holds func(get func(namespace, name string) *T) bool) error {
+	k.mu.RLock()
+	view := k.view
+	k.mu.RUnlock()
+	shown := revision
+	if view != nil {
+		ctx, cancel := context.WithTimeout(ctx, Patience)
+		err := view.WaitFor(ctx, revision)
+		cancel()
+		if err != nil {
+			return &Behind{Kind: k.gr.String(), cause: err, caught: func() bool {
+				k.mu.RLock()
+				defer k.mu.RUnlock()
+				return view.Revision() >= revision && k.revision >= view.ChangedAt(k.gr)
+			}}
+		}
+		shown = view.ChangedAt(k.gr) // a newer version may have come in the place of the one of revision
+	}
 	get := func(namespace, name string) *T { return k.objects[namespace][name] }
-	return k.wait(ctx, func() bool { return k.revision >= revision && holds(get) })
+	return k.wait(ctx, func() bool { return k.revision >= shown && holds(get) })
 }
 
 func (k *Kind[T]) wait(ctx context.Context, reached func() bool) error {
@@ -299,6 +317,9 @@ func (k *Kind[T]) run(ctx context.Context, views *statelog.Views, logger *zap.Lo
 		return nil
 	}
 	view := views.For(k.gr)
+	k.mu.Lock()
+	k.view = view
+	k.mu.Unlock()
 	if err := view.Ready(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

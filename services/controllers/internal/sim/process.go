@@ -44,8 +44,17 @@ type Process struct {
 }
 
 type reading struct {
-	h    func(*bus.StreamMsg)
-	next int // in the log
+	h       statelog.Handler
+	next    int               // in the log
+	missing map[string]uint64 // the first message of a subject that was gone, until a newer one is there
+}
+
+// settled is up to where nothing is missing when everything up to read was handed over.
+func (r *reading) settled(read uint64) uint64 {
+	for _, seq := range r.missing {
+		read = min(read, seq-1)
+	}
+	return read
 }
 
 type listener struct {
@@ -132,13 +141,17 @@ func (p *Process) deliver(stream string, n int) bool {
 		// The log keeps the newest of each subject only: others may be gone when a process
 		// gets there.
 		if p.c.newest[m.Subject] != m.Seq && p.c.chance(p.c.Odds.Gone) {
+			if r.missing[m.Subject] == 0 {
+				r.missing[m.Subject] = m.Seq
+			}
 			continue
 		}
-		copied := *m
-		copied.Pending = uint64(len(log) - r.next)
+		delete(r.missing, m.Subject)
 		for range 1 + p.c.Rand.IntN(2) {
-			r.h(&copied)
+			copied := *m
+			r.h.Message(&copied)
 		}
+		r.h.Settled(r.settled(m.Seq))
 		n--
 		some = true
 		synctest.Wait()
@@ -181,17 +194,19 @@ func (p *Process) StreamState(_ context.Context, stream string) (bus.StreamState
 	return state, nil
 }
 
-// ConsumeWith implements statelog.Source.
-func (p *Process) ConsumeWith(ctx context.Context, o bus.ConsumeOptions, h func(*bus.StreamMsg)) error {
+// Read implements statelog.Source.
+func (p *Process) Read(ctx context.Context, from statelog.Reading, h statelog.Handler) error {
 	p.c.mu.Lock()
-	log := p.c.log[o.Stream]
-	first := slices.IndexFunc(log, func(m *bus.StreamMsg) bool { return m.Seq >= o.From })
+	log := p.c.log[from.Stream]
+	first := slices.IndexFunc(log, func(m *bus.StreamMsg) bool { return m.Seq >= from.From })
 	if first < 0 {
 		first = len(log)
 	}
-	p.feeds[o.Stream] = &reading{h, first}
+	p.feeds[from.Stream] = &reading{h, first, map[string]uint64{}}
 	p.c.mu.Unlock()
-	o.Started(uint64(len(log) - first))
+	if first == len(log) {
+		h.Settled(from.Goal)
+	}
 	<-ctx.Done()
 	return ctx.Err()
 }
