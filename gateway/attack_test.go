@@ -272,8 +272,14 @@ var overTheAPI = []struct {
 	known                              map[string]string
 }{
 	{"reads a Secret by the API", "a service reads no Secrets", "GET", treasurePath, "", map[string]string{
-		"controllers-objects":     "OPEN: garbage collection, namespaces and quotas handle every object, as upstream's do",
-		"controllers-credentials": "OPEN: tokens of ServiceAccounts are Secrets, and it fills and deletes them",
+		"controllers-objects": "OPEN: garbage collection and namespaces handle every object, as upstream's do",
+	}},
+	{"reads a Secret by a patch of it", "a service reads no Secrets", "PATCH", treasurePath, `{"metadata":{"annotations":{"x":"y"}}}`, map[string]string{
+		"controllers-objects":     "OPEN: garbage collection and the migration of stored versions change any object, as upstream's do",
+		"controllers-credentials": "OPEN: tokens of ServiceAccounts are Secrets, which it has filled",
+	}},
+	{"gives a role every right", "RBAC is beyond every service", "PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/view", `{"rules":[{"apiGroups":["*"],"resources":["*"],"verbs":["*"]}]}`, map[string]string{
+		"controllers-credentials": "OPEN: aggregated roles get whatever rules others have, as upstream's",
 	}},
 	{"makes itself administrator", "RBAC is beyond every service", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
 		`{"metadata":{"name":"mine"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"me"}]}`, nil},
