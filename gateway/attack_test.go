@@ -388,7 +388,7 @@ func (r *attackRig) operator() {
 // back waits until the log has the victim again, signed and behind a sequence.
 func (r *attackRig) back(th *thief, tried string, seq uint64) {
 	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		m, err := th.conn.LastOn(r.t.Context(), "STATE", victim.Subject())
 		if err == nil && m != nil && m.Seq > seq && m.Header.Get(proto.HeaderSignature) != "" {
 			break

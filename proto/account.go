@@ -80,7 +80,7 @@ func Crossings(roles []Role) []Crossing {
 		if len(r.Peers()) > 0 {
 			add(Crossing{LogAccount, own, GatewayHelloSubject, "", false})
 		}
-		if r.Node != "" {
+		if r.Name == agentName {
 			add(Crossing{LogAccount, own, NodeTunnelSubject(r.Node), "", true})
 			for _, from := range who(roles, Role.publishes, "node.*.volume") {
 				add(Crossing{from, own, NodeVolumeSubject(r.Node), "", true})

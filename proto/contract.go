@@ -41,7 +41,7 @@ func Contract() []Use {
 		{SchedulerDoneSubject(), "scheduler workers elsewhere", "the active broker", "core request and reply; what became of an evaluation"},
 		{SchedulerPlanSubject(), "scheduler workers elsewhere", "the active planner", "core request and reply; the answer comes after the commit"},
 		{SchedulerReadySubject(), "a new broker or planner", "scheduler workers elsewhere", "core; ask again, the old one may have died"},
-		{InboxPrefix("ROLE") + ".NAME", "whoever was asked", "the role", "answers; an agent's are below `" + InboxPrefix(AgentName("NODE")) + "`"},
+		{InboxPrefix("ROLE") + ".NAME", "whoever was asked", "the role", "answers; an agent's are below `" + InboxPrefix(AgentName("NODE")) + "`, a proxy's below `" + InboxPrefix(ProxyName("NODE")) + "`"},
 		{GatewayInbox("PEER") + ".NAME", "the role that is PEER", "gateway", "a tunnel's frames to a gateway; PEER is a user, or a client that reads the log"},
 		{PeerInbox("PEER") + ".NAME", "gateway", "the role that is PEER", "a tunnel's frames to this client"},
 	}

@@ -59,9 +59,9 @@ func ControllerGroups() []ControllerGroup {
 			Name: "credentials",
 			Users: []string{
 				"certificate-controller", "podcertificaterequestcleaner", "kube-apiserver-serving-clustertrustbundle-publisher", "clusterrole-aggregation-controller",
-				"bootstrap-signer", "token-cleaner", "tokens-controller",
+				"bootstrap-signer", "token-cleaner", "tokens-controller", "legacy-service-account-token-cleaner",
 			},
-			Reads: state(of("", "secrets", "serviceaccounts", "configmaps"), of("rbac.authorization.k8s.io", "clusterroles"),
+			Reads: state(of("", "secrets", "serviceaccounts", "configmaps", "pods"), of("rbac.authorization.k8s.io", "clusterroles"),
 				of("certificates.k8s.io", "certificatesigningrequests", "podcertificaterequests", "clustertrustbundles")),
 		},
 		{

@@ -13,13 +13,14 @@ const (
 	gatewayName = "gateway"
 	peerName    = "peer"
 	agentName   = "agent"
+	proxyName   = "proxy"
 )
 
 // InboxPrefix is below what a client receives answers. Its name is that of its role,
-// or AgentName.
+// or AgentName or ProxyName.
 func InboxPrefix(client string) string {
-	if node, ok := strings.CutPrefix(client, agentName+"/"); ok {
-		return inboxes + agentName + "." + Token(node)
+	if role, node, ok := strings.Cut(client, "/"); ok {
+		return inboxes + Token(role) + "." + Token(node)
 	}
 	if client == "" {
 		client = "kubus"
@@ -29,6 +30,9 @@ func InboxPrefix(client string) string {
 
 // AgentName is the name of a node's agent as a client: each has an inbox of its own.
 func AgentName(node string) string { return agentName + "/" + node }
+
+// ProxyName is the name of a node's proxy as a client.
+func ProxyName(node string) string { return proxyName + "/" + node }
 
 // GatewayInbox is below what a gateway receives from a peer: nobody reaches what it
 // awaits from another, from the streams least of all.

@@ -1,12 +1,15 @@
 package proto
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Role is one kind of bus client: the subjects it may publish and subscribe to, in an
 // account of its own. Embedded and external servers are configured from this one table.
 type Role struct {
 	Name       string
-	Node       string   // of an agent; part of its inbox
+	Node       string   // of an agent or a proxy, which each node has its own of; part of its inbox
 	Identities []string // Kubernetes users it may speak as on api.<identity>.>
 	Publish    []string // beyond what all may
 	Subscribe  []string
@@ -49,7 +52,7 @@ const (
 // Client is the name under which a process of the role connects.
 func (r Role) Client() string {
 	if r.Node != "" {
-		return AgentName(r.Node)
+		return r.Name + "/" + r.Node
 	}
 	return r.Name
 }
@@ -66,8 +69,9 @@ func (r Role) Peers() []string {
 
 // Reader gives what of the log the client of that name may read; nil is nothing.
 func Reader(client string) []Read {
+	name, _, ofNode := strings.Cut(client, "/")
 	for _, r := range Roles("") {
-		if r.Node == "" && r.Client() == client && r.Name != agentName {
+		if r.Name == name && ofNode == (name == agentName || name == proxyName) {
 			return r.Reads
 		}
 	}
@@ -95,10 +99,31 @@ var (
 	volumes        = GroupResource{Resource: "persistentvolumes"}
 	storageClasses = GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
 	budgets        = GroupResource{Group: "policy", Resource: "poddisruptionbudgets"}
+	csiNodes       = GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}
+	csiDrivers     = GroupResource{Group: "storage.k8s.io", Resource: "csidrivers"}
+	capacities     = GroupResource{Group: "storage.k8s.io", Resource: "csistoragecapacities"}
 )
 
-// Roles of the control plane and of a node named node.
-func Roles(node string) []Role {
+// Roles of the control plane and of the nodes of these names.
+func Roles(nodes ...string) []Role {
+	roles := controlPlane()
+	for _, node := range nodes {
+		roles = append(roles, NodeRoles(node)...)
+	}
+	return append(roles, Role{Name: automationName, Subscribe: []string{"events.>"}, Stream: ChangesStream.Name})
+}
+
+// NodeRoles are those of one node. None of them can do anything as another node.
+func NodeRoles(node string) []Role {
+	return []Role{
+		{Name: proxyName, Node: node, Subscribe: []string{}, Reads: []Read{{Stream: StateStream.Name, Resources: []GroupResource{services, endpointSlices, nodes}}}},
+		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
+			Publish:   []string{HeartbeatSubject(node), UsageSubject(node), "report." + Token(node) + ".>"},
+			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node), UsageSampleSubject}},
+	}
+}
+
+func controlPlane() []Role {
 	state := func(resources ...GroupResource) []Read {
 		return []Read{{Stream: StateStream.Name, Resources: resources}}
 	}
@@ -114,7 +139,7 @@ func Roles(node string) []Role {
 	scheduler := append(leading("scheduler-broker", "scheduler-planner"), SchedulerTakeSubject(), SchedulerDoneSubject(), SchedulerPlanSubject(), SchedulerReadySubject())
 	return append(roles, []Role{
 		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: scheduler, Subscribe: scheduler,
-			Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets)},
+			Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets, services, csiNodes, csiDrivers, capacities)},
 		{Name: statusName, Identities: []string{StatusUser}, Publish: leading("status"),
 			Subscribe: append(leading("status"), HeartbeatSubjects), Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
 		{Name: "cloud", Identities: []string{CloudUser}, Publish: leading("cloud"), Subscribe: leading("cloud"), Reads: state(nodes, services)},
@@ -122,12 +147,7 @@ func Roles(node string) []Role {
 			Subscribe: leading("events"), Reads: append(state(), Read{Stream: LeasesStream.Name}, Read{Stream: EventsStream.Name})},
 		{Name: metricsName, Publish: []string{UsageSampleSubject, UsageFreshSubject, answers + ">"}, // answers to gateways
 			Subscribe: []string{UsageSubjects, MetricsRequestSubject}, Reads: state(pods, nodes)},
-		{Name: "proxy", Subscribe: []string{}, Reads: state(services, endpointSlices)},
 		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: state(services, namespaces, endpointSlices)},
-		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
-			Publish:   []string{HeartbeatSubject(node), UsageSubject(node), "report." + Token(node) + ".>"},
-			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node), UsageSampleSubject}},
-		{Name: automationName, Subscribe: []string{"events.>"}, Stream: ChangesStream.Name},
 	}...)
 }
 

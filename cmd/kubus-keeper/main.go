@@ -35,7 +35,9 @@ func run(file string, alone bool) error {
 	if err != nil {
 		return err
 	}
-	k := &keep.Keeper{Spec: s, Log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC|log.Lmsgprefix)}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, spec.Reload)
+	k := &keep.Keeper{Spec: s, File: file, Reload: reload, Log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC|log.Lmsgprefix)}
 	if !alone {
 		self, err := os.Executable()
 		if err != nil {

@@ -45,7 +45,7 @@ func newAccounts(t testing.TB, node string) (*Accounts, []store.User) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join(dir, role.Name+".nk")
+		file := filepath.Join(dir, proto.Token(role.Client())+".nk")
 		if err := os.WriteFile(file, seed, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -89,8 +89,10 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		c.Views = statelog.OpenSignedViews(ctx, conn, trust, o.Logger)
 		c.Log = c.Views.Source()
 	default:
-		c.Log = feed.NewLog(conn, o.Name, o.Logger)
-		c.Views = statelog.OpenViewsFrom(ctx, c.Log, o.Logger, o.Resources...).Hear(o.Fences...)
+		log := feed.NewLog(conn, o.Name, o.Logger)
+		c.Log = log
+		c.Views = statelog.OpenViewsFrom(ctx, log.Trimmed(), o.Logger, o.Resources...).Hear(o.Fences...)
+		c.Views.KeepLittle()
 	}
 	return c, nil
 }

@@ -32,7 +32,7 @@ func Permissions(r proto.Role) (publish, subscribe []string) {
 	if len(r.Peers()) > 0 {
 		subscribe = append(subscribe, proto.GatewayHelloSubject)
 	}
-	if r.Node != "" {
+	if r.Name == "agent" {
 		publish = append(publish, "_R_.>") // its answers to gateways; there is nobody else in its account
 	}
 	if r.Stream != "" {

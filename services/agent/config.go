@@ -36,6 +36,7 @@ type Config struct {
 	PodCIDR       string   `yaml:"podCIDR"` // of all nodes' pods together
 	ResolvConf    string   `yaml:"resolvConf"`
 	MTU           int      `yaml:"mtu"`
+	Overhead      int      `yaml:"overhead"` // bytes that the network between nodes adds to pods' packets
 
 	MaxPods    int               `yaml:"maxPods"`
 	PodPids    int64             `yaml:"podPids"`
@@ -131,6 +132,9 @@ func (c *Config) Validate() error {
 		if pod.SysctlNamespace(pod.SysctlName(s)) == "" {
 			problems = append(problems, fmt.Errorf("allowedUnsafeSysctls[%d]: %q is not known to be namespaced", i, s))
 		}
+	}
+	if c.Overhead < 0 || c.Overhead > 200 {
+		problems = append(problems, fmt.Errorf("overhead: %d bytes, must be 0 to 200", c.Overhead))
 	}
 	if c.MaxPods < 1 {
 		problems = append(problems, fmt.Errorf("maxPods: %d, must be at least 1", c.MaxPods))

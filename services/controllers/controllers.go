@@ -66,13 +66,13 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 			return g.Run(ctx, world, fence, func() { starting.done(g.Name) })
 		}
 		group.Go(func() error {
-			if !cfg.LeaderElection {
-				return term(ctx, nil)
+			if cfg.LeaderElection {
+				starting.done(g.Name) // a standby does its work
 			}
-			starting.done(g.Name) // a standby does its work
 			return leader.Run(ctx, leader.Options{
 				Name: proto.ControllersFence(g.Name), Instance: cfg.Instance,
 				Fences: own.API.As(proto.ControllersLeader(g.Name)), Bus: leader.OnBus(own.Bus), Logger: p.Logger,
+				Alone: !cfg.LeaderElection,
 			}, term)
 		})
 	}

@@ -70,6 +70,7 @@ func Groups() []frame.Group {
 		}},
 		{Name: "credentials", Controllers: []frame.Definition{
 			accounttoken.Tokens(),
+			accounttoken.Unused(),
 			clusterrole.Controller(),
 			certificate.Approver(),
 			certificate.Signer(),

@@ -1,12 +1,17 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"go.uber.org/zap"
+
 	"kubus.dev/services/kit"
+	"kubus.dev/services/proxy/internal/route"
 	"kubus.dev/services/proxy/internal/rule"
 )
 
@@ -18,10 +23,20 @@ type Config struct {
 	Instance        string       `yaml:"instance"`
 	ServiceCIDRs    []string     `yaml:"serviceCIDRs"`
 	PodCIDR         string       `yaml:"podCIDR"`
+	PodNetwork      string       `yaml:"podNetwork"`
 	DataDir         string       `yaml:"dataDir"`
 	MasqueradeBit   uint         `yaml:"masqueradeBit"`
 	MinSyncInterval kit.Duration `yaml:"minSyncInterval"`
 }
+
+// Ways for packets of pods from node to node; empty is somebody else's business.
+const (
+	Routes = "routes"
+	VXLAN  = "vxlan"
+)
+
+// Overhead is what VXLAN takes off the MTU of pods.
+const Overhead = route.Overhead
 
 // Default is a node of a cluster with the usual ranges.
 func Default() Config {
@@ -29,6 +44,7 @@ func Default() Config {
 		Common:          kit.DefaultCommon(),
 		ServiceCIDRs:    []string{"10.96.0.0/16"},
 		PodCIDR:         "10.244.0.0/16",
+		PodNetwork:      Routes,
 		DataDir:         "/var/lib/kubus/proxy",
 		MasqueradeBit:   14,
 		MinSyncInterval: kit.Duration(5 * time.Millisecond),
@@ -57,6 +73,12 @@ func (c *Config) Validate() error {
 		if _, err := prefix4(c.PodCIDR); err != nil {
 			problems = append(problems, fmt.Errorf("podCIDR: %w", err))
 		}
+	}
+	switch {
+	case c.PodNetwork != "" && c.PodNetwork != Routes && c.PodNetwork != VXLAN:
+		problems = append(problems, fmt.Errorf("podNetwork: %q is none of %s and %s", c.PodNetwork, Routes, VXLAN))
+	case c.PodNetwork == VXLAN && c.PodCIDR == "":
+		problems = append(problems, errors.New("podNetwork: vxlan needs podCIDR"))
 	}
 	if c.MasqueradeBit > 31 {
 		problems = append(problems, fmt.Errorf("masqueradeBit: %d is not a bit of the packet mark, 0 to 31", c.MasqueradeBit))
@@ -88,6 +110,26 @@ func (c *Config) serviceCIDRs() []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// routes says how routes to other nodes are to be kept; false: not by us. A node knows
+// which are its own by the range of pods.
+func (c *Config) routes(logger *zap.Logger) (route.Options, bool) {
+	if c.PodNetwork == "" || c.PodCIDR == "" {
+		return route.Options{}, false
+	}
+	cluster, _ := prefix4(c.PodCIDR) // Validate has read it
+	o := route.Options{Node: c.Node, Cluster: cluster, Logger: logger}
+	if c.PodNetwork == VXLAN {
+		o.Device = device(c.Instance)
+	}
+	return o, true
+}
+
+// device is the name of an instance's device of tunnels.
+func device(instance string) string {
+	sum := sha256.Sum256([]byte(instance))
+	return "kx-" + hex.EncodeToString(sum[:4])
 }
 
 func (c *Config) rules(affinity bool) rule.Options {

@@ -1,7 +1,8 @@
 // Package proxy makes the addresses of Services work on one node: it reads
 // Services and EndpointSlices from the state log and keeps iptables rules that
 // lead each address to the endpoints. It needs no gateway, writes no object, and
-// leaves its rules in place when it stops, so that a restart is not felt.
+// leaves its rules in place when it stops, so that a restart is not felt. From Nodes it
+// keeps the routes to their pods.
 //
 // Run is the service; Purge takes away all that an instance changed on the host.
 package proxy
@@ -24,6 +25,7 @@ import (
 	"kubus.dev/services/proxy/internal/conntrack"
 	"kubus.dev/services/proxy/internal/health"
 	"kubus.dev/services/proxy/internal/iptables"
+	"kubus.dev/services/proxy/internal/route"
 	"kubus.dev/services/proxy/internal/rule"
 	"kubus.dev/services/proxy/internal/service"
 	"kubus.dev/services/proxy/internal/syncer"
@@ -33,10 +35,11 @@ import (
 var (
 	services       = proto.GroupResource{Resource: "services"}
 	endpointSlices = proto.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+	nodes          = proto.GroupResource{Resource: "nodes"}
 )
 
 // Reads gives the resources the service reads from the log.
-func Reads() []proto.GroupResource { return []proto.GroupResource{services, endpointSlices} }
+func Reads() []proto.GroupResource { return []proto.GroupResource{services, endpointSlices, nodes} }
 
 // Run keeps the rules until ctx ends. It works in the network namespace of the
 // process and returns at once with an error that says what to do when iptables
@@ -63,7 +66,12 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	if p.Health != nil {
 		p.Health.Ready("rules", s.State)
 	}
-	err = follow(ctx, s, tool, c.Views, p.Logger)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return follow(ctx, s, tool, c.Views, p.Logger) })
+	if o, ok := cfg.routes(p.Logger); ok {
+		group.Go(func() error { return followNodes(ctx, route.New(o), c.Views, p.Logger) })
+	}
+	err = group.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -116,12 +124,33 @@ func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *s
 	return group.Wait()
 }
 
+// followNodes tells the keeper of routes of all nodes, starts it when it knows what there is,
+// and goes on until ctx ends.
+func followNodes(ctx context.Context, k *route.Keeper, views *statelog.Views, logger *zap.Logger) error {
+	group, ctx := errgroup.WithContext(ctx)
+	known := make(chan struct{})
+	group.Go(func() error {
+		return statelog.Follow(ctx, views.For(nodes), nodes, func(key proto.Key, e *statelog.Entry) {
+			k.Set(key.Name, decode(e, logger, route.FromObject))
+		}, func() { close(known) })
+	})
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-known:
+			return k.Run(ctx)
+		}
+	})
+	return group.Wait()
+}
+
 func name(key proto.Key) service.Name { return service.Name{Namespace: key.Namespace, Name: key.Name} }
 
 // decode gives what the proxy keeps of an entry; nil for one that is gone or not
 // its business. An entry that cannot be read counts as gone: it must not stop
 // the others.
-func decode[T corev1.Service | discoveryv1.EndpointSlice, K any](e *statelog.Entry, logger *zap.Logger, from func(*T) *K) *K {
+func decode[T corev1.Service | discoveryv1.EndpointSlice | corev1.Node, K any](e *statelog.Entry, logger *zap.Logger, from func(*T) *K) *K {
 	if e == nil {
 		return nil
 	}
@@ -164,23 +193,28 @@ func overlap(ctx context.Context, tool *iptables.Tool, cfg *Config) error {
 	return errors.Join(problems...)
 }
 
-// Purge removes every chain and rule of an instance, a table that nothing else
-// is left in, and puts back the sysctls that the instance changed, from the
-// record in dataDir. Other instances and other programs' rules are untouched.
-// Nothing to do is no error.
-func Purge(ctx context.Context, instance, dataDir string, logger *zap.Logger) error {
+// Purge removes every chain and rule of the instance of that configuration, its routes, a
+// table that nothing else is left in, and puts back the sysctls that the instance changed.
+// Other instances and other programs' rules are untouched. Nothing to do is no error.
+func Purge(ctx context.Context, cfg Config, logger *zap.Logger) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("purging the proxy: %w", err)
+	}
 	tools, err := iptables.All()
 	if errors.Is(err, iptables.ErrMissing) {
 		tools, err = nil, nil // without the tool there are no rules of ours
 	}
 	for _, tool := range tools {
-		n, purgeErr := tool.Purge(ctx, rule.Prefix(instance))
+		n, purgeErr := tool.Purge(ctx, rule.Prefix(cfg.Instance))
 		err = errors.Join(err, purgeErr)
 		if n > 0 {
 			logger.Info("chains removed", zap.Int("chains", n), zap.String("mode", tool.Mode))
 		}
 	}
-	err = errors.Join(err, sysctl.Restore(dataDir))
+	if o, ok := cfg.routes(logger); ok {
+		err = errors.Join(err, route.Purge(o.Cluster, device(cfg.Instance)))
+	}
+	err = errors.Join(err, sysctl.Restore(cfg.DataDir))
 	if err != nil {
 		return fmt.Errorf("purging the proxy: %w", err)
 	}

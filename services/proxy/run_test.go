@@ -85,7 +85,7 @@ func TestRunServesWhatTheLogSays(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := proxy.Purge(t.Context(), "here", cfg.DataDir, zaptest.NewLogger(t)); err != nil {
+	if err := proxy.Purge(t.Context(), cfg, zaptest.NewLogger(t)); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("iptables-save").Output(); err != nil || len(out) > 0 {

@@ -11,6 +11,8 @@
 #   REGISTRY    where the suite's images are; default 127.0.0.1:5000
 #   KUBUS       the kubus binary; default bin/kubus of this repository
 #   OUT         folder for reports and logs; default a temporary one
+#   NODES       nodes of the cluster; default 1. With more, REGISTRY must be an address that all nodes reach
+#   LISTEN      address of the API; default kubus up's own
 #   PAGE        the page to write; default docs/conformance.md, "" writes none
 #   PROCS, TIMEOUT, PHASES  as the suite's run.sh
 set -euo pipefail
@@ -26,10 +28,13 @@ mkdir -p "$out/reports"
 
 stop() { "$kubus" down --data-dir "$data" --purge --yes; }
 trap stop EXIT
-"$kubus" up --data-dir "$data" --kubeconfig "$out/kubeconfig" --node-name conformance --detach
+registry=${REGISTRY:-127.0.0.1:5000}
+echo "agent: {insecureRegistries: [\"$registry\"]}" > "$out/settings.yaml"
+"$kubus" up --data-dir "$data" --kubeconfig "$out/kubeconfig" --node-name conformance --nodes "${NODES:-1}" \
+	--settings "$out/settings.yaml" ${LISTEN:+--listen "$LISTEN"} --detach
 
 for phase in ${PHASES:-parallel serial}; do
-	PHASES=$phase PROCS=${PROCS:-8} TIMEOUT=${TIMEOUT:-60m} REGISTRY=${REGISTRY:-127.0.0.1:5000} \
+	PHASES=$phase PROCS=${PROCS:-8} TIMEOUT=${TIMEOUT:-60m} REGISTRY=$registry \
 		"$SUITE_DIR/run.sh" "$out/kubeconfig" "$SUITE_BIN/e2e.test" "$out/reports/$phase" "$focus" || true
 done
 if [ -n "$page" ]; then

@@ -22,6 +22,7 @@ var (
 	keep   = flag.Bool("keep", false, "leave a failed cluster running, to look at it")
 
 	images *registry.Registry
+	web    string // the program of the web image
 	top    string
 )
 
@@ -45,7 +46,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	web := filepath.Join(dir, "web")
+	web = filepath.Join(dir, "web")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", web, "../images/web")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -4,15 +4,20 @@
 package spec
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Spec is the keeper's input, a JSON file.
@@ -23,6 +28,8 @@ type Spec struct {
 	LogDir string `json:"logDir"`
 	// Processes are started in this order and stopped in the reverse one.
 	Processes []Process `json:"processes"`
+
+	digest []byte // of the file it was read from
 }
 
 // Process is one program that shall run until the keeper is told to stop.
@@ -32,6 +39,17 @@ type Process struct {
 	Env  []string `json:"env,omitempty"`
 	// StopSeconds is how long it may take to end after SIGTERM; 0 means 20.
 	StopSeconds int `json:"stopSeconds,omitempty"`
+	// Namespaces are files of namespaces that it is started in, such as one of a network.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Stamp stands for what else the process reads when it starts: a process whose Stamp
+	// or anything above has changed is started anew when the keeper is told of it.
+	Stamp string `json:"stamp,omitempty"`
+}
+
+// Same tells whether the other is the same program started the same way.
+func (p *Process) Same(other *Process) bool {
+	return p.Name == other.Name && p.Stamp == other.Stamp && slices.Equal(p.Argv, other.Argv) &&
+		slices.Equal(p.Env, other.Env) && slices.Equal(p.Namespaces, other.Namespaces)
 }
 
 // StopTimeout is how long the process may take to end after SIGTERM.
@@ -48,7 +66,7 @@ func Load(file string) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the keeper's spec: %w", err)
 	}
-	s := &Spec{}
+	s := &Spec{digest: digest(data)}
 	if err := json.Unmarshal(data, s); err != nil {
 		return nil, fmt.Errorf("reading the keeper's spec %s: %w", file, err)
 	}
@@ -81,11 +99,54 @@ func (r Record) Alive() bool {
 	return alive && start == r.Start
 }
 
+// Signal sends a signal to that very process, and to no other that has its pid now.
+func (r Record) Signal(s syscall.Signal) error {
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err != nil {
+		return fmt.Errorf("signalling process %d: %w", r.PID, err)
+	}
+	defer unix.Close(fd)
+	if !r.Alive() {
+		return fmt.Errorf("signalling process %d: it has ended", r.PID)
+	}
+	return unix.PidfdSendSignal(fd, s, nil, 0)
+}
+
 // RecordFile is where the record of a process is kept.
 func RecordFile(runDir, name string) string { return filepath.Join(runDir, name+".json") }
 
 // LockFile is held by the active keeper with flock(2); its record is inside.
 func LockFile(runDir string) string { return filepath.Join(runDir, "keeper.lock") }
+
+// Reload is the signal on which the active keeper reads its spec again.
+const Reload = syscall.SIGUSR1
+
+// appliedFile says which spec the active keeper follows.
+func appliedFile(runDir string) string { return filepath.Join(runDir, "applied") }
+
+// MarkApplied notes that the keeper has stopped what the spec does not name, and begun to
+// keep what it names. A spec that was read from no file is not noted.
+func (s *Spec) MarkApplied() error {
+	if s.digest == nil {
+		return nil
+	}
+	return os.WriteFile(appliedFile(s.RunDir), s.digest, 0o600)
+}
+
+// Applied tells whether that was noted of the very spec that is in file now.
+func Applied(runDir, file string) bool {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	noted, err := os.ReadFile(appliedFile(runDir))
+	return err == nil && bytes.Equal(noted, digest(data))
+}
+
+func digest(data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return sum[:]
+}
 
 // StandbyName is the name under which the standby keeper is recorded.
 const StandbyName = "keeper-standby"

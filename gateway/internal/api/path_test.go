@@ -119,6 +119,21 @@ func TestANamespacesOwnPaths(t *testing.T) {
 	}
 }
 
+// A kind that is only asked or listed has no path for watches, whatever the method.
+func TestWhatCannotBeWatchedHasNoPathOfAWatch(t *testing.T) {
+	t.Parallel()
+	pods := resource.NewRegistry(resource.BuiltIn()).Find(coreV1.WithResource("pods"))
+	e := answering(pods, false)
+	delete(e.verbs, "watch")
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE"} {
+		for _, path := range []string{"/api/v1/watch/pods", "/api/v1/watch/namespaces/x/pods", "/api/v1/watch/namespaces/x/pods/p", "/api/v1/watch/namespaces/x/pods/p/status"} {
+			if code, _ := answer(t, e, method, path); code != http.StatusNotFound {
+				t.Errorf("%s %s: got %d, want 404", method, path, code)
+			}
+		}
+	}
+}
+
 // What a deprecated path calls "watch" is authorized as that, whatever the method
 // does: a subresource that passes requests on has no such path.
 func TestAStreamHasNoPathThatIsAuthorizedAsAnotherVerb(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +18,10 @@ import (
 // Keeper keeps the processes of one spec.
 type Keeper struct {
 	Spec *spec.Spec
+	// File is where the spec is read again on Reload and when a standby takes over.
+	File string
+	// Reload tells that the spec has changed; nil: it never does.
+	Reload <-chan os.Signal
 	// Standby is the command that starts a standby keeper; empty for none.
 	Standby []string
 	Log     *log.Logger
@@ -38,6 +43,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return nil
 	}
 	defer lock.Close()
+	k.reread() // it may have changed while another kept it
 	if err := recordSelf(lock); err != nil {
 		return fmt.Errorf("recording the keeper: %w", err)
 	}
@@ -60,30 +66,27 @@ func (k *Keeper) keep(ctx context.Context) error {
 		p := &spec.Process{Name: spec.StandbyName, Argv: k.Standby, StopSeconds: 2}
 		standbyDone.Go(func() { k.one(standby, p) })
 	}
-	// Each process has a context of its own, so that they stop in reverse order.
-	stops := make([]func(), len(k.Spec.Processes))
+	var running []*kept
 	for i := range k.Spec.Processes {
-		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		if ctx.Err() != nil {
-			cancel()
-		}
-		done := make(chan struct{})
-		go func() { // ends through its stop, which waits for it
-			defer close(done)
-			k.one(own, &k.Spec.Processes[i])
-		}()
-		stops[i] = func() {
-			cancel()
-			<-done
+		running = append(running, k.begin(ctx, &k.Spec.Processes[i]))
+	}
+	k.markApplied()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-k.Reload:
+			if k.reread() {
+				running = k.follow(ctx, running)
+				k.markApplied()
+			}
 		}
 	}
-	<-ctx.Done()
 	k.Log.Print("stopping")
 	if err := os.WriteFile(spec.StoppingFile(k.Spec.RunDir), nil, 0o600); err != nil {
 		k.Log.Printf("marking the stop: %v", err)
 	}
-	for i := len(stops) - 1; i >= 0; i-- {
-		stops[i]()
+	for _, p := range slices.Backward(running) {
+		p.stop()
 	}
 	// The standby goes last: until here it would have finished the stop for us.
 	stopStandby()
@@ -93,6 +96,75 @@ func (k *Keeper) keep(ctx context.Context) error {
 	}
 	k.Log.Print("everything has stopped")
 	return os.Remove(spec.LockFile(k.Spec.RunDir))
+}
+
+// kept is a process that a goroutine keeps until stop, which waits for its end.
+type kept struct {
+	process *spec.Process
+	stop    func()
+}
+
+// begin keeps a process. It has a context of its own, so that processes stop in reverse order.
+func (k *Keeper) begin(ctx context.Context, p *spec.Process) *kept {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if ctx.Err() != nil {
+		cancel()
+	}
+	done := make(chan struct{})
+	go func() { // ends through its stop, which waits for it
+		defer close(done)
+		k.one(own, p)
+	}()
+	return &kept{p, func() {
+		cancel()
+		<-done
+	}}
+}
+
+// reread takes the spec from its file; one that cannot be read changes nothing.
+func (k *Keeper) reread() bool {
+	if k.File == "" {
+		return false
+	}
+	s, err := spec.Load(k.File)
+	if err != nil {
+		k.Log.Printf("the spec stays as it was: %v", err)
+		return false
+	}
+	k.Spec = s
+	return true
+}
+
+func (k *Keeper) markApplied() {
+	if err := k.Spec.MarkApplied(); err != nil {
+		k.Log.Printf("noting that the spec is followed: %v", err)
+	}
+}
+
+// follow brings what runs in line with the spec: what is no longer in it, or is another
+// program now, stops first, the last first; what is new is started.
+func (k *Keeper) follow(ctx context.Context, running []*kept) []*kept {
+	stays := map[string]*kept{}
+	for _, have := range slices.Backward(running) {
+		at := slices.IndexFunc(k.Spec.Processes, func(p spec.Process) bool { return p.Same(have.process) })
+		if at >= 0 {
+			stays[have.process.Name] = have
+			continue
+		}
+		k.Log.Printf("%s: gone from the spec, or changed", have.process.Name)
+		have.stop()
+	}
+	var now []*kept
+	for i := range k.Spec.Processes {
+		p := &k.Spec.Processes[i]
+		have, ok := stays[p.Name]
+		if !ok {
+			have = k.begin(ctx, p)
+		}
+		now = append(now, have)
+	}
+	k.Log.Printf("keeping %d processes", len(now))
+	return now
 }
 
 // forgetSelf removes the standby's record when that is what we were: the active

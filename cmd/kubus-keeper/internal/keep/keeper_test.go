@@ -2,9 +2,12 @@ package keep
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -165,5 +168,99 @@ func TestAKeeperThatTakesOverDuringAStopFinishesIt(t *testing.T) {
 	}
 	if r.Alive() {
 		t.Errorf("pid %d runs after the stop", r.PID)
+	}
+}
+
+// reloading runs a keeper whose spec is in a file, and gives what tells it of a change.
+func reloading(t *testing.T, s *spec.Spec) (change func()) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keeper.json")
+	write := func() {
+		data, err := json.Marshal(s)
+		if err == nil {
+			err = os.WriteFile(file, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	reload := make(chan os.Signal, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	k := &Keeper{Spec: s, File: file, Reload: reload, Log: log.New(io.Discard, "", 0)}
+	go func() { done <- k.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return func() {
+		write()
+		reload <- spec.Reload
+		await(t, "the spec is followed", func() bool { return spec.Applied(s.RunDir, file) })
+	}
+}
+
+func pidOf(s *spec.Spec, name string) int {
+	r, err := spec.ReadRecord(spec.RecordFile(s.RunDir, name))
+	if err != nil || r == nil || !r.Alive() {
+		return 0
+	}
+	return r.PID
+}
+
+func TestAChangedSpecTouchesOnlyWhatItChanges(t *testing.T) {
+	s := newSpec(t, "/bin/sleep", "1000")
+	s.Processes = append(s.Processes,
+		spec.Process{Name: "stamped", Argv: []string{"/bin/sleep", "1001"}, Stamp: "1"},
+		spec.Process{Name: "leaves", Argv: []string{"/bin/sleep", "1002"}})
+	change := reloading(t, s)
+	await(t, "all started", func() bool { return pidOf(s, "it") != 0 && pidOf(s, "stamped") != 0 && pidOf(s, "leaves") != 0 })
+	it, stamped := pidOf(s, "it"), pidOf(s, "stamped")
+	s.Processes[1].Stamp = "2"
+	s.Processes[2] = spec.Process{Name: "joins", Argv: []string{"/bin/sleep", "1003"}}
+	change()
+	if pid := pidOf(s, "leaves"); pid != 0 {
+		t.Errorf("the one that left still runs: %d", pid)
+	}
+	await(t, "the new one started", func() bool { return pidOf(s, "joins") != 0 })
+	await(t, "the one with another stamp started anew", func() bool { p := pidOf(s, "stamped"); return p != 0 && p != stamped })
+	if got := pidOf(s, "it"); got != it {
+		t.Errorf("the one that did not change has pid %d, it had %d", got, it)
+	}
+}
+
+func TestAProcessIsStartedInItsNamespaces(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("namespaces need root")
+	}
+	other := exec.Command("/bin/sleep", "1000")
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUTS | syscall.CLONE_NEWNET}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	s := newSpec(t, "/bin/sleep", "1000")
+	of := func(pid int, kind string) string { return fmt.Sprintf("/proc/%d/ns/%s", pid, kind) }
+	s.Processes[0].Namespaces = []string{of(other.Process.Pid, "net"), of(other.Process.Pid, "uts")}
+	defer keeper(t, s)()
+	await(t, "started", func() bool { return pidOf(s, "it") != 0 })
+	for _, kind := range []string{"net", "uts", "mnt"} {
+		want, err := os.Readlink(of(other.Process.Pid, kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.Readlink(of(pidOf(s, "it"), kind))
+		if err != nil || got != want {
+			t.Errorf("it is in %s, want %s (%v)", got, want, err)
+		}
+		if own, _ := os.Readlink("/proc/self/ns/" + kind); kind != "mnt" && own == want {
+			t.Errorf("the keeper itself is in %s", own)
+		}
 	}
 }

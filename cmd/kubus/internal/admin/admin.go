@@ -98,9 +98,14 @@ type Node struct {
 		CreationTimestamp time.Time `json:"creationTimestamp"`
 	} `json:"metadata"`
 	Spec struct {
-		PodCIDR string `json:"podCIDR"`
+		PodCIDR       string `json:"podCIDR"`
+		Unschedulable bool   `json:"unschedulable"`
 	} `json:"spec"`
 	Status struct {
+		Addresses []struct {
+			Type    string `json:"type"`
+			Address string `json:"address"`
+		} `json:"addresses"`
 		Conditions []Condition `json:"conditions"`
 		NodeInfo   struct {
 			KubeletVersion          string `json:"kubeletVersion"`
@@ -125,6 +130,16 @@ func (n *Node) Ready() Condition {
 		}
 	}
 	return Condition{Type: "Ready"}
+}
+
+// InternalIP is the node's address; empty before the agent reported.
+func (n *Node) InternalIP() string {
+	for _, a := range n.Status.Addresses {
+		if a.Type == "InternalIP" {
+			return a.Address
+		}
+	}
+	return ""
 }
 
 // Nodes lists the nodes.

@@ -24,6 +24,9 @@ type banner struct {
 
 func (b banner) print(w io.Writer) {
 	state := "node " + b.i.NodeName + " is Ready"
+	if len(b.i.Further) > 0 {
+		state = "nodes " + strings.Join(b.i.NodeNames(), ", ") + " are Ready"
+	}
 	if b.i.Nodes == 0 {
 		state = "control plane only"
 	}

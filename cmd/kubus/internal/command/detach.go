@@ -50,18 +50,24 @@ func notUp(i *instance.Instance, err error) error {
 	return errors.New(text.String())
 }
 
-// startKeeper writes what is to be kept and starts the keeper in a session of its own.
-func startKeeper(i *instance.Instance) error {
+// writeSpec writes what is to be kept.
+func writeSpec(i *instance.Instance) (file string, err error) {
 	processes, err := processes(i)
 	if err != nil {
-		return err
+		return "", err
 	}
 	data, err := json.MarshalIndent(spec.Spec{RunDir: i.RunDir(), LogDir: i.LogDir(), Processes: processes}, "", "  ")
 	if err != nil {
-		return err
+		return "", err
 	}
-	file := i.Path("keeper.json")
-	if err := instance.WriteFile(file, append(data, '\n'), 0o600); err != nil {
+	file = i.Path("keeper.json")
+	return file, instance.WriteFile(file, append(data, '\n'), 0o600)
+}
+
+// startKeeper writes what is to be kept and starts the keeper in a session of its own.
+func startKeeper(i *instance.Instance) error {
+	file, err := writeSpec(i)
+	if err != nil {
 		return err
 	}
 	keeper, err := preflight.FindTool("kubus-keeper")

@@ -60,7 +60,7 @@ func down(ctx context.Context, s streams, dir string, purge bool) error {
 	if i.Nodes > 0 && os.Geteuid() != 0 {
 		return errors.New("stopping containers needs root: call it with sudo")
 	}
-	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	limited, cancel := context.WithTimeout(ctx, 2*time.Minute+time.Duration(len(i.Further))*10*time.Second)
 	defer cancel()
 	if err := stop(limited, i); err != nil {
 		return err
@@ -101,7 +101,7 @@ func stop(ctx context.Context, i *instance.Instance) error {
 		// A standby keeper may have taken over from one that died: look again.
 	}
 	if i.Nodes > 0 {
-		return stopNode(ctx, i)
+		return stopNodes(ctx, i)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func stop(ctx context.Context, i *instance.Instance) error {
 func removeAll(ctx context.Context, i *instance.Instance) error {
 	var problems []error
 	if i.Nodes > 0 {
-		problems = append(problems, purgeNode(ctx, i))
+		problems = append(problems, purgeNodes(ctx, i))
 	}
 	for _, file := range i.Kubeconfigs {
 		problems = append(problems, kubeconfig.Remove(file, i.Context))

@@ -3,13 +3,16 @@ package command
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
 
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/services/proxy"
 )
 
 // upFlags is what the user said; changed tells which flags were given at all.
@@ -18,10 +21,13 @@ type upFlags struct {
 	nodeName, nodeIP            string
 	nodes                       int
 	podCIDR, serviceCIDR        string
+	nodeCIDR, podNetwork        string
 	detach                      bool
 	store, storeNkey, storeCA   string
 	form                        string
 	settings                    string
+	simNodes                    int
+	simProfile                  string
 	changed                     func(flag string) bool
 }
 
@@ -58,14 +64,44 @@ func plan(f upFlags, old *instance.Instance, hostname string) (*instance.Instanc
 	choose("store-ca", &i.StoreCA, f.storeCA)
 	fixed("pod-cidr", &i.PodCIDR, f.podCIDR)
 	fixed("service-cidr", &i.ServiceCIDR, f.serviceCIDR)
-	if old == nil || f.changed("nodes") {
-		i.Nodes = f.nodes
-	}
-	problems = append(problems, check(i)...)
+	fixed("node-cidr", &i.NodeCIDR, f.nodeCIDR)
+	fixed("pod-network", &i.PodNetwork, f.podNetwork)
 	if i.ID == "" {
 		i.ID = instance.ID(i.Dir, i.NodeName)
 	}
+	if old == nil || f.changed("nodes") {
+		problems = append(problems, nodes(i, f.nodes))
+	}
+	if f.changed("sim-nodes") {
+		i.SimNodes = f.simNodes
+	}
+	choose("sim-profile", &i.SimProfile, f.simProfile)
+	problems = append(problems, check(i)...)
+	problems = append(problems, checkSim(i)...)
 	return i, errors.Join(problems...)
+}
+
+// nodes makes the instance one of so many nodes. It takes none away that are there, since
+// what they hold would be lost.
+func nodes(i *instance.Instance, want int) error {
+	if want < 0 || want > instance.MaxNodes {
+		return fmt.Errorf("--nodes %d: a machine can be none (0) to %d nodes", want, instance.MaxNodes)
+	}
+	if len(i.Further) > 0 && want < i.Nodes {
+		last := i.Further[len(i.Further)-1].Name
+		return fmt.Errorf("--nodes %d: there are %d; take one away with `kubus node remove %s`", want, i.Nodes, last)
+	}
+	i.Nodes = min(want, 1)
+	for i.Nodes > 0 && i.Nodes < want {
+		i.Nodes = 1 + len(i.Further)
+		if i.Nodes == want {
+			break
+		}
+		if _, err := i.AddNode(""); err != nil {
+			return fmt.Errorf("--nodes %d: %w", want, err)
+		}
+	}
+	return nil
 }
 
 func check(i *instance.Instance) (problems []error) {
@@ -80,11 +116,11 @@ func check(i *instance.Instance) (problems []error) {
 			wrong("--listen %s: %q is no address", i.Listen, host)
 		}
 	}
-	if i.Nodes != 0 && i.Nodes != 1 {
-		wrong("--nodes %d: this machine can be one node (1) or none (0)", i.Nodes)
-	}
 	if err := nodeName(i.NodeName); err != nil {
 		wrong("--node-name %q: %w", i.NodeName, err)
+	}
+	if i.PodNetwork != proxy.Routes && i.PodNetwork != proxy.VXLAN {
+		wrong("--pod-network %s: want %s or %s", i.PodNetwork, proxy.Routes, proxy.VXLAN)
 	}
 	if i.NodeIP != "" {
 		if a, err := netip.ParseAddr(i.NodeIP); err != nil || !a.Is4() {
@@ -108,7 +144,29 @@ func check(i *instance.Instance) (problems []error) {
 	if podErr == nil && serviceErr == nil && pods.Overlaps(services) {
 		wrong("--pod-cidr %s and --service-cidr %s overlap: choose ranges apart", pods, services)
 	}
+	if podErr == nil && len(i.Further) > 0 && pods.Bits() > 24-bits.Len(uint(i.Nodes-1)) {
+		wrong("--pod-cidr %s: it has no ranges of 256 addresses for %d nodes", pods, i.Nodes)
+	}
+	if _, err := cidr(i.NodeCIDR, 24); err != nil {
+		wrong("--node-cidr %s: %w", i.NodeCIDR, err)
+	}
+	if host := storeHost(i.Store); len(i.Further) > 0 && host.IsLoopback() {
+		wrong("--store %s: nodes with a network of their own cannot reach it on the machine's loopback: have it listen on another address", i.Store)
+	}
 	return problems
+}
+
+// storeHost is the address in a store's URL; none where it is empty or has a name.
+func storeHost(store string) netip.Addr {
+	u, err := url.Parse(store)
+	if err != nil {
+		return netip.Addr{}
+	}
+	if u.Hostname() == "localhost" {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	a, _ := netip.ParseAddr(u.Hostname())
+	return a
 }
 
 // cidr reads an IPv4 range that is at least as large as one of most bits.

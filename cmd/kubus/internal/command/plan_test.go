@@ -12,7 +12,7 @@ import (
 func said(given map[string]string) upFlags {
 	f := upFlags{
 		dataDir: "/data", listen: "127.0.0.1:6443", nodes: 1, podCIDR: "10.244.0.0/16", serviceCIDR: "10.96.0.0/16",
-		form: instance.AllInOne,
+		form: instance.AllInOne, nodeCIDR: "10.232.0.0/24", podNetwork: "routes",
 	}
 	for flag, value := range given {
 		*map[string]*string{
@@ -64,6 +64,52 @@ func TestWhatAClusterIsBuiltOnCannotBeChangedLater(t *testing.T) {
 	i, err := plan(said(map[string]string{"listen": "0.0.0.0:443", "form": instance.Services}), first(t), "host")
 	if err != nil || i.Listen != "0.0.0.0:443" || i.Form != instance.Services {
 		t.Errorf("the address and the form may change: got %+v, %v", i, err)
+	}
+}
+
+func TestNodesAreAddedAndNeverTakenAwayByUp(t *testing.T) {
+	with := func(count int) upFlags {
+		f := said(nil)
+		f.nodes, f.changed = count, func(flag string) bool { return flag == "nodes" }
+		return f
+	}
+	i, err := plan(with(3), nil, "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := i.NodeNames(), []string{"host", "host-2", "host-3"}; !slices.Equal(got, want) {
+		t.Errorf("the nodes are %v, want %v", got, want)
+	}
+	further := i.FurtherNodes()
+	if further[0].IP != "10.232.0.2" || further[1].IP != "10.232.0.3" || further[0].ID == further[1].ID || further[0].Dir == further[1].Dir {
+		t.Errorf("got %+v", further)
+	}
+	if later, err := plan(said(nil), i, "host"); err != nil || later.Nodes != 3 {
+		t.Errorf("a later start without the flag: %+v, %v", later, err)
+	}
+	if _, err := plan(with(2), i, "host"); err == nil || !strings.Contains(err.Error(), "kubus node remove host-3") {
+		t.Errorf("fewer: %v", err)
+	}
+	more, err := plan(with(4), i, "host")
+	if err != nil || !slices.Equal(more.NodeNames(), []string{"host", "host-2", "host-3", "host-4"}) {
+		t.Errorf("more: %v, %v", more.NodeNames(), err)
+	}
+	if !slices.Equal(i.NodeNames(), []string{"host", "host-2", "host-3"}) {
+		t.Errorf("a plan changed what it was made from: %v", i.NodeNames())
+	}
+	none, err := plan(with(0), nil, "host")
+	if err != nil || none.Nodes != 0 || len(none.NodeNames()) != 0 {
+		t.Errorf("none: %+v, %v", none, err)
+	}
+	small := with(3)
+	small.podCIDR = "10.244.0.0/23"
+	if _, err := plan(small, nil, "host"); err == nil || !strings.Contains(err.Error(), "for 3 nodes") {
+		t.Errorf("a range for two: %v", err)
+	}
+	loopback := with(2)
+	loopback.store = "nats://127.0.0.1:4222"
+	if _, err := plan(loopback, nil, "host"); err == nil || !strings.Contains(err.Error(), "loopback") {
+		t.Errorf("a store on loopback: %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -13,8 +14,6 @@ import (
 	"kubus.dev/cmd/kubus/internal/preflight"
 	"kubus.dev/cmd/kubus/internal/roster"
 	"kubus.dev/cmd/kubus/internal/serve"
-	"kubus.dev/proto"
-	"kubus.dev/proto/store"
 )
 
 // network settles the addresses: ranges that nobody else on the host uses, the
@@ -37,6 +36,15 @@ func network(i *instance.Instance, fresh bool, f upFlags) error {
 		}
 		if i.ServiceCIDR, err = instance.FreeRange(i.ServiceCIDR, !fresh || f.changed("service-cidr"), used); err != nil {
 			return fmt.Errorf("--service-cidr: %w", err)
+		}
+		for what, text := range map[string]string{"pods": i.PodCIDR, "Services": i.ServiceCIDR} {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				used = append(used, instance.Used{Prefix: p, By: "this cluster's " + what})
+			}
+		}
+		settled := !fresh && len(i.Further) > 0
+		if i.NodeCIDR, err = instance.FreeRange(i.NodeCIDR, settled || f.changed("node-cidr"), used); err != nil {
+			return fmt.Errorf("--node-cidr: %w", err)
 		}
 	} else if i.NodeIP == "" {
 		host, _, _ := net.SplitHostPort(i.Listen)
@@ -105,7 +113,11 @@ func keys(i *instance.Instance) error {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		names = append(names, host)
 	}
-	if err := pki.Ensure(pki.Options{Dir: i.Path("pki"), Names: names, Roles: roleNames(i), Now: time.Now()}); err != nil {
+	o := pki.Options{Dir: i.Path("pki"), Names: names, Clients: keyNames(i), Now: time.Now()}
+	if _, machine := i.NodeNetwork(); machine.IsValid() {
+		o.BusNames = []string{machine.String()}
+	}
+	if err := pki.Ensure(o); err != nil {
 		return err
 	}
 	if i.Store != "" && i.StoreNkey != "" {
@@ -114,10 +126,10 @@ func keys(i *instance.Instance) error {
 	return nil
 }
 
-func roleNames(i *instance.Instance) []string {
-	names := []string{store.OperatorRole.Name}
-	for _, r := range proto.Roles(i.NodeName) {
-		names = append(names, r.Name)
+func keyNames(i *instance.Instance) []string {
+	var names []string
+	for _, r := range roster.Roles(i) {
+		names = append(names, roster.KeyName(r.Client()))
 	}
 	return names
 }

@@ -19,6 +19,7 @@ import (
 	"kubus.dev/cmd/kubus-keeper/spec"
 	"kubus.dev/cmd/kubus/internal/admin"
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/cmd/kubus/internal/nodenet"
 	"kubus.dev/cmd/kubus/internal/roster"
 	"kubus.dev/cmd/kubus/internal/serve"
 	"kubus.dev/proto/bus"
@@ -59,11 +60,13 @@ type ServiceStatus struct {
 
 // NodeStatus tells of one node.
 type NodeStatus struct {
-	Name    string `json:"name"`
-	Ready   bool   `json:"ready"`
-	Version string `json:"version"`
-	PodCIDR string `json:"podCIDR"`
-	Message string `json:"message,omitempty"`
+	Name     string `json:"name"`
+	Address  string `json:"address"`
+	Ready    bool   `json:"ready"`
+	Cordoned bool   `json:"cordoned,omitempty"`
+	Version  string `json:"version"`
+	PodCIDR  string `json:"podCIDR"`
+	Message  string `json:"message,omitempty"`
 }
 
 // StoreStatus tells of the state log's server. URL is where the bus is reached.
@@ -145,7 +148,7 @@ func (st *Status) problem(format string, args ...any) {
 // processes asks every process that is kept, or the one in the foreground.
 func (st *Status) processes(ctx context.Context, i *instance.Instance, pid int, kept bool) {
 	if !kept {
-		st.ask(ctx, ServiceStatus{Name: "kubus", PID: pid}, i.Address(serve.HealthPort))
+		st.ask(ctx, http.DefaultClient, ServiceStatus{Name: "kubus", PID: pid}, i.Address(serve.HealthPort))
 		return
 	}
 	st.Services = append(st.Services, ServiceStatus{Name: "keeper", PID: pid, Healthy: true})
@@ -165,16 +168,29 @@ func (st *Status) processes(ctx context.Context, i *instance.Instance, pid int, 
 			st.problem("%s is not running; see %s", p.Name, filepath.Join(i.LogDir(), p.Name+".log"))
 			continue
 		}
-		address := i.Address(serve.HealthPort)
-		if i.Form == instance.Services {
-			address = i.Address(roster.HealthPort(p.Name))
-		}
 		if p.Name == "nats-server" {
 			st.Services = append(st.Services, serviceOf(p.Name, record))
 			continue
 		}
-		st.ask(ctx, serviceOf(p.Name, record), address)
+		client, address := healthOf(i, p.Name)
+		st.ask(ctx, client, serviceOf(p.Name, record), address)
 	}
+}
+
+// healthOf is where a process that is kept tells its health, and what reaches it there.
+func healthOf(i *instance.Instance, process string) (*http.Client, string) {
+	for _, n := range i.FurtherNodes() {
+		for _, s := range roster.OfNode() {
+			if process == processName(n, s.Name) {
+				transport := &http.Transport{DialContext: nodenet.Dialer(n), DisableKeepAlives: true}
+				return &http.Client{Transport: transport}, roster.NodeHealth(s.Name)
+			}
+		}
+	}
+	if i.Form == instance.Services {
+		return http.DefaultClient, i.Address(roster.HealthPort(process))
+	}
+	return http.DefaultClient, i.Address(serve.HealthPort)
 }
 
 func serviceOf(name string, r *spec.Record) ServiceStatus {
@@ -182,11 +198,11 @@ func serviceOf(name string, r *spec.Record) ServiceStatus {
 }
 
 // ask adds what a process says of its own readiness.
-func (st *Status) ask(ctx context.Context, s ServiceStatus, address string) {
-	_, err := get(ctx, "http://"+address+"/readyz?verbose")
+func (st *Status) ask(ctx context.Context, client *http.Client, s ServiceStatus, address string) {
+	_, err := get(ctx, client, "http://"+address+"/readyz?verbose")
 	s.Healthy = err == nil
 	if err != nil {
-		s.Message = explain(ctx, address, err)
+		s.Message = explain(ctx, client, address, err)
 		st.problem("%s: %s", s.Name, s.Message)
 	}
 	st.Services = append(st.Services, s)
@@ -196,26 +212,26 @@ func (st *Status) ask(ctx context.Context, s ServiceStatus, address string) {
 const withheld = " failed: reason withheld"
 
 // explain asks the failed checks one by one why they fail.
-func explain(ctx context.Context, address string, failed error) string {
+func explain(ctx context.Context, client *http.Client, address string, failed error) string {
 	parts := strings.Split(failed.Error(), "; ")
 	for i, part := range parts {
 		name, ok := strings.CutSuffix(part, withheld)
 		if !ok {
 			continue
 		}
-		if _, err := get(ctx, "http://"+address+"/readyz/"+name); err != nil {
+		if _, err := get(ctx, client, "http://"+address+"/readyz/"+name); err != nil {
 			parts[i] = name + " failed: " + strings.TrimPrefix(err.Error(), "internal server error: ")
 		}
 	}
 	return strings.Join(parts, "; ")
 }
 
-func get(ctx context.Context, url string) ([]byte, error) {
+func get(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +287,7 @@ func (st *Status) api(ctx context.Context, i *instance.Instance) {
 	}
 	for _, n := range nodes {
 		ready := n.Ready()
-		ns := NodeStatus{Name: n.Metadata.Name, Ready: ready.Status == "True", Version: n.Status.NodeInfo.KubeletVersion, PodCIDR: n.Spec.PodCIDR}
+		ns := NodeStatus{Name: n.Metadata.Name, Address: n.InternalIP(), Cordoned: n.Spec.Unschedulable, Ready: ready.Status == "True", Version: n.Status.NodeInfo.KubeletVersion, PodCIDR: n.Spec.PodCIDR}
 		if !ns.Ready {
 			ns.Message = strings.Trim(ready.Reason+": "+ready.Message, ": ")
 			st.problem("node %s is not Ready: %s", ns.Name, ns.Message)
@@ -286,7 +302,7 @@ func (st *Status) store(ctx context.Context, i *instance.Instance) {
 	var err error
 	if i.Form == instance.AllInOne {
 		var data []byte
-		if data, err = get(ctx, "http://"+i.Address(serve.HealthPort)+"/store"); err == nil {
+		if data, err = get(ctx, http.DefaultClient, "http://"+i.Address(serve.HealthPort)+"/store"); err == nil {
 			err = json.Unmarshal(data, &st.Store.Streams)
 		}
 	} else {
@@ -328,9 +344,13 @@ func (st *Status) print(w io.Writer) error {
 		}
 	}
 	if len(st.Nodes) > 0 {
-		fmt.Fprintln(t, "\nNODE\tREADY\tVERSION\tPODS")
+		fmt.Fprintln(t, "\nNODE\tADDRESS\tREADY\tVERSION\tPODS")
 		for _, n := range st.Nodes {
-			fmt.Fprintf(t, "%s\t%v\t%s\t%s\n", n.Name, n.Ready, n.Version, n.PodCIDR)
+			ready := fmt.Sprint(n.Ready)
+			if n.Cordoned {
+				ready += ", cordoned"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.Address, ready, n.Version, n.PodCIDR)
 		}
 	}
 	if len(st.Store.Streams) > 0 {

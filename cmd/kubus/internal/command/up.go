@@ -12,7 +12,9 @@ import (
 
 	"kubus.dev/cmd/kubus/internal/admin"
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/cmd/kubus/internal/nodenet"
 	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/services/proxy"
 )
 
 // detachLimit is how long `up --detach` waits for the node.
@@ -38,16 +40,19 @@ at the first start is kept in the data directory and need not be said again.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:6443", "address of the API")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "file to add the cluster to (default: the user's own, as context kubus)")
-	flags.StringVar(&f.nodeName, "node-name", "", "name of this machine's node (default: the host's name)")
+	flags.StringVar(&f.nodeName, "node-name", "", "name of this machine's node (default: the host's name); further ones are NAME-2, NAME-3, …")
 	flags.StringVar(&f.nodeIP, "node-ip", "", "address of this machine's node (default: that of the default route)")
-	flags.IntVar(&f.nodes, "nodes", 1, "1: this machine runs containers; 0: control plane only, needs no root")
+	flags.IntVar(&f.nodes, "nodes", 1, "1: this machine is the node; more: further nodes on it, each with a network of its own; 0: control plane only, needs no root")
+	flags.StringVar(&f.nodeCIDR, "node-cidr", "10.232.0.0/24", "addresses of further nodes; another free range when this is in use, unless given")
+	flags.StringVar(&f.podNetwork, "pod-network", proxy.Routes, "how packets of pods get from node to node: routes, or in tunnels: vxlan")
 	flags.StringVar(&f.podCIDR, "pod-cidr", "10.244.0.0/16", "addresses of pods; another free range when this is in use, unless given")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.96.0.0/16", "addresses of Services; another free range when this is in use, unless given")
-	flags.BoolVar(&f.detach, "detach", false, "return when the node is Ready")
+	flags.BoolVar(&f.detach, "detach", false, "return when every node is Ready")
 	flags.StringVar(&f.store, "store", "", "nats://… of a NATS with JetStream to use instead of an own one")
 	flags.StringVar(&f.storeNkey, "store-nkey", "", "directory with the nkey seed of each role for --store (gateway.nk, …); own: the cluster's own keys, for whose accounts the server includes DATA/config/nats-accounts.conf")
 	flags.StringVar(&f.storeCA, "store-ca", "", "file with the authority of --store's certificate")
 	flags.StringVar(&f.settings, "settings", "", "YAML file with settings of services, by service, as in their config.example.yaml; kept as DATA/settings.yaml")
+	simFlags(flags, &f)
 	flags.StringVar(&f.form, "form", instance.AllInOne, "allinone: everything in one process; services: each service in its own, against a separate nats-server")
 	return cmd
 }
@@ -61,7 +66,7 @@ func up(ctx context.Context, s streams, f upFlags) error {
 		return err
 	}
 	f.dataDir = dir
-	for _, file := range []*string{&f.storeNkey, &f.storeCA} {
+	for _, file := range []*string{&f.storeNkey, &f.storeCA, &f.simProfile} {
 		if *file != "" && *file != roster.OwnKeys {
 			if *file, err = absolutePath(*file); err != nil {
 				return err
@@ -114,7 +119,7 @@ func up(ctx context.Context, s streams, f upFlags) error {
 		return err
 	}
 	defer lock.Close()
-	file, current, err := prepare(i, f)
+	file, current, err := prepare(ctx, i, f)
 	if err != nil {
 		return err
 	}
@@ -123,15 +128,15 @@ func up(ctx context.Context, s streams, f upFlags) error {
 	case f.detach:
 		lock.Close() // the process that serves takes it
 		return detach(ctx, s, i, b)
-	case i.Form == instance.Services:
+	case i.Form == instance.Services || len(i.Further) > 0:
 		lock.Close()
-		return foregroundServices(ctx, s, i, b)
+		return foregroundKept(ctx, s, i, b)
 	}
 	return foreground(ctx, s, i, b)
 }
 
 // prepare writes everything a start needs into the data directory and the kubeconfig.
-func prepare(i *instance.Instance, f upFlags) (file string, current bool, err error) {
+func prepare(ctx context.Context, i *instance.Instance, f upFlags) (file string, current bool, err error) {
 	if i.Nodes > 0 {
 		if err := i.RememberSysctls(); err != nil {
 			return "", false, err
@@ -149,6 +154,9 @@ func prepare(i *instance.Instance, f upFlags) (file string, current bool, err er
 		if err := errors.Join(i.Register(), i.EnableSysctls()); err != nil {
 			return "", false, err
 		}
+		if err := nodenet.Ensure(ctx, i); err != nil {
+			return "", false, err
+		}
 	}
 	if err := keys(i); err != nil {
 		return "", false, err
@@ -162,6 +170,9 @@ func prepare(i *instance.Instance, f upFlags) (file string, current bool, err er
 // alreadyUp makes a second `up` a no-op that says so.
 func alreadyUp(ctx context.Context, s streams, f upFlags, old, wanted *instance.Instance, pid int, kept bool) error {
 	if changed := differences(old, wanted); changed != "" {
+		if old.Nodes > 0 && wanted.Nodes > old.Nodes {
+			return fmt.Errorf("the cluster in %s runs (process %d) with %d nodes: add more with `kubus node add`", old.Dir, pid, old.Nodes)
+		}
 		return fmt.Errorf("the cluster in %s runs (process %d) with another %s: stop it first with `kubus down`", old.Dir, pid, changed)
 	}
 	if err := renew(old, time.Now()); err != nil {
@@ -184,7 +195,7 @@ func alreadyUp(ctx context.Context, s streams, f upFlags, old, wanted *instance.
 func differences(a, b *instance.Instance) string {
 	for _, c := range []struct{ flag, a, b string }{
 		{"--listen", a.Listen, b.Listen}, {"--node-ip", a.NodeIP, b.NodeIP}, {"--form", a.Form, b.Form},
-		{"--nodes", fmt.Sprint(a.Nodes), fmt.Sprint(b.Nodes)}, {"--store-nkey", a.StoreNkey, b.StoreNkey}, {"--store-ca", a.StoreCA, b.StoreCA},
+		{"--nodes", fmt.Sprint(a.Nodes), fmt.Sprint(b.Nodes)}, {"--sim-nodes", fmt.Sprint(a.SimNodes), fmt.Sprint(b.SimNodes)}, {"--sim-profile", a.SimProfile, b.SimProfile}, {"--store-nkey", a.StoreNkey, b.StoreNkey}, {"--store-ca", a.StoreCA, b.StoreCA},
 	} {
 		if c.a != c.b {
 			return c.flag + " (" + c.a + ")"
@@ -208,7 +219,7 @@ func moved(i, old *instance.Instance, f upFlags) []string {
 	return notes
 }
 
-// waitUp waits until the API is ready and the node, if there is to be one, is Ready.
+// waitUp waits until the API is ready and every node is Ready.
 func waitUp(ctx context.Context, i *instance.Instance) error {
 	c, err := admin.New(server(i), i.Path("pki"))
 	if err != nil {
@@ -221,7 +232,12 @@ func waitUp(ctx context.Context, i *instance.Instance) error {
 	if i.Nodes == 0 {
 		return nil
 	}
-	return c.WaitNode(ctx, i.NodeName)
+	for _, name := range i.NodeNames() {
+		if err := c.WaitNode(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func foreground(ctx context.Context, s streams, i *instance.Instance, b banner) error {
@@ -241,7 +257,7 @@ func foreground(ctx context.Context, s streams, i *instance.Instance, b banner) 
 		return fmt.Errorf("the cluster stopped: %w", err)
 	}
 	if i.Nodes > 0 {
-		return errors.Join(stopNode(context.WithoutCancel(ctx), i))
+		return stopNodes(context.WithoutCancel(ctx), i)
 	}
 	return nil
 }

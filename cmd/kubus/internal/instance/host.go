@@ -18,6 +18,7 @@ type Claim struct {
 	Dir         string `json:"dir"`
 	PodCIDR     string `json:"podCIDR"`
 	ServiceCIDR string `json:"serviceCIDR"`
+	NodeCIDR    string `json:"nodeCIDR,omitempty"`
 }
 
 // Register writes the instance's claim.
@@ -25,7 +26,7 @@ func (i *Instance) Register() error {
 	if err := os.MkdirAll(claimDir, 0o700); err != nil {
 		return fmt.Errorf("registering the instance: %w", err)
 	}
-	data, err := json.Marshal(Claim{i.ID, i.Dir, i.PodCIDR, i.ServiceCIDR})
+	data, err := json.Marshal(Claim{i.ID, i.Dir, i.PodCIDR, i.ServiceCIDR, i.NodeCIDR})
 	if err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func UsedRanges(own string, fresh bool) ([]Used, error) {
 	}
 	var used []Used
 	for _, c := range claims {
-		for _, text := range []string{c.PodCIDR, c.ServiceCIDR} {
+		for _, text := range []string{c.PodCIDR, c.ServiceCIDR, c.NodeCIDR} {
 			if p, err := netip.ParsePrefix(text); err == nil {
 				used = append(used, Used{p, "the kubus in " + c.Dir})
 			}

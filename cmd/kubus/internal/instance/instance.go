@@ -40,6 +40,18 @@ type Instance struct {
 	PodCIDR     string `json:"podCIDR"`
 	ServiceCIDR string `json:"serviceCIDR"`
 
+	// NodeCIDR is where nodes with a network namespace of their own have their addresses.
+	NodeCIDR string `json:"nodeCIDR,omitempty"`
+	// PodNetwork is how packets of pods get from node to node: proxy.Routes or proxy.VXLAN.
+	PodNetwork string `json:"podNetwork,omitempty"`
+	// Further are the nodes beside the machine itself; Nodes counts it and them.
+	Further []Further `json:"further,omitempty"`
+
+	// SimNodes is how many simulated nodes there are, SimProfile the file that says what they
+	// are like.
+	SimNodes   int    `json:"simNodes,omitempty"`
+	SimProfile string `json:"simProfile,omitempty"`
+
 	// Store is the URL of a NATS that is not ours; empty for our own.
 	Store string `json:"store,omitempty"`
 	// StoreNkey is the directory with each role's key, or roster.OwnKeys; empty for a

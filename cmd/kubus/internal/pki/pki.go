@@ -2,7 +2,7 @@
 // API, for the bus, and for the proxy that names users to other API servers), the
 // API's serving certificate, the administrator's
 // client certificate, the key that signs ServiceAccount tokens, the key that seals
-// Secrets, the one that signs the state log, and one nkey for each role on the bus.
+// Secrets, the one that signs the state log, and one nkey for each client of the bus.
 //
 // Ensure makes what is missing and renews what ends soon or lacks a name; it never
 // replaces an authority, a signing key or a sealing key that is there. What cannot
@@ -36,9 +36,11 @@ type Options struct {
 	Dir string // pki directory, made when missing
 	// Names are the DNS names and addresses under which the API is reached.
 	Names []string
-	// Roles get a bus key each: Dir/bus/ROLE.nk.
-	Roles []string
-	Now   time.Time
+	// BusNames are those of the bus beside loopback's.
+	BusNames []string
+	// Clients of the bus get a key each: Dir/bus/CLIENT.nk.
+	Clients []string
+	Now     time.Time
 }
 
 const (
@@ -81,7 +83,7 @@ func Ensure(o Options) error {
 	if _, err := front.issue(o, leaf{file: "front-proxy-client", name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth}); err != nil {
 		return err
 	}
-	if _, err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: []string{"localhost", "127.0.0.1"}, usage: x509.ExtKeyUsageServerAuth}); err != nil {
+	if _, err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: append([]string{"localhost", "127.0.0.1"}, o.BusNames...), usage: x509.ExtKeyUsageServerAuth}); err != nil {
 		return err
 	}
 	if err := signingKey(filepath.Join(o.Dir, "sa.key")); err != nil {
@@ -90,8 +92,8 @@ func Ensure(o Options) error {
 	if err := sealingKey(filepath.Join(o.Dir, "secrets.key")); err != nil {
 		return err
 	}
-	for _, role := range o.Roles {
-		if err := busKey(filepath.Join(o.Dir, "bus", role+".nk")); err != nil {
+	for _, client := range o.Clients {
+		if err := busKey(filepath.Join(o.Dir, "bus", client+".nk")); err != nil {
 			return err
 		}
 	}

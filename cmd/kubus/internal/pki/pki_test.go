@@ -39,7 +39,7 @@ func changed(a, b map[string][]byte) (names []string) {
 
 func TestEnsureChangesOnlyWhatMustChange(t *testing.T) {
 	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
-	o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost", "127.0.0.1"}, Roles: []string{"gateway"}, Now: now}
+	o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost", "127.0.0.1"}, Clients: []string{"gateway"}, Now: now}
 	if err := Ensure(o); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestFinding15AKeyIsMadeOnlyWhenThereIsNone(t *testing.T) {
 			"an empty file":   func(path string) error { return os.WriteFile(path, nil, 0o600) },
 		} {
 			t.Run(name+" is "+what, func(t *testing.T) {
-				o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost"}, Roles: []string{"gateway"}, Now: now}
+				o := Options{Dir: filepath.Join(t.TempDir(), "pki"), Names: []string{"localhost"}, Clients: []string{"gateway"}, Now: now}
 				if err := Ensure(o); err != nil {
 					t.Fatal(err)
 				}

@@ -23,29 +23,38 @@ import (
 // way: the others call it without a socket.
 const GatewayName = "gateway"
 
+// The rows that each node has.
+const (
+	AgentName = "agent"
+	ProxyName = "proxy"
+)
+
 // All lists every service, in the order in which they are started. Each service
 // has one instance here, which the keeper or the process guarantees, so none has
 // to wait for a leader.
 func All() []Service {
 	return []Service{
-		row(GatewayName, false, gateway.Default, configureGateway, gateway.Run,
+		row(GatewayName, Anywhere, gateway.Default, configureGateway, gateway.Run,
 			func(c *gateway.Config) cluster.Options {
 				o := options(c.Bus, "gateway", gateway.AdminUser)
 				o.Store, o.SigningKeyFile, o.AdoptFile = true, c.Signing.KeyFile, c.Signing.AdoptFile
 				return o
 			}),
-		row("status", false, status.Default,
-			func(c *status.Config, i *instance.Instance) {
+		row("status", Anywhere, status.Default,
+			func(c *status.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "status"), i.ID, false
 				if i.Nodes > 0 {
 					c.NodeAddresses = []string{i.NodeIP}
+					if i.NodeCIDR != "" {
+						c.NodeAddresses = append(c.NodeAddresses, i.NodeCIDR)
+					}
 				}
 			}, status.Run,
 			func(c *status.Config) cluster.Options {
 				return options(c.Bus, "status", proto.StatusUser, status.Reads()...)
 			}),
-		row("controllers", false, controllers.Default,
-			func(c *controllers.Config, i *instance.Instance) {
+		row("controllers", Anywhere, controllers.Default,
+			func(c *controllers.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "controllers"), i.ID, false
 				c.Bus.NkeySeedFile = BusKey(i, proto.ControllersRole("*"))
 				c.PodCIDR, c.NodeMaskSize, c.RootCAFile = i.PodCIDR, nodeMask(i.PodCIDR), i.PKI("ca.crt")
@@ -54,50 +63,50 @@ func All() []Service {
 			func(c *controllers.Config) cluster.Options {
 				return controllers.Options(c)
 			}),
-		row("scheduler", false, scheduler.Default,
-			func(c *scheduler.Config, i *instance.Instance) {
+		row("scheduler", Anywhere, scheduler.Default,
+			func(c *scheduler.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.LeaderElection = common(i, "scheduler"), false
 			}, scheduler.Run,
 			func(c *scheduler.Config) cluster.Options {
 				return options(c.Bus, "scheduler", proto.SchedulerUser, scheduler.Resources()...)
 			}),
-		row("cloud", false, cloud.Default,
-			func(c *cloud.Config, i *instance.Instance) {
+		row("cloud", Anywhere, cloud.Default,
+			func(c *cloud.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "cloud"), i.ID, false
 			}, cloud.Run,
 			func(c *cloud.Config) cluster.Options {
 				return options(c.Bus, "cloud", proto.CloudUser, cloud.Resources()...)
 			}),
-		row("events", false, events.Default,
-			func(c *events.Config, i *instance.Instance) {
+		row("events", Anywhere, events.Default,
+			func(c *events.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "events"), i.ID, false
 			}, events.Run,
 			func(c *events.Config) cluster.Options {
 				return options(c.Bus, "events", proto.EventsUser)
 			}),
-		row("metrics", false, metrics.Default,
-			func(c *metrics.Config, i *instance.Instance) { c.Common = common(i, "metrics") }, metrics.Run,
+		row("metrics", Anywhere, metrics.Default,
+			func(c *metrics.Config, i *instance.Instance, _ instance.Node) { c.Common = common(i, "metrics") }, metrics.Run,
 			func(c *metrics.Config) cluster.Options {
 				return options(c.Bus, "metrics", "", metrics.Reads()...)
 			}),
-		row("dns", true, dns.Default,
-			func(c *dns.Config, i *instance.Instance) {
+		row("dns", OneNode, dns.Default,
+			func(c *dns.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.Node, c.Instance = common(i, "dns"), i.NodeName, i.ID
 				c.Address = net.JoinHostPort(i.NodeIP, strconv.Itoa(i.Ports["dns"]))
 				c.ClusterIP, c.OwnReverse = i.ServiceIP(10), []string{i.ServiceCIDR, i.PodCIDR}
+				if i.NodeCIDR != "" {
+					c.Clients = []string{i.NodeCIDR}
+				}
 			}, dns.Run,
 			func(c *dns.Config) cluster.Options {
 				return options(c.Bus, "dns", proto.DNSUser, dns.Reads()...)
 			}),
-		row("proxy", true, proxy.Default,
-			func(c *proxy.Config, i *instance.Instance) {
-				c.Common, c.Node, c.Instance = common(i, "proxy"), i.NodeName, i.ID
-				c.ServiceCIDRs, c.PodCIDR, c.DataDir = []string{i.ServiceCIDR}, i.PodCIDR, i.Path("proxy")
-			}, proxy.Run,
+		row(ProxyName, EveryNode, proxy.Default,
+			ConfigureProxy, proxy.Run,
 			func(c *proxy.Config) cluster.Options {
-				return options(c.Bus, "proxy", "", proxy.Reads()...)
+				return options(c.Bus, proto.ProxyName(c.Node), "", proxy.Reads()...)
 			}),
-		row("agent", true, agent.Default, ConfigureAgent, agent.Run,
+		row(AgentName, EveryNode, agent.Default, ConfigureAgent, agent.Run,
 			func(c *agent.Config) cluster.Options {
 				o := options(c.Bus, proto.AgentName(c.Node), proto.NodeUser(c.Node))
 				o.NoLog = true
@@ -106,7 +115,7 @@ func All() []Service {
 	}
 }
 
-func configureGateway(c *gateway.Config, i *instance.Instance) {
+func configureGateway(c *gateway.Config, i *instance.Instance, _ instance.Node) {
 	c.Common = common(i, GatewayName)
 	c.API.Listen, c.API.AlsoListen = i.Listen, i.NodeAddress()
 	c.API.CertFile, c.API.KeyFile, c.API.ClientCAFile = i.PKI("apiserver.crt"), i.PKI("apiserver.key"), i.PKI("ca.crt")
@@ -120,13 +129,27 @@ func configureGateway(c *gateway.Config, i *instance.Instance) {
 	c.Aggregation.CAFile = i.PKI("front-proxy-ca.crt")
 }
 
-// ConfigureAgent is the agent's configuration, also for what it stops and purges.
-func ConfigureAgent(c *agent.Config, i *instance.Instance) {
-	c.Common = common(i, "agent")
-	c.Node, c.NodeIP, c.Instance = i.NodeName, i.NodeIP, i.ID
-	c.DataDir, c.RunDir = i.Dir, i.HostRunDir()
+// ConfigureAgent is the agent's configuration on a node, also for what is stopped and purged there.
+func ConfigureAgent(c *agent.Config, i *instance.Instance, n instance.Node) {
+	c.Common = ofNode(i, n, AgentName, proto.AgentName(n.Name))
+	c.Node, c.NodeIP, c.Instance = n.Name, n.IP, n.ID
+	c.DataDir, c.RunDir = n.Dir, n.RunDir
 	c.ClusterDNS, c.PodCIDR = []string{i.ServiceIP(10)}, i.PodCIDR
-	c.SeccompDir = i.Path("seccomp")
+	c.SeccompDir = i.Path("seccomp") // of the machine, as its kernel
+	if i.PodNetwork == proxy.VXLAN {
+		c.Overhead = proxy.Overhead
+	}
+}
+
+// ConfigureProxy is the proxy's configuration on a node.
+func ConfigureProxy(c *proxy.Config, i *instance.Instance, n instance.Node) {
+	c.Common = ofNode(i, n, ProxyName, proto.ProxyName(n.Name))
+	c.Node, c.Instance = n.Name, n.ID
+	c.ServiceCIDRs, c.PodCIDR, c.DataDir = []string{i.ServiceCIDR}, i.PodCIDR, n.Path("proxy")
+	c.PodNetwork = proxy.Routes
+	if i.PodNetwork != "" {
+		c.PodNetwork = i.PodNetwork
+	}
 }
 
 // nodeMask is the prefix length of a node's share of the pod range: a /24, or less

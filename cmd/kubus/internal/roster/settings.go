@@ -40,7 +40,7 @@ func CheckSettings(i *instance.Instance, file string) error {
 	}
 	var problems []error
 	for _, s := range All() {
-		_, err := s.with(i, file, byService)
+		_, err := s.with(i, i.Machine(), file, byService)
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
@@ -61,6 +61,15 @@ func KeepSettings(i *instance.Instance, file string) error {
 // Configs has the configuration of each service in an instance: what follows from the
 // instance, and over it what the operator set.
 func Configs(i *instance.Instance) (map[string]any, error) {
+	return configsOf(All(), i, i.Machine())
+}
+
+// NodeConfigs has the configuration of each service of one of its nodes.
+func NodeConfigs(i *instance.Instance, n instance.Node) (map[string]any, error) {
+	return configsOf(OfNode(), i, n)
+}
+
+func configsOf(services []Service, i *instance.Instance, n instance.Node) (map[string]any, error) {
 	data, err := kept(i)
 	if err != nil {
 		return nil, err
@@ -70,17 +79,17 @@ func Configs(i *instance.Instance) (map[string]any, error) {
 		return nil, err
 	}
 	configs := map[string]any{}
-	for _, s := range All() {
-		if configs[s.Name], err = s.with(i, SettingsFile(i), byService); err != nil {
+	for _, s := range services {
+		if configs[s.Name], err = s.with(i, n, SettingsFile(i), byService); err != nil {
 			return nil, err
 		}
 	}
 	return configs, nil
 }
 
-func (s Service) with(i *instance.Instance, name string, byService map[string]yaml.Node) (any, error) {
+func (s Service) with(i *instance.Instance, n instance.Node, name string, byService map[string]yaml.Node) (any, error) {
 	cfg := s.Defaults()
-	s.Configure(cfg, i)
+	s.Configure(cfg, i, n)
 	own, set := byService[s.Name]
 	if !set {
 		return cfg, nil

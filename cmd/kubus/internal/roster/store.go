@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/proto"
@@ -15,7 +16,7 @@ import (
 // subscribe in both.
 func Store(i *instance.Instance) (store.Options, error) {
 	o := store.Options{
-		Dir: i.Path("store"), Name: "kubus-" + i.ID, Listen: i.Address("bus"),
+		Dir: i.Path("store"), Name: "kubus-" + i.ID, Listen: i.BusAddress(),
 		CertFile: i.PKI("bus.crt"), KeyFile: i.PKI("bus.key"),
 	}
 	var err error
@@ -23,11 +24,20 @@ func Store(i *instance.Instance) (store.Options, error) {
 	return o, err
 }
 
+// Roles lists the roles of an instance, those of each of its nodes and the operator's.
+func Roles(i *instance.Instance) []proto.Role {
+	nodes := i.NodeNames()
+	if len(nodes) == 0 {
+		nodes = []string{i.NodeName} // somebody else may run its agent
+	}
+	return append(proto.Roles(nodes...), store.OperatorRole)
+}
+
 // users are one a role, each with its key.
 func users(i *instance.Instance) ([]store.User, error) {
 	var out []store.User
-	for _, role := range append(proto.Roles(i.NodeName), store.OperatorRole) {
-		seed, err := os.ReadFile(BusKey(i, role.Name))
+	for _, role := range Roles(i) {
+		seed, err := os.ReadFile(BusKey(i, role.Client()))
 		if err != nil {
 			return nil, fmt.Errorf("reading a bus key: %w", err)
 		}
@@ -40,18 +50,21 @@ func users(i *instance.Instance) ([]store.User, error) {
 	return out, nil
 }
 
-// BusKey is the file with a role's key on the bus: in the directory that was given for a
-// store that is not ours, or else one of our own making. A store that asks for no keys has
-// none.
-func BusKey(i *instance.Instance, role string) string {
+// BusKey is the file with the key of a client on the bus, proto.Role.Client: in the
+// directory that was given for a store that is not ours, or else one of our own making. A
+// store that asks for no keys has none.
+func BusKey(i *instance.Instance, client string) string {
 	switch {
 	case i.Store == "" || i.StoreNkey == OwnKeys:
-		return i.PKI("bus/" + role + ".nk")
+		return i.PKI("bus/" + KeyName(client) + ".nk")
 	case i.StoreNkey == "":
 		return ""
 	}
-	return filepath.Join(i.StoreNkey, role+".nk")
+	return filepath.Join(i.StoreNkey, KeyName(client)+".nk")
 }
+
+// KeyName is what the file with a client's key is called: gateway, or agent-NODE.
+func KeyName(client string) string { return strings.ReplaceAll(client, "/", "-") }
 
 // OwnKeys in place of a directory: the keys are the instance's own, and the store reads
 // the accounts from AccountsFile.

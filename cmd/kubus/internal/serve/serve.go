@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ import (
 
 	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/roster"
+	"kubus.dev/cmd/kubus/internal/sim"
 	"kubus.dev/gateway"
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
@@ -42,7 +44,7 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		return err
 	}
 	defer b.close()
-	conn, err := b.connect(ctx, store.OperatorRole.Name, store.OperatorRole.Name)
+	conn, err := b.connect(ctx, store.OperatorRole.Name)
 	if err != nil {
 		return err
 	}
@@ -100,6 +102,13 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		})
 	}
+	if i.SimNodes > 0 {
+		profile, err := sim.Load(i.SimProfile)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return sim.Run(ctx, i.SimNodes, profile, &c, p.Named("sim").Logger) })
+	}
 	group.Go(func() error {
 		kit.KeepMemory(ctx)
 		return nil
@@ -136,9 +145,9 @@ func openBus(ctx context.Context, i *instance.Instance, logger *zap.Logger) (*bu
 	return b, err
 }
 
-// connect opens a connection as the client of that name with the key of its role.
-func (b *busOf) connect(ctx context.Context, client, role string) (*bus.Conn, error) {
-	o := bus.Options{Name: client, NkeySeedFile: roster.BusKey(b.instance, role), Logger: b.log}
+// connect opens a connection as the client of that name with its key.
+func (b *busOf) connect(ctx context.Context, client string) (*bus.Conn, error) {
+	o := bus.Options{Name: client, NkeySeedFile: roster.BusKey(b.instance, client), Logger: b.log}
 	if b.store != nil {
 		o.InProcess = b.store
 	} else {
@@ -159,15 +168,12 @@ func (b *busOf) own(ctx context.Context, configs map[string]any) (map[string]*bu
 	for _, s := range roster.For(b.instance) {
 		whole := s.Options(configs[s.Name])
 		for _, o := range append([]cluster.Options{whole}, whole.Parts...) {
-			role := o.Name
-			if role == proto.AgentName(b.instance.NodeName) {
-				role = s.Name
-			}
+			role, _, _ := strings.Cut(o.Name, "/")
 			if !ownConnection[role] {
 				continue
 			}
 			var err error
-			if conns[o.Name], err = b.connect(ctx, o.Name, role); err != nil {
+			if conns[o.Name], err = b.connect(ctx, o.Name); err != nil {
 				return nil, err
 			}
 		}

@@ -13,6 +13,9 @@ import (
 func main() {
 	cfg := agent.Default()
 	kit.Main("kubus-agent", &cfg, func(ctx context.Context, p *kit.Process) error {
+		if err := cfg.Validate(); err != nil { // the node's name is that of the client
+			return err
+		}
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
 			Name: proto.AgentName(cfg.Node), Identity: proto.NodeUser(cfg.Node), NoLog: true, Logger: p.Logger,

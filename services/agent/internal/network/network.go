@@ -35,7 +35,8 @@ type Options struct {
 	Instance string // unique on the machine
 	StateDir string // leases and hostPorts; survives a restart of the agent
 	NSDir    string // namespaces are mounted here; lost at reboot
-	MTU      int    // 0: that of the default route's link
+	MTU      int    // 0: that of the default route's link, less Overhead
+	Overhead int    // bytes that the network between nodes adds to each packet
 	// ClusterCIDR is the network of all nodes' pods; "" for this node's alone. Pods see each other's addresses in it.
 	ClusterCIDR string
 	Logger      *zap.Logger
@@ -123,7 +124,7 @@ func (n *Network) Setup(ctx context.Context, cidr string) error {
 	}
 	gateway := prefix.Addr().Next()
 	if n.mtu = n.opts.MTU; n.mtu == 0 {
-		n.mtu = uplinkMTU()
+		n.mtu = uplinkMTU() - n.opts.Overhead
 	}
 	if err := ensureBridge(n.names.Bridge, gateway, prefix, n.mtu); err != nil {
 		return fmt.Errorf("making bridge %s: %w", n.names.Bridge, err)

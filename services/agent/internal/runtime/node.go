@@ -89,7 +89,7 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 		return nil, err
 	}
 	n.network, err = network.New(network.Options{Instance: opts.Instance, StateDir: filepath.Join(opts.agentDir(), "network"),
-		NSDir: opts.nsDir(), MTU: opts.MTU, ClusterCIDR: opts.ClusterCIDR, Logger: opts.Logger})
+		NSDir: opts.nsDir(), MTU: opts.MTU, Overhead: opts.Overhead, ClusterCIDR: opts.ClusterCIDR, Logger: opts.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ type Options struct {
 	Handlers map[string]string // other OCI runtimes by RuntimeClass handler
 
 	ClusterCIDR  string   // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
-	MTU          int      // of the pod network; 0 takes the uplink's
+	MTU          int      // of the pod network; 0 takes the uplink's, less Overhead
+	Overhead     int      // bytes that the network between nodes adds to each packet
 	LogMaxSize   int64    // bytes of one log file; 0 is 10 MiB
 	LogMaxFiles  int      // files kept of one container's log; 0 is 5
 	ImageMinFree int64    // bytes of the disk that pulls leave to others; 0 does not look

@@ -73,6 +73,8 @@ type Settings struct {
 	NodeGracePeriod        time.Duration
 	NodeStartGracePeriod   time.Duration
 	TerminatedPodThreshold int
+	// LegacyTokenCleanUpPeriod is how long a token must be unused to go.
+	LegacyTokenCleanUpPeriod time.Duration
 
 	NodeEvictionRate          float64 // nodes a second in a zone
 	SecondaryNodeEvictionRate float64
