@@ -50,10 +50,10 @@ func TestAClientReadsWhatItsRoleMay(t *testing.T) {
 		asked, want    []string
 	}{
 		"all of a stream":                       {"controllers", "STATE", nil, []string{"state.>"}},
-		"all that a role may":                   {"proxy", "STATE", nil, []string{"state.core.services.>", "state.discovery=2Ek8s=2Eio.endpointslices.>"}},
-		"a part of it":                          {"proxy", "STATE", []string{"state.core.services.>"}, []string{"state.core.services.>"}},
-		"one object":                            {"proxy", "STATE", []string{"state.core.services.a.b"}, []string{"state.core.services.a.b"}},
-		"more than it may":                      {"proxy", "STATE", []string{"state.>"}, nil},
+		"all that a role may":                   {"proxy/n", "STATE", nil, []string{"state.core.services.>", "state.discovery=2Ek8s=2Eio.endpointslices.>", "state.core.nodes.>"}},
+		"a part of it":                          {"proxy/n", "STATE", []string{"state.core.services.>"}, []string{"state.core.services.>"}},
+		"one object":                            {"proxy/n", "STATE", []string{"state.core.services.a.b"}, []string{"state.core.services.a.b"}},
+		"more than it may":                      {"proxy/n", "STATE", []string{"state.>"}, nil},
 		"another resource":                      {"dns", "STATE", []string{"state.core.secrets.>"}, nil},
 		"a resource that begins as one it may":  {"dns", "STATE", []string{"state.core.servicesx.>"}, nil},
 		"a wildcard in place of the resource":   {"dns", "STATE", []string{"state.core.*.>"}, nil},
