@@ -259,7 +259,7 @@ func (a *attempt) postStart(ctx context.Context, id string, hook *corev1.Lifecyc
 // containerSpec says what to run; its errors are the user's to mend.
 func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mounted *volume.Mounted, addresses downward.Addresses) (runtime.ContainerSpec, error) {
 	c := a.spec
-	env, err := a.d.Environment.Variables(ctx, a.pod, c, addresses)
+	env, err := a.d.Environment.Variables(ctx, a.pod, c, addresses, mounted.Paths)
 	if err != nil {
 		return runtime.ContainerSpec{}, err
 	}
