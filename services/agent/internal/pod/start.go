@@ -137,11 +137,14 @@ func (w *worker) nextAttempt(name string, c *container) int {
 	if len(c.records) > 0 {
 		return c.records[0].Attempt + 1
 	}
+	next := 0
+	if s := lastStatus(&w.last, name); s != nil && w.restarting {
+		next = int(s.RestartCount) + 1
+	}
 	entries, err := os.ReadDir(filepath.Join(w.d.Node.podLogDir(w.pod), name))
 	if err != nil {
-		return 0
+		return next
 	}
-	next := 0
 	for _, e := range entries {
 		next = max(next, attemptOf(e.Name())+1)
 	}
