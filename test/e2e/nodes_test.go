@@ -36,7 +36,7 @@ func newNodes(t *testing.T, name, form string, count int, extra ...string) *node
 	}
 	t.Cleanup(own.Close)
 	settings := filepath.Join(t.TempDir(), "settings.yaml")
-	text := "agent: {insecureRegistries: [\"" + own.Address + "\"]}\ncontrollers: {nodeGracePeriod: 15s}\n"
+	text := "agent: {insecureRegistries: [\"" + own.Address + "\"]}\ncontrollers: {nodeGracePeriod: 20s}\n"
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -291,6 +291,11 @@ func (n *nodes) ports(t *testing.T) {
 		ip := n.get(t, "node/"+name, `.status.addresses[?(@.type=="InternalIP")].address`)
 		for _, p := range []string{port, "18080", "18081"} {
 			eventually(t, 20*time.Second, name+" answers at "+p, func() error { return ask("http://" + net.JoinHostPort(ip, p) + "/") })
+		}
+		for _, pod := range n.on(t, "app=each") { // also one to which the port leads back
+			for _, other := range n.on(t, "app=each") {
+				n.fetch(t, pod, "http://"+net.JoinHostPort(ip, port)+"/", other)
+			}
 		}
 	}
 }
