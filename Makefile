@@ -25,7 +25,7 @@ LDFLAGS := -s -w -X kubus.dev/services/kit.Version=$(VERSION) \
 BUILD   := $(GO) build -p $(JOBS) -trimpath $(TAGS) -ldflags "$(LDFLAGS)"
 
 SERVICES := $(notdir $(patsubst %/,%,$(dir $(wildcard services/*/cmd/kubus-*/main.go gateway/cmd/kubus-*/main.go))))
-MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod examples/go.mod test/go.mod bench/go.mod))
+MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod examples/go.mod test/go.mod test/scheduler/go.mod bench/go.mod))
 
 ##@ Use
 
@@ -92,7 +92,12 @@ test: ## quick unit and integration tests (the main job is make e2e)
 
 .PHONY: race
 race: ## the race detector on the packages that share memory and link little
-	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/...
+	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/...
+
+.PHONY: scheduler-fuzz
+scheduler-fuzz: ## the scheduler against kube-scheduler in 100,000 random clusters, 10^6 random events, and who wakes whom (about an hour)
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 0 ./test/scheduler -args -clusters 100000
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 0 ./services/scheduler/internal/simulation -run H12 -args -events 1000000
 
 .PHONY: attack
 attack: ## try what one stolen credential opens, write the table of docs/security.md anew, run the tests of attacks that need a node (root) or a home
@@ -100,9 +105,30 @@ attack: ## try what one stolen credential opens, write the table of docs/securit
 	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./proto/store ./proto/bustest/statelogtest
 	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -run Finding ./services/agent/... ./services/proxy/... ./services/dns/... ./cmd/kubus/internal/...
 
+.PHONY: helm
+helm: build ## Helm's own library installs, upgrades, rolls back and uninstalls a chart, against a control plane without nodes
+	@test/helm/run.sh
+
+FUZZTIME ?= 3m
+.PHONY: fuzz
+fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each; what is found stays in testdata/fuzz
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' $(MODULES) | sed 's/:func / /' | while read -r file name; do \
+	  echo "$$name in $$(dirname $$file)"; \
+	  $(GO) test -p $(JOBS) $(TAGS) -trimpath -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel $(JOBS) ./$$(dirname $$file) || exit 1; \
+	done
+
 .PHONY: e2e
 e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root); one package at a time, since the machine is compared before and after
 	@$(GO) test -C test -p 1 -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)
+
+.PHONY: simulate
+simulate: ## the long form of the controllers' simulations: SEEDS seeds of each, an eighth of all together (default 16000); or PLAY='seed=17$$' alone
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 4h ./services/controllers -run 'TestAllTogether/$(PLAY)' -args -sim.seeds $(or $(SEEDS),16000)
+	@$(if $(PLAY),,$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 4h ./services/controllers/internal/{daemonset,deployment,job,statefulset} -run Simulation -args -sim.seeds $(or $(SEEDS),16000))
+
+.PHONY: roll
+roll: build ## kill -9 the controllers during a rolling update of 200 pods (needs root)
+	@$(GO) test -C test -count=1 -v -timeout 60m ./e2e -run TestTheControllersAreKilledDuringARoll -args -bin $(BIN) -rolled 200
 
 .PHONY: lint
 lint: verify-fmt verify-tidy vet staticcheck ## all linters

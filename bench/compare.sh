@@ -8,7 +8,9 @@
 #   UPSTREAM_DIR   folder with upstream's control-up.sh and build.sh; unset: Kubus alone
 #   UPSTREAM_BIN   upstream's binaries; default UPSTREAM_DIR/bin, built when missing
 #   KUBUS          the kubus binary; default bin/kubus of this repository
-#   ONLY, SCALE    as kubus-bench's -only and -scale
+#   ONLY, SCALE, NODES  as kubus-bench's -only, -scale and -nodes; default all, 1, 100
+#   KEEP           1: what a figure made is left, as each side is thrown away: for one figure a run
+#   FORM           of kubus up: allinone, or services, which the figure memory needs
 #   OUT            folder for results and logs; default a temporary one
 #
 # Upstream runs with TUNED=1 (no client-side limits) and etcd with fsync, Kubus with
@@ -18,6 +20,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 rounds=${1:-3}
 kubus=${KUBUS:-$here/../bin/kubus}
 out=${OUT:-$(mktemp -d)}
+only=${ONLY-create,list,table,watch,schedule,job,namespace}
+export KUBECTL=${KUBECTL:-$(dirname "$kubus")/kubectl}
 mkdir -p "$out"
 bench=$out/kubus-bench
 (cd "$here" && go build -trimpath -o "$bench" ./cmd/kubus-bench)
@@ -34,22 +38,23 @@ stop() {
 }
 trap stop EXIT
 
-measure() { # NAME KUBECONFIG
-	"$bench" run -name "$1" -kubeconfig "$2" -only "${ONLY:-}" -scale "${SCALE:-1}" -out "$out/results.jsonl" >&2
+measure() { # NAME KUBECONFIG [PID of the controllers]
+	"$bench" run -name "$1" -kubeconfig "$2" -controllers-pid "${3:-0}" -only "$only" -scale "${SCALE:-1}" -nodes "${NODES:-100}" \
+		-keep="${KEEP:-0}" -out "$out/results.jsonl" >&2
 }
 
 run_kubus() {
 	started=kubus
-	"$kubus" up --nodes 0 --detach --data-dir "$out/data" --listen 127.0.0.1:26443 --node-name bench \
+	"$kubus" up --nodes 0 --detach --form "${FORM:-allinone}" --data-dir "$out/data" --listen 127.0.0.1:26443 --node-name bench \
 		--kubeconfig "$out/kubus.kubeconfig" >>"$out/kubus.log" 2>&1
-	measure kubus "$out/kubus.kubeconfig"
+	measure kubus "$out/kubus.kubeconfig" "$(pgrep -f "kubus-controllers -config $out/data" || true)"
 	stop
 }
 
 run_upstream() {
 	started=upstream
 	STATE=$state TUNED=1 "$UPSTREAM_DIR/control-up.sh" "$bin" >>"$out/upstream.log" 2>&1
-	measure upstream "$state/admin.kubeconfig"
+	measure upstream "$state/admin.kubeconfig" "$(cut -d' ' -f1 "$state/kcm.pid")"
 	stop
 }
 

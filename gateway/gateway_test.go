@@ -553,7 +553,7 @@ func TestBulk(t *testing.T) {
 func (g *running) settled(t *testing.T) {
 	t.Helper()
 	const metrics = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if data, err := g.do(t, "GET", metrics, nil); err == nil && strings.Contains(string(data), `"type":"Available"`) {
 			return
 		}

@@ -36,7 +36,7 @@ func (g *running) beat(t testing.TB, node string) *coordinationv1.Lease {
 		if err == nil && !lease.Spec.RenewTime.Time.Before(began.Truncate(time.Microsecond)) {
 			return lease
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > patience {
 			t.Fatalf("no lease of %s: got %+v, %v", node, lease, err)
 		}
 		time.Sleep(time.Millisecond)
@@ -154,7 +154,7 @@ func TestWritesToAShownLease(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), patience)
 			defer stop()
 			renewals := 0
 			kubelet.NewController(clock.RealClock{}, client, "n1", 40, nil, time.Millisecond, "n1", "kube-node-lease", func(*coordinationv1.Lease) error {

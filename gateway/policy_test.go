@@ -18,7 +18,7 @@ import (
 // as upstream does it.
 func soon(t *testing.T, ask func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		err := ask()
 		if err == nil {

@@ -63,7 +63,7 @@ func TestALogIsSignedOnceAndThenBelievedOnlySigned(t *testing.T) {
 			if _, err := g.conn.PublishStream(t.Context(), key.Subject(), []byte(`{"metadata":{"name":"old","namespace":"default","uid":"666"}}`), nil); err != nil {
 				t.Fatal(err)
 			}
-			for deadline := time.Now().Add(20 * time.Second); ; {
+			for deadline := time.Now().Add(patience); ; {
 				now := must[corev1.ConfigMap](t, g, "GET", path, nil)
 				if now.UID != old.UID {
 					t.Fatalf("the forged one is shown: %v", now)

@@ -159,7 +159,7 @@ func certificates(t testing.TB, dir string) (Config, *http.Client) {
 	pool.AddCert(ca)
 	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{admin}}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return cfg, &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return cfg, &http.Client{Transport: transport, Timeout: patience}
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {

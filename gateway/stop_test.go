@@ -53,7 +53,7 @@ func TestAWriteUnderWayWhenTheGatewayStopsIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		other, err := net.Dial("tcp", cfg.API.Listen)
 		if err != nil {
 			break // it takes no more connections

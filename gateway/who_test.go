@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -100,5 +101,13 @@ func TestExtensionServersLearnWhomToBelieve(t *testing.T) {
 	if !strings.Contains(got.Data["client-ca-file"], "BEGIN CERTIFICATE") || len(got.Data) != 1 {
 		data, _ := json.Marshal(got.Data)
 		t.Errorf("without a proxy: got %s", data)
+	}
+}
+
+func TestItIsNotedSinceWhenUsesOfTokensAreNoted(t *testing.T) {
+	g := start(t)
+	const path = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking"
+	if _, err := time.Parse(time.DateOnly, must[corev1.ConfigMap](t, g, "GET", path, nil).Data["since"]); err != nil {
+		t.Error(err)
 	}
 }

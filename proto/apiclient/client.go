@@ -29,13 +29,20 @@ type Transport interface {
 type Client struct {
 	transport Transport
 	user      string
+	failed    func(path string, err error)
 }
 
 // New makes a client for a user that the transport's credential may speak as.
-func New(t Transport, user string) *Client { return &Client{t, user} }
+func New(t Transport, user string) *Client { return &Client{transport: t, user: user} }
 
 // As is the same client speaking as another user.
-func (c *Client) As(user string) *Client { return &Client{c.transport, user} }
+func (c *Client) As(user string) *Client { return &Client{c.transport, user, c.failed} }
+
+// Reporting is the same client, which tells of each error after which a ListWatch begins
+// anew.
+func (c *Client) Reporting(failed func(path string, err error)) *Client {
+	return &Client{c.transport, c.user, failed}
+}
 
 // User is who the client speaks as.
 func (c *Client) User() string { return c.user }

@@ -60,7 +60,8 @@ func (c *Client) Watch(ctx context.Context, path string, query url.Values, h fun
 }
 
 // ListWatch follows a collection: lists it, then watches, lists again where the
-// watch was too far behind, and retries with back-off while no gateway answers.
+// watch was too far behind, and retries with back-off while no gateway answers, of
+// which it tells (Client.Reporting).
 // onChange sees (nil, new), (old, new), (old, nil), one at a time; synced, which
 // may be nil, runs after the first list. It ends with ctx.
 func ListWatch[T any](ctx context.Context, c *Client, path string, query url.Values, onChange func(old, new *T), synced func()) error {
@@ -75,6 +76,9 @@ func ListWatch[T any](ctx context.Context, c *Client, path string, query url.Val
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if err != nil && c.failed != nil {
+			c.failed(path, err)
 		}
 		if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			wait = max(wait, time.Second)
@@ -123,8 +127,7 @@ func (f *follower[T]) run(ctx context.Context, synced func()) error {
 		}
 		err := f.client.Watch(ctx, f.path, q, f.event)
 		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			f.revision = ""
-			return f.run(ctx, synced)
+			f.revision = "" // what is there now is listed when this has been waited for
 		}
 		if err != nil {
 			return err

@@ -22,11 +22,19 @@ type Log struct {
 	conn   *bus.Conn
 	client string // proto.Role.Client of the connection
 	log    *zap.Logger
+	trims  bool
 }
 
 // NewLog reads as the client that conn's credential is.
 func NewLog(conn *bus.Conn, client string, logger *zap.Logger) *Log {
-	return &Log{conn, client, logger}
+	return &Log{conn: conn, client: client, log: logger}
+}
+
+// Trimmed reads objects without their managedFields.
+func (l *Log) Trimmed() *Log {
+	trimmed := *l
+	trimmed.trims = true
+	return &trimmed
 }
 
 // StreamState tells how far a stream reaches. While there is no gateway it waits a moment
@@ -100,6 +108,9 @@ func (l *Log) Read(ctx context.Context, r statelog.Reading, h statelog.Handler) 
 				return
 			}
 			r.From = m.Seq + 1
+			if l.trims {
+				m.Data = withoutManagedFields(m.Data)
+			}
 			h.Message(m)
 		},
 		Settled: func(seq uint64) {

@@ -11,16 +11,6 @@ import (
 	"kubus.dev/proto"
 )
 
-// The watch window of a collection: as many versions as fit all bounds. Who comes
-// back after a break wants the last minutes; without an age, the last burst would
-// be kept until the next.
-const (
-	windowEvents = 16384
-	windowBytes  = 48 << 20
-	windowAge    = 5 * time.Minute
-	windowKeep   = 256 // never less, however large or old
-)
-
 // tombAge is when the store has forgotten a tombstone for certain.
 const tombAge = 2 * proto.TombstoneTTL
 
@@ -31,6 +21,7 @@ type collection struct {
 	// idle is told when there is nothing left that anybody could ask for; it may be nil.
 	idle  func(*collection)
 	usage *usage // of the view; nil: nobody asks
+	keeps window
 
 	mu       sync.RWMutex
 	gone     bool // left the view, changed is closed: whoever holds it looks again
@@ -63,6 +54,7 @@ func newCollection(gr proto.GroupResource, floor uint64, idle func(*collection))
 	return &collection{
 		gr:      gr,
 		idle:    idle,
+		keeps:   longWindow,
 		floor:   floor,
 		tree:    btree.NewG(32, lessEntry),
 		tombs:   map[tombKey]tomb{},
@@ -211,7 +203,7 @@ func (c *collection) record(ev Event) {
 		c.events = c.events[n:]
 	}
 	if len(c.events) > windowKeep {
-		c.schedule(c.events[0].Entry.stored.Add(windowAge))
+		c.schedule(c.events[0].Entry.stored.Add(c.keeps.age))
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -222,7 +214,7 @@ func (c *collection) excess(now time.Time) int {
 	n, size := 0, c.windowBytes
 	for left := len(c.events); left > windowKeep; left-- {
 		e := c.events[n].Entry
-		if left <= windowEvents && size <= windowBytes && now.Sub(e.stored) < windowAge {
+		if left <= c.keeps.events && size <= c.keeps.bytes && now.Sub(e.stored) < c.keeps.age {
 			break
 		}
 		size -= len(e.data)
@@ -240,15 +232,12 @@ func (c *collection) forget(n int) {
 	c.base += uint64(n)
 }
 
-// ageStep is the least time between two runs of age.
-const ageStep = windowAge / 4
-
 // schedule sees to it that age runs at a time, or before.
 func (c *collection) schedule(at time.Time) {
 	if !c.due.IsZero() && !at.Before(c.due) {
 		return
 	}
-	wait := max(time.Until(at), ageStep)
+	wait := max(time.Until(at), c.keeps.age/4) // the least time between two runs of age
 	c.due = time.Now().Add(wait)
 	if c.aging == nil {
 		c.aging = time.AfterFunc(wait, func() {
@@ -273,7 +262,7 @@ func (c *collection) age(now time.Time) {
 		c.events = slices.Clone(c.events[n:]) // the old array holds what was forgotten
 	}
 	if len(c.events) > windowKeep {
-		c.schedule(c.events[0].Entry.stored.Add(windowAge))
+		c.schedule(c.events[0].Entry.stored.Add(c.keeps.age))
 	}
 	oldest := now
 	for k, t := range c.tombs {

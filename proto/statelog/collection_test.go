@@ -47,8 +47,15 @@ func pass(d time.Duration) {
 
 func TestTheWindowForgetsABurstAfterAWhile(t *testing.T) {
 	t.Parallel()
+	for _, keeps := range []window{longWindow, briefWindow} {
+		forgetsABurst(t, keeps)
+	}
+}
+
+func forgetsABurst(t *testing.T, keeps window) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCollection(proto.GroupResource{Resource: "pods"}, 0, nil)
+		c.keeps = keeps
 		last := write(c, 0, 1000, false)
 		place, err := c.begin(last)
 		if err != nil {
@@ -57,9 +64,9 @@ func TestTheWindowForgetsABurstAfterAWhile(t *testing.T) {
 		if _, err := c.begin(1); err != nil {
 			t.Errorf("right after the burst, from revision 1: %v", err)
 		}
-		pass(windowAge + time.Second)
+		pass(keeps.age + time.Second)
 		if got := c.sizes().events; got != windowKeep {
-			t.Errorf("after %v the window has %d events, want the last %d", windowAge, got, windowKeep)
+			t.Errorf("after %v the window has %d events, want the last %d", keeps.age, got, windowKeep)
 		}
 		if got, want := c.sizes().bytes, windowKeep*len(`{"metadata":{}}`); got != want {
 			t.Errorf("the window counts %d bytes, want %d", got, want)
@@ -91,9 +98,9 @@ func TestUnderSteadyWritesTheWindowHoldsTheLastMinutes(t *testing.T) {
 			last = write(c, last, 2, false)
 			pass(time.Second)
 		}
-		want := 2 * int(windowAge/time.Second)
+		want := 2 * int(longWindow.age/time.Second)
 		if got := c.sizes().events; got < want-2 || got > want+2 {
-			t.Errorf("the window has %d events, want those of %v: %d", got, windowAge, want)
+			t.Errorf("the window has %d events, want those of %v: %d", got, longWindow.age, want)
 		}
 	})
 }

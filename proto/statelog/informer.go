@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"go.uber.org/zap"
+
 	"kubus.dev/proto"
 )
 
@@ -13,6 +15,7 @@ import (
 type Informer[T any] struct {
 	view   *View
 	gr     proto.GroupResource
+	log    *zap.Logger
 	synced chan struct{}
 
 	mu       sync.RWMutex
@@ -21,35 +24,30 @@ type Informer[T any] struct {
 }
 
 // NewInformer makes an informer; nothing happens before Run.
-func NewInformer[T any](view *View, gr proto.GroupResource) *Informer[T] {
-	return &Informer[T]{view: view, gr: gr, synced: make(chan struct{}), objects: map[tombKey]*T{}}
+func NewInformer[T any](view *View, gr proto.GroupResource, log *zap.Logger) *Informer[T] {
+	return &Informer[T]{view: view, gr: gr, log: log, synced: make(chan struct{}), objects: map[tombKey]*T{}}
 }
 
 // Run decodes what is there, calling onChange(nil, object) for each, then follows
 // the changes: (nil, new), (old, new), (old, nil) with old the last state known.
 // When the watch falls behind it compares and goes on. One call of onChange at a
-// time; it may be nil. Run ends with ctx.
+// time; it may be nil. What cannot be decoded is passed over: the last version that
+// could be stays. Run ends with ctx.
 func (i *Informer[T]) Run(ctx context.Context, onChange func(old, new *T)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	err := follow(ctx, i.view, i.gr, func(k proto.Key, e *Entry, revision uint64) {
-		if err := i.take(k, e, revision, onChange); err != nil {
-			cancel(err)
-		}
-	}, func() { close(i.synced) })
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
+	return follow(ctx, i.view, i.gr, func(k proto.Key, e *Entry, revision uint64) { i.take(k, e, revision, onChange) }, func() { close(i.synced) })
 }
 
 // take keeps the next version of an object and tells of it.
-func (i *Informer[T]) take(k proto.Key, e *Entry, revision uint64, onChange func(old, new *T)) error {
+func (i *Informer[T]) take(k proto.Key, e *Entry, revision uint64, onChange func(old, new *T)) {
 	var obj *T
 	if e != nil {
 		var err error
 		if obj, err = Decode[T](e); err != nil {
-			return err
+			i.log.Error("passing over an object that cannot be decoded", zap.Stringer("key", k), zap.Error(err))
+			i.mu.Lock()
+			i.revision = max(i.revision, revision)
+			i.mu.Unlock()
+			return
 		}
 	}
 	id := tombKey{k.Namespace, k.Name}
@@ -65,7 +63,6 @@ func (i *Informer[T]) take(k proto.Key, e *Entry, revision uint64, onChange func
 	if onChange != nil && (old != nil || obj != nil) {
 		onChange(old, obj)
 	}
-	return nil
 }
 
 // Synced is closed when the first pass over the view is done.

@@ -47,6 +47,7 @@ type View struct {
 	taps        []*tap
 
 	usage usage
+	keeps window
 }
 
 // expiring is an object's version whose time will be over. It does not hold the
@@ -69,7 +70,7 @@ type Fence struct {
 }
 
 func newView(stream proto.Stream, logger *zap.Logger) *View {
-	v := &View{beliefs: beliefs{found: &integrity{}}, stream: stream, began: time.Now(), log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
+	v := &View{keeps: longWindow, beliefs: beliefs{found: &integrity{}}, stream: stream, began: time.Now(), log: logger.With(zap.String("stream", stream.Name)), ready: make(chan struct{}), fences: map[string]Fence{}}
 	if stream.Name == proto.EventsStream.Name {
 		v.expire = EventTTL
 	}
@@ -234,7 +235,7 @@ func (v *View) collection(gr proto.GroupResource) *collection {
 		return c
 	}
 	made := newCollection(gr, v.floor.Load(), v.leave)
-	made.usage = &v.usage
+	made.usage, made.keeps = &v.usage, v.keeps
 	got, _ := v.collections.LoadOrStore(gr, made)
 	return got.(*collection)
 }
@@ -424,6 +425,9 @@ func (v *View) take(m *bus.StreamMsg) {
 		if name, err := proto.Untoken(rest); err == nil && json.Unmarshal(m.Data, &f) == nil {
 			f.Epoch = m.Seq
 			v.fences[name] = f
+			for _, t := range v.taps {
+				t.take(m.Subject, &Entry{revision: m.Seq, data: m.Data, stored: m.Time})
+			}
 		}
 	}
 	if v.recent == 0 && m.Time.After(v.began.Add(-forgets)) {

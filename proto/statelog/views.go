@@ -23,9 +23,11 @@ type Views struct {
 	mu        sync.Mutex
 	views     map[string]*View
 	resources []proto.GroupResource
+	fences    []string
 
 	trust Trust
 	found integrity
+	keeps window
 }
 
 // OpenViews makes views of the store's streams that live until ctx ends; the connection
@@ -46,8 +48,19 @@ func OpenSignedViews(ctx context.Context, conn *bus.Conn, trust Trust, logger *z
 // OpenViewsFrom is OpenViews of another source.
 func OpenViewsFrom(ctx context.Context, source Source, logger *zap.Logger, resources ...proto.GroupResource) *Views {
 	group, ctx := errgroup.WithContext(ctx)
-	return &Views{ctx: ctx, source: source, log: logger, group: group, views: map[string]*View{}, resources: resources}
+	return &Views{ctx: ctx, source: source, log: logger, group: group, views: map[string]*View{}, resources: resources, keeps: longWindow}
 }
+
+// Hear has the views read who holds the fences of those names, too, where they read only
+// some resources. It is called first.
+func (vs *Views) Hear(fences ...string) *Views {
+	vs.fences = fences
+	return vs
+}
+
+// KeepLittle is for views that only this process watches: it keeps up, so what has
+// changed is forgotten after seconds, not minutes. Call it before the first view is opened.
+func (vs *Views) KeepLittle() { vs.keeps = briefWindow }
 
 // For gives the view that holds a resource, opened at the first call. Wait for
 // Ready before trusting its snapshots.
@@ -71,12 +84,17 @@ func (vs *Views) Stream(s proto.Stream) *View {
 		return v
 	}
 	v := newView(s, vs.log)
-	v.beliefs.Trust, v.beliefs.found = vs.trust, &vs.found
+	v.beliefs.Trust, v.beliefs.found, v.keeps = vs.trust, &vs.found, vs.keeps
 	vs.views[s.Name] = v
 	var subjects []string
 	for _, gr := range vs.resources {
 		if proto.StreamFor(gr).Name == s.Name {
 			subjects = append(subjects, proto.ResourceSubjects(gr))
+		}
+	}
+	for _, fence := range vs.fences {
+		if len(subjects) > 0 && s.Name == proto.StateStream.Name {
+			subjects = append(subjects, proto.FenceSubject(fence))
 		}
 	}
 	vs.group.Go(func() error {

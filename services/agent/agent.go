@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto"
@@ -123,7 +124,7 @@ type agent struct {
 }
 
 func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client, rt *runtime.Node, log *zap.Logger) (*agent, error) {
-	a := &agent{cfg: cfg, log: log, cluster: c, api: c.API.As(proto.NodeUser(cfg.Node)), runtime: rt}
+	a := &agent{cfg: cfg, log: log, cluster: c, api: c.API.As(proto.NodeUser(cfg.Node)).Reporting(retried(log)), runtime: rt}
 	var err error
 	if a.store, err = source.OpenStore(filepath.Join(cfg.DataDir, "agent")); err != nil {
 		return nil, err
@@ -290,4 +291,16 @@ func instanceID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
+}
+
+// retried tells of reads of the API that begin anew: what is away or too old comes back by
+// itself, the rest may need a person.
+func retried(log *zap.Logger) func(path string, err error) {
+	return func(path string, err error) {
+		level := zap.WarnLevel
+		if apierrors.IsServiceUnavailable(err) || apierrors.IsResourceExpired(err) || apierrors.IsTooManyRequests(err) || apierrors.IsTimeout(err) {
+			level = zap.DebugLevel
+		}
+		log.Log(level, "following the API begins anew", zap.String("path", path), zap.Error(err))
+	}
 }

@@ -40,6 +40,8 @@ type Config struct {
 	SigningKeyFile  string `yaml:"signingKeyFile"`
 
 	TerminatedPodThreshold int `yaml:"terminatedPodThreshold"`
+	// LegacyTokenCleanUpPeriod is how long tokens of before Kubernetes 1.24 must be unused.
+	LegacyTokenCleanUpPeriod kit.Duration `yaml:"legacyTokenCleanUpPeriod"`
 }
 
 // Default is a cluster with the usual ranges.
@@ -50,7 +52,7 @@ func Default() Config {
 		PodCIDR:              "10.244.0.0/16",
 		NodeMaskSize:         24,
 		NodeMaskSizeIPv6:     64,
-		NodeGracePeriod:      kit.Duration(40 * time.Second),
+		NodeGracePeriod:      kit.Duration(50 * time.Second),
 		NodeStartGracePeriod: kit.Duration(60 * time.Second),
 
 		NodeEvictionRate:          0.1,
@@ -61,7 +63,8 @@ func Default() Config {
 		Workers:     4,
 		Controllers: []string{"*"},
 
-		TerminatedPodThreshold: 12500,
+		TerminatedPodThreshold:   12500,
+		LegacyTokenCleanUpPeriod: kit.Duration(365 * 24 * time.Hour),
 	}
 }
 
@@ -92,6 +95,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LargeClusterSizeThreshold < 0 {
 		problems = append(problems, fmt.Errorf("largeClusterSizeThreshold: %d nodes", c.LargeClusterSizeThreshold))
+	}
+	if c.LegacyTokenCleanUpPeriod <= 0 {
+		problems = append(problems, fmt.Errorf("legacyTokenCleanUpPeriod: %s is no time to be unused", c.LegacyTokenCleanUpPeriod.Std()))
 	}
 	if c.Workers < 1 {
 		problems = append(problems, fmt.Errorf("workers: %d, at least 1 is needed", c.Workers))
@@ -159,6 +165,6 @@ func (c *Config) settings() (*frame.Settings, error) {
 		NodeGracePeriod: c.NodeGracePeriod.Std(), NodeStartGracePeriod: c.NodeStartGracePeriod.Std(),
 		NodeEvictionRate: c.NodeEvictionRate, SecondaryNodeEvictionRate: c.SecondaryNodeEvictionRate,
 		UnhealthyZoneThreshold: c.UnhealthyZoneThreshold, LargeClusterSizeThreshold: c.LargeClusterSizeThreshold,
-		TerminatedPodThreshold: c.TerminatedPodThreshold,
+		TerminatedPodThreshold: c.TerminatedPodThreshold, LegacyTokenCleanUpPeriod: c.LegacyTokenCleanUpPeriod.Std(),
 	}, nil
 }

@@ -48,7 +48,7 @@ func (w *world) drawDeployment() {
 	w.deployments.Put(d)
 	w.services.Put(service("web", "10.0.0.1"))
 	w.budgets.Put(&policyv1.PodDisruptionBudget{ObjectMeta: named("web"), Spec: policyv1.PodDisruptionBudgetSpec{Selector: selecting("web"), MinAvailable: new(intstr.FromInt(1))}})
-	if temp := w.namespaces.Get("", "temp"); temp != nil && temp.DeletionTimestamp == nil {
+	if temp := w.namespaces.Get("", "temp"); temp != nil && temp.DeletionTimestamp == nil && w.deployments.Get("temp", "web") == nil {
 		other := d.DeepCopy()
 		other.Namespace = "temp"
 		w.deployments.Put(other)

@@ -88,11 +88,11 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		ready.Store(true)
 		return intake.New(c.Bus, view, api, fence, addresses, p.Logger).Run(ctx)
 	}
-	if !cfg.LeaderElection {
-		return term(ctx, nil)
+	if cfg.LeaderElection {
+		ready.Store(true) // a standby does its work
 	}
-	ready.Store(true) // a standby does its work
 	return leader.Run(ctx, leader.Options{
 		Name: Fence, Instance: cfg.Instance, Fences: api, Bus: leader.OnBus(c.Bus), Logger: p.Logger,
+		Alone: !cfg.LeaderElection,
 	}, term)
 }

@@ -45,8 +45,8 @@ func Compare(upstream, kubus *Answer) []Difference {
 		}
 	}
 	c.values("", upstream.Body, kubus.Body)
-	if len(upstream.Events) != len(kubus.Events) {
-		c.add("events", kinds(upstream.Events), kinds(kubus.Events))
+	if a, b := kinds(upstream.Events), kinds(kubus.Events); a != b {
+		c.add("events", a, b)
 		return c.found
 	}
 	for i := range upstream.Events {

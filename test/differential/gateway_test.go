@@ -19,13 +19,13 @@ import (
 	"time"
 )
 
-var binDir = flag.String("bin", "../../bin", "folder of kubus-gateway and nats-server (make build)")
+var binDir = flag.String("bin", "../../bin", "folder of kubus-gateway, nats-server and kubectl (make build)")
 
 // startGateway runs nats-server and kubus-gateway on loopback until the test ends:
 // no controllers, so that nothing changes but what a step changes.
-func startGateway(t *testing.T) *Server {
+func startGateway(t *testing.T) (server *Server, kubeconfig string) {
 	t.Helper()
-	for _, program := range []string{"nats-server", "kubus-gateway"} {
+	for _, program := range []string{"nats-server", "kubus-gateway", "kubectl"} {
 		if _, err := os.Stat(filepath.Join(*binDir, program)); err != nil {
 			if promised() {
 				t.Fatalf("%s is missing: make build", program)
@@ -50,18 +50,23 @@ api: {listen: %q, certFile: %[3]s/api.crt, keyFile: %[3]s/api.key, clientCAFile:
 sealKeyFile: %[3]s/seal.key
 serviceAccount: {keyFile: %[3]s/api.key, issuer: "https://kubernetes.default.svc"}
 `, bus, api, dir))
-	server, err := Connect(file("kubeconfig", `
-clusters: [{cluster: {server: "https://%s", certificate-authority: %[2]s/ca.crt}}]
-users: [{user: {client-certificate: %[2]s/admin.crt, client-key: %[2]s/admin.key}}]
-`, api, dir))
+	kubeconfig = file("kubeconfig", `
+apiVersion: v1
+kind: Config
+current-context: x
+contexts: [{name: x, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://%s", certificate-authority: %[2]s/ca.crt}}]
+users: [{name: u, user: {client-certificate: %[2]s/admin.crt, client-key: %[2]s/admin.key}}]
+`, api, dir)
+	server, err := Connect(kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		_, err := server.Fetch(t.Context(), "/readyz", "")
 		if err == nil {
-			return server
+			return server, kubeconfig
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the gateway does not become ready: %v", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"os"
 	"slices"
@@ -72,7 +73,7 @@ func (k *Kind) Title() string {
 // Object gives a valid object of a name.
 func (k *Kind) Object(namespace, name string) map[string]any {
 	text := strings.ReplaceAll(string(encode(k.body)), "NAMESPACE", or(namespace, "default"))
-	text = strings.ReplaceAll(text, "GROUP", name+".example.com")
+	text = strings.ReplaceAll(text, "GROUP", name+".example.com") // so that no two scenarios write the same object
 	var out map[string]any
 	if err := json.Unmarshal([]byte(text), &out); err != nil {
 		panic("a body is no JSON: " + err.Error())
@@ -91,9 +92,11 @@ func (k *Kind) ObjectName(name string) string {
 	case "customresourcedefinitions":
 		return "widgets." + name + ".example.com"
 	case "apiservices":
-		return "v1.widgets.example.com"
+		return "v1." + name + ".example.com"
 	case "ipaddresses":
-		return fmt.Sprintf("192.0.2.%d", 1+len(name)%200)
+		sum := fnv.New32a()
+		_, _ = sum.Write([]byte(name)) // which cannot fail
+		return fmt.Sprintf("198.18.%d.%d", sum.Sum32()>>8&0xff, sum.Sum32()&0xff)
 	}
 	return name
 }

@@ -32,13 +32,14 @@ var (
 	uuid       = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	clock      = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`)
 	clockIn    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][0-9.]+)?`)
-	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*`)
+	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*|(ResourceVersion in object meta: )\d+`)
 	tokenMount = regexp.MustCompile(`\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 	serviceIP  = regexp.MustCompile(`\b10\.96\.\d+\.\d+\b`)
 	authority  = regexp.MustCompile(`-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----`)
 	versionIn  = regexp.MustCompile(`(resourceVersion\\?":\\?")\d+`)
 	credential = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
 	age        = regexp.MustCompile(`^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$`)
+	hashIn     = regexp.MustCompile(`\bhash=[0-9A-F]{128}`)
 	storageKey = regexp.MustCompile(`/registry/[^ ,:"]*`)
 )
 
@@ -74,7 +75,7 @@ func (n *normalizer) meetMeta(meta map[string]any) {
 		shown = n.token(name, base+"<generated>")
 	}
 	if uid, _ := meta["uid"].(string); uid != "" && uuid.MatchString(uid) {
-		n.token(uid, "uid("+shown+")")
+		n.token(uid, "uid("+uuid.ReplaceAllString(shown, "<uid>")+")") // some names are uids, too
 	}
 }
 
@@ -182,13 +183,19 @@ func (n *normalizer) text(s string) string {
 		}
 	}
 	s = clockIn.ReplaceAllStringFunc(s, func(string) string { return "<time>" })
-	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}<rv>${5}${7}")
+	s = revisions.ReplaceAllString(s, "${1}${3}${4}${6}${8}${9}${10}<rv>${5}${7}")
 	s = tokenMount.ReplaceAllString(s, "kube-api-access-<generated>")
 	s = serviceIP.ReplaceAllString(s, "<ip>")
 	s = authority.ReplaceAllString(s, "<certificate>")
 	s = versionIn.ReplaceAllString(s, "${1}<rv>")
 	s = credential.ReplaceAllString(s, "X509SHA256=<sum>")
+	s = hashIn.ReplaceAllString(s, "hash=<hash>")
 	s = storageKey.ReplaceAllString(s, "<key>")
+	if before, errs, ok := strings.Cut(s, " errors:\n"); ok { // in the order of a map of Go's
+		lines := strings.Split(errs, "\n")
+		slices.Sort(lines)
+		s = before + " errors:\n" + strings.Join(lines, "\n")
+	}
 	if n.host != "" {
 		s = strings.ReplaceAll(s, n.host, "<server>")
 	}
@@ -209,6 +216,21 @@ func sortManagers(list []any) {
 		return fmt.Sprint(m["manager"], m["operation"], m["apiVersion"], m["subresource"])
 	}
 	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(id(a), id(b)) })
+}
+
+// unmanaged takes managed fields out of a document.
+func unmanaged(doc any) {
+	switch v := doc.(type) {
+	case map[string]any:
+		delete(v, "managedFields")
+		for _, below := range v {
+			unmanaged(below)
+		}
+	case []any:
+		for _, item := range v {
+			unmanaged(item)
+		}
+	}
 }
 
 func keys(m map[string]any) []string {

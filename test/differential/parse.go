@@ -7,11 +7,13 @@ import (
 	"mime"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"k8s.io/client-go/kubernetes/scheme"
+	apiregistration "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -54,7 +56,7 @@ func parseJSON(data []byte) (any, bool) {
 // types are those of protobuf messages.
 var types = func() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, metav1.AddMetaToScheme, apidiscovery.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, metav1.AddMetaToScheme, apidiscovery.AddToScheme, apiextensions.AddToScheme, apiregistration.AddToScheme} {
 		if err := add(s); err != nil {
 			panic("upstream's types do not fit one scheme: " + err.Error())
 		}

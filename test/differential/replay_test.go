@@ -22,7 +22,7 @@ func TestTheGatewayAnswersAsUpstreamDid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gateway := startGateway(t)
+	gateway, _ := startGateway(t)
 	for _, file := range recordings {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			recording, err := LoadRecording(file)

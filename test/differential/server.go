@@ -116,10 +116,22 @@ func (s *Server) Begin(string) Session {
 // answerTime bounds one step.
 const answerTime = 70 * time.Second
 
+// settleTime bounds how long a step waits for the answer that it wants.
+const settleTime = 15 * time.Second
+
 // Ask sends the step and reads the answer.
 func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	for end := time.Now().Add(settleTime); step.Until != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if resp, err := s.send(ctx, step); err == nil {
+			data, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close() // it was read
+			if err == nil && step.Until(resp.StatusCode, parse(resp.Header.Get("Content-Type"), data)) {
+				break
+			}
+		}
+	}
 	resp, err := s.send(ctx, step)
 	if err != nil {
 		return &Answer{Failed: cause(err)}
@@ -142,6 +154,9 @@ func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 	}
 	doc := parse(resp.Header.Get("Content-Type"), data)
 	s.seen.learn(doc, step.Marks)
+	if step.Unmanaged {
+		unmanaged(doc)
+	}
 	answer.Body = s.normal.document(doc)
 	return answer
 }

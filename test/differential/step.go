@@ -24,8 +24,13 @@ type Step struct {
 	Watch bool
 	// Opaque says that only the code and the headers are compared.
 	Opaque bool
+	// Unmanaged says that managed fields are not compared.
+	Unmanaged bool
 	// Marks says that ${rv} is the resourceVersion of this list from here on.
 	Marks bool
+	// Until says whether an answer is the one to compare: others come first, while a
+	// server does what it does in its own time. After some seconds any is.
+	Until func(code int, doc any) bool
 	// Generates is what a name begins with that the answer may have made up.
 	Generates string
 }

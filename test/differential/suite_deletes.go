@@ -39,18 +39,23 @@ func deletes(s *story) {
 		{"ignoring read errors", "?ignoreStoreReadErrorWithClusterBreakingPotential=true&dryRun=All", ""},
 	} {
 		del(c.name, c.query, c.body)
+		if s.ends() { // a body without dryRun counts, whatever the query says
+			s.look("after "+c.name, s.path(a))
+		}
 	}
 	s.add(Step{Name: "options of an unknown type", Method: "DELETE", Path: s.path(a), Header: map[string]string{"Content-Type": "text/plain"}, Body: []byte("{}")})
 	s.add(Step{Name: "options as yaml", Method: "DELETE", Path: s.path(a) + "?dryRun=All", Header: map[string]string{"Content-Type": yamlType}, Body: []byte("kind: DeleteOptions\napiVersion: v1\n")})
 	s.get("still there", s.path(a))
 	name := s.k.ObjectName(a)
 	del("by its uid and version", "", options(fmt.Sprintf(`"preconditions":{"uid":"${uid:%s}","resourceVersion":"${rv:%s}"},"gracePeriodSeconds":0`, name, name)))
+	s.look("after its uid and version", s.path(a))
 	for _, policy := range []string{"Background", "Foreground", "Orphan"} {
 		s.create("create for "+policy, a)
 		del("delete "+policy, "?propagationPolicy="+policy, "")
-		s.get("after "+policy, s.path(a))
+		s.look("after "+policy, s.path(a))
 		s.patch("no finalizers after "+policy, s.path(a), mergePatch, `{"metadata":{"finalizers":null}}`)
 		del("at once after "+policy, "?gracePeriodSeconds=0", "")
+		s.look("at the end of "+policy, s.path(a))
 	}
 	s.send("create with a finalizer", "POST", s.collection(), func() map[string]any {
 		o := s.object(a)
@@ -58,16 +63,17 @@ func deletes(s *story) {
 		return o
 	}())
 	del("delete with a finalizer", "", "")
+	s.look("it is about to go", s.path(a))
 	del("delete it again", "", "")
-	s.get("it waits", s.path(a))
+	s.look("it waits", s.path(a))
 	s.create("create what waits", a)
 	s.edit("change what waits", s.path(a), a, relabel("w"))
 	s.edit("add a finalizer to what waits", s.path(a), a, func(o map[string]any) { meta(o)["finalizers"] = []any{"example.com/f", "example.com/g"} })
 	s.edit("take the finalizer away", s.path(a), a, func(o map[string]any) { delete(meta(o), "finalizers") })
 	del("if it is there still", "?gracePeriodSeconds=0", "")
-	s.get("gone", s.path(a))
-	for i, n := range []string{"p", "q", "r"} {
-		s.send("create "+n, "POST", s.collection(), s.labelled(s.many(a, n, i), map[string]any{"del": s.slug, "one": n}))
+	s.look("gone", s.path(a))
+	for _, n := range []string{"p", "q", "r"} {
+		s.send("create "+n, "POST", s.collection(), s.labelled(s.many(a, n), map[string]any{"del": s.slug, "one": n}))
 	}
 	mine := "?labelSelector=" + url.QueryEscape("del="+s.slug)
 	del2 := func(name, query, body string) {

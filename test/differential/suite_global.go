@@ -19,7 +19,7 @@ func paths() *Scenario {
 		"/logs", "/logs/", "/debug/pprof", "/debug/pprof/", "/debug/flags/v", "/swagger.json", "/swaggerapi", "/ui", "/openapi", "/openapi/", "/openapi/v2", "/openapi/v2/", "/openapi/v3", "/openapi/v3/", "/openapi/v3/api", "/openapi/v3/api/v1", "/openapi/v3/apis/none", "/openapi/v1",
 		"/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/", "/openid/v1/none", "/statusz", "/flagz", "/none", "/none/none", "/favicon.ico", "/index.html", "/robots.txt", "//", "//api", "/api//v1", "/api/v1//pods", "/api/v1/../v1/pods",
 		"/api/v1/%70ods?limit=1&fieldSelector=metadata.name%3Dnone", "/api/v1/namespaces/default/pods/a%2Fb", "/api/v1/namespaces/default/pods/a%2fb/status", "/api/v1/namespaces/default%2Fpods", "/api/v1/none", "/api/v1/none/x", "/api/v1/namespaces/default/none", "/api/v1/namespaces/default/none/x",
-		"/api/v1/pods/x", "/api/v1/pods/x/status", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/nodes/x", "/apis/apps/v1/pods", "/api/v1/deployments", "/api/v1/watch", "/api/v1/watch/none", "/api/v1/watch/namespaces/default", "/api/v1/proxy/nodes/x", "/api/v1/redirect/nodes/x", "/api/v1/namespaces/default/pods/x/none", "/api/v1/namespaces/default/pods/x/status/more",
+		"/api/v1/pods/x", "/api/v1/pods/x/status", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/nodes/x", "/apis/apps/v1/pods", "/api/v1/deployments", "/api/v1/watch", "/api/v1/watch/none", "/api/v1/watch/namespaces/default", "/api/v1/watch/componentstatuses", "/apis/authorization.k8s.io/v1/watch/selfsubjectaccessreviews", "/api/v1/proxy/nodes/x", "/api/v1/redirect/nodes/x", "/api/v1/namespaces/default/pods/x/none", "/api/v1/namespaces/default/pods/x/status/more",
 		"/api/v1/namespaces/default/pods/x/log/more", "/api/v1/namespaces/default/", "/api/v1/namespaces//pods?limit=1", "/api/v1/pods/?limit=1&labelSelector=none", "/api/v1/namespaces/default/pods/?labelSelector=none", "/api/v1/namespaces/default/pods//", "/api/v1/namespaces/none/status", "/api/v1/namespaces/default/status", "/api/v1/namespaces/default/finalize",
 		"/api/v1/componentstatuses/none", "/apis/extensions", "/apis/extensions/v1beta1/ingresses", "/apis/apps/v1beta1", "/api/v1/bindings", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x", "/apis/authentication.k8s.io/v1/tokenreviews",
 	} {
@@ -42,7 +42,7 @@ func methods() *Scenario {
 			if m == "GET" && p == "/api/v1/watch/pods" || m == "DELETE" && p == "/api/v1/namespaces/default/configmaps" {
 				continue
 			}
-			s.add(Step{Name: m + " " + p, Method: m, Path: p, Opaque: strings.HasPrefix(p, "/openapi") || p == "/metrics"})
+			s.add(Step{Name: m + " " + p, Method: m, Path: p, Unmanaged: true, Opaque: strings.HasPrefix(p, "/openapi") || p == "/metrics"})
 		}
 	}
 	return s
@@ -58,8 +58,9 @@ func bootstrap() *Scenario {
 		"/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1/ipaddresses", "/apis/coordination.k8s.io/v1/leases", "/apis/apiregistration.k8s.io/v1/apiservices", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 		"/api/v1/namespaces", "/api/v1/services", "/api/v1/events", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/componentstatuses",
 	} {
-		s.get("get "+p, p)
-		s.add(Step{Name: "table of " + p, Method: "GET", Path: p, Header: map[string]string{"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}})
+		// What is there from the start has managers upstream only (bootstrap-managers).
+		s.add(Step{Name: "get " + p, Method: "GET", Path: p, Unmanaged: true})
+		s.add(Step{Name: "table of " + p, Method: "GET", Path: p, Unmanaged: true, Header: map[string]string{"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}})
 	}
 	return s
 }

@@ -6,7 +6,7 @@ import "net/url"
 func lists(s *story) {
 	a := s.base
 	for i, name := range []string{"a", "b", "c", "d", "e"} {
-		s.send("create "+name, "POST", s.collection(), s.labelled(s.many(a, name, i), map[string]any{"list": s.slug, "name": name, "half": []string{"x", "y"}[i%2]}))
+		s.send("create "+name, "POST", s.collection(), s.labelled(s.many(a, name), map[string]any{"list": s.slug, "name": name, "half": []string{"x", "y"}[i%2]}))
 	}
 	mine := "labelSelector=" + url.QueryEscape("list="+s.slug)
 	s.get("all of them", s.collection()+"?"+mine)
@@ -49,7 +49,7 @@ func lists(s *story) {
 	} {
 		s.get("label selector "+selector, s.collection()+"?labelSelector="+url.QueryEscape(selector))
 	}
-	first := s.k.ObjectName(s.many(a, "a", 0))
+	first := s.k.ObjectName(s.many(a, "a"))
 	for _, selector := range []string{
 		"metadata.name=" + first, "metadata.name!=" + first, "metadata.name=nothing", "metadata.namespace=" + s.ns, "metadata.namespace=other", "metadata.name", "spec.nodeName=", "spec.nodeName=n", "status.phase=Pending",
 		"type=Opaque", "metadata.uid=x", "metadata.labels.a=b", "=", "a=b", "metadata.name=" + first + ",metadata.name=other", "spec.unschedulable=false", "reason=Tested", "spec.restartPolicy=Always", "status.successful=0", "involvedObject.kind=Pod", "spec.signerName=example.com/signer",
@@ -74,20 +74,13 @@ func lists(s *story) {
 		s.add(Step{Name: "nothing as protobuf", Method: "GET", Path: s.k.Path("nowhere"), Header: map[string]string{"Accept": protobufType}})
 		s.add(Step{Name: "nothing as yaml", Method: "GET", Path: s.k.Path("nowhere"), Header: map[string]string{"Accept": yamlType}})
 	}
-	s.remove("delete the second", s.path(s.many(a, "b", 1)))
-	s.edit("change the third", s.path(s.many(a, "c", 2)), s.many(a, "c", 2), relabel("1"))
+	s.remove("delete the second", s.path(s.many(a, "b")))
+	s.edit("change the third", s.path(s.many(a, "c")), s.many(a, "c"), relabel("1"))
 	s.get("exactly as it was", s.collection()+"?"+mine+"&resourceVersionMatch=Exact&resourceVersion=${rv}")
 	s.get("a page", s.collection()+"?limit=2&"+mine)
-	s.remove("delete the last", s.path(s.many(a, "e", 4)))
+	s.remove("delete the last", s.path(s.many(a, "e")))
 	s.get("the next page is as it was", s.collection()+"?limit=5&"+mine+"&continue=${continue}")
 }
 
-// many names one of several objects; kinds that generate names from the length of a
-// scenario's get different ones.
-func (s *story) many(base, name string, i int) string {
-	switch s.k.Resource {
-	case "ipaddresses":
-		return base + "-l-" + name + "aaaaaaaaa"[:i]
-	}
-	return base + "-l-" + name
-}
+// many names one of several objects.
+func (s *story) many(base, name string) string { return base + "-l-" + name }

@@ -82,6 +82,7 @@ func metadata(s *story) {
 		delete(meta(o.(map[string]any)), "name")
 		return o
 	})
+	s.Steps[len(s.Steps)-1].Generates = s.base + "-g-"
 	for _, c := range []struct {
 		step, name, base string
 	}{

@@ -17,7 +17,7 @@ func watches(s *story) {
 	s.patch("add a finalizer", s.path(a), mergePatch, `{"metadata":{"finalizers":["example.com/f"]}}`)
 	s.remove("delete", s.path(a)+"?gracePeriodSeconds=0")
 	s.patch("take the finalizer away", s.path(a), jsonPatch, `[{"op":"remove","path":"/metadata/finalizers"}]`)
-	s.send("create another", "POST", s.collection(), s.labelled(s.many(a, "z", 3), own()))
+	s.send("create another", "POST", s.collection(), s.labelled(s.many(a, "z"), own()))
 	watch := func(name, query, accept string) {
 		header := map[string]string{}
 		if accept != "" {
@@ -57,7 +57,7 @@ func watches(s *story) {
 	watch("initial events as a table", "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&"+mine, "application/json;as=Table;v=v1;g=meta.k8s.io")
 	watch("initial events as metadata", "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&"+mine, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")
 	watch("initial events as protobuf", "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&"+mine, protobufType)
-	s.add(Step{Name: "a watch of one", Method: "GET", Path: s.path(s.many(a, "z", 3)) + "?watch=true&timeoutSeconds=5&resourceVersion=${rv}", Watch: true})
+	s.add(Step{Name: "a watch of one", Method: "GET", Path: s.path(s.many(a, "z")) + "?watch=true&timeoutSeconds=5&resourceVersion=${rv}", Watch: true})
 	s.add(Step{Name: "a head of a watch", Method: "HEAD", Path: s.collection() + "?watch=true&timeoutSeconds=1"})
 	s.send("a post of a watch", "POST", s.k.Root()+"/watch/"+s.k.Resource, s.object(a))
 	s.add(Step{Name: "negative time", Method: "GET", Path: s.collection() + "?watch=true&timeoutSeconds=-1&" + from + mine, Watch: true})

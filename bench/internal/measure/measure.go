@@ -6,6 +6,7 @@ package measure
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -21,18 +22,41 @@ type Figure struct {
 	Name string
 	What string
 	Unit string
+	// Less is better; otherwise more is.
+	Less bool
 	Run  func(ctx context.Context, e *Env) (Result, error)
 }
 
-// All lists the figures in the order in which they are run.
+// All lists the figures in the order in which they are run. The first ones are of a
+// server that has just begun.
 func All() []Figure {
 	return []Figure{
-		{"create", "create ConfigMap, 16 clients", "creates/s", creates},
-		{"list", "list 10,000 pods as JSON", "lists/s", lists},
-		{"watch", "watch burst, 500 watchers", "events/s", watchers},
-		{"schedule", "2,000 pods of one Deployment on 100 nodes, until all bound", "pods/s", schedule},
-		{"job", "2,000 pods of one Job on 100 nodes, until all bound", "pods/s", job},
-		{"namespace", "delete a namespace with 5,000 ConfigMaps", "objects/s", namespaces},
+		{"discovery", "discovery and OpenAPI v3 of everything, first request", "ms", true, documents},
+		{"idle", "memory after 20 s without requests", "MiB", true, idle},
+		{"create", "create ConfigMap, 16 clients", "creates/s", false, creates},
+		{"list", "list 10,000 pods as JSON", "lists/s", false, lists("list", "application/json")},
+		{"table", "list 10,000 pods as Table", "lists/s", false, lists("table", tables)},
+		{"watch", "watch burst, 500 watchers", "events/s", false, watchers},
+		{"schedule", "2,000 pods of one Deployment, until all bound", "pods/s", false, schedule},
+		{"job", "2,000 pods of one Job, until all bound", "pods/s", false, job},
+		{"daemonset", "a DaemonSet on all nodes, until all pods are bound", "pods/s", false, daemonset},
+		{"statefulset", "500 pods of one parallel StatefulSet, until all bound", "pods/s", false, statefulset},
+		{"namespace", "delete a namespace with 5,000 ConfigMaps", "objects/s", false, namespaces},
+		{"replace", "a pod fails, until its successor is there, p99", "ms", true, replacements},
+		{"slices", "5,000 Services, one pod changes, until the slice is written, p99", "ms", true, sliceWrites},
+		{"autoscale", "the load of two pods doubles, until there are four", "s", true, autoscale},
+		{"memory", "memory of the controllers with 2,000 ReplicaSets, 10,000 pods", "MiB", true, memory},
+		{"flood-writes", "another client's p99 beside a flood of writes", "x", true, flooded("writes")},
+		{"flood-large", "another client's p99 beside a flood of 900 KB writes", "x", true, flooded("large")},
+		{"flood-lists", "another client's p99 beside a flood of lists of 5,000 ConfigMaps", "x", true, flooded("lists")},
+		{"flood-watches", "another client's p99 beside 2,000 unread watches of 900 KB writes", "x", true, flooded("watches")},
+		{"events", "p99 of pod writes beside 1,667 Events a second", "x", true, flooded("events")},
+		{"policies", "100 ValidatingAdmissionPolicies that match a create", "ms", true, policies},
+		{"custom-create", "create custom resource, 16 clients, beside ConfigMap", "x", false, customCreates},
+		{"custom-list", "list 5,000 custom resources, beside ConfigMaps", "x", false, customLists},
+		{"custom-watch", "watch burst of custom resources, beside ConfigMaps", "x", false, customWatches},
+		{"crds", "2,000 CustomResourceDefinitions, memory of each", "MiB", true, definitions},
+		{"custom-memory", "100,000 custom resources of 10 KiB, memory beside their JSON", "x", true, customMemory},
 	}
 }
 
@@ -42,18 +66,27 @@ type Result struct {
 	More  map[string]float64 `json:"more,omitempty"`
 }
 
-// Env is where a figure runs. Scale multiplies its amounts; 1 is what is published.
+// Options say how much of each there is.
+type Options struct {
+	Scale          float64 // multiplies amounts; 1 is what is published
+	Nodes          int     // that pods are bound to
+	Keep           bool    // what was made is left, for a server that is thrown away
+	ControllersPID int     // the process whose memory is measured
+	Consumer       string  // image of pods that burn what they are told to
+}
+
+// Env is where a figure runs.
 type Env struct {
+	Options
 	Config *client.Config
-	Scale  float64
 	Log    func(format string, args ...any)
 	admin  *client.Client
 	run    string
 }
 
 // NewEnv makes an environment; run tells this run's objects from others'.
-func NewEnv(cfg *client.Config, scale float64, run string, log func(string, ...any)) *Env {
-	return &Env{Config: cfg, Scale: scale, Log: log, admin: cfg.New(), run: run}
+func NewEnv(cfg *client.Config, o Options, run string, log func(string, ...any)) *Env {
+	return &Env{Options: o, Config: cfg, Log: log, admin: cfg.New(), run: run}
 }
 
 func (e *Env) amount(n int) int { return max(1, int(float64(n)*e.Scale)) }
@@ -73,6 +106,9 @@ func (e *Env) namespace(ctx context.Context, figure string) (string, func(), err
 		return "", nil, fmt.Errorf("waiting for the default ServiceAccount: %w", err)
 	}
 	return name, func() {
+		if e.Keep {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 		defer cancel()
 		if _, err := e.admin.Do(ctx, http.MethodDelete, "/api/v1/namespaces/"+name, nil); err != nil {
@@ -159,6 +195,37 @@ func percentiles(took []time.Duration) map[string]float64 {
 		return float64(took[min(len(took)-1, int(p*float64(len(took))))].Microseconds()) / 1000
 	}
 	return map[string]float64{"p50_ms": at(0.5), "p99_ms": at(0.99)}
+}
+
+// names lists a collection.
+func (e *Env) names(ctx context.Context, path string) ([]string, error) {
+	data, err := e.admin.Do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	var names []string
+	for _, item := range list.Items {
+		names = append(names, item.Metadata.Name)
+	}
+	return names, nil
+}
+
+// pause lets what follows from one change pass before the next.
+func (e *Env) pause(ctx context.Context) {
+	select {
+	case <-time.After(20 * time.Millisecond):
+	case <-ctx.Done():
+	}
 }
 
 type fields = map[string]any

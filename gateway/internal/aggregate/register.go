@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -159,8 +160,22 @@ func (a *Aggregator) writeCondition(ctx context.Context, name string, condition 
 	info := rest.DefaultUpdatedObjectInfo(nil, func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
 		s := old.DeepCopyObject().(*internal.APIService)
 		internal.SetAPIServiceCondition(s, want)
+		s.ManagedFields = managedBy(s.ManagedFields, want.LastTransitionTime)
 		return s, nil
 	})
 	_, _, err := store.Update(a.as(ctx, "update", name), name, info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
 	return err
+}
+
+// conditionFields are what the writer of an Available condition owns.
+const conditionFields = `{"f:status":{"f:conditions":{".":{},"k:{\"type\":\"Available\"}":{".":{},"f:lastTransitionTime":{},"f:message":{},"f:reason":{},"f:status":{},"f:type":{}}}}}`
+
+// managedBy gives managed fields in which the condition belongs to the server itself,
+// under the name that upstream's writes it.
+func managedBy(fields []metav1.ManagedFieldsEntry, now metav1.Time) []metav1.ManagedFieldsEntry {
+	const manager, status = "kube-apiserver", "status"
+	mine := metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: api.SchemeGroupVersion.String(), Time: &now,
+		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(conditionFields)}, Subresource: status}
+	others := slices.DeleteFunc(slices.Clone(fields), func(e metav1.ManagedFieldsEntry) bool { return e.Manager == manager && e.Subresource == status })
+	return append(others, mine)
 }

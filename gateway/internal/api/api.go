@@ -70,7 +70,7 @@ type endpoint struct {
 	// for custom resources.
 	custom  bool
 	connect http.Handler
-	// connectVerbs narrow what connect takes; nil is any method.
+	// connectVerbs narrow what connect takes; nil: what a proxy passes on.
 	connectVerbs []string
 	verbs        map[string]http.Handler
 }
@@ -138,7 +138,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.connect != nil {
-		if e.connectVerbs != nil && (!slices.Contains(e.connectVerbs, info.Verb) || methods[info.Verb] != r.Method) {
+		if e.connectVerbs == nil && !slices.Contains(proxied, r.Method) || e.connectVerbs != nil && (!slices.Contains(e.connectVerbs, info.Verb) || methods[info.Verb] != r.Method) {
 			NotAllowed(w, r)
 			return
 		}
@@ -169,7 +169,7 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 	if len(info.Parts) > 3 && info.Subresource != "proxy" || e.nameless && info.Name != "" {
 		return false
 	}
-	if word := special(info); word == "proxy" || word != "" && e.connect != nil {
+	if word := special(info); word == "proxy" || word != "" && (e.connect != nil || e.verbs["watch"] == nil) {
 		return false
 	}
 	if e.namespaced && info.Namespace == "" && e.verbs["list"] == nil && e.connect == nil {
@@ -182,6 +182,9 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 	// on that Namespace only; a path with a namespace before the resource is not one.
 	return info.Namespace == "" || info.Namespace == info.Name && len(segments(info)) == len(info.Parts)
 }
+
+// proxied are the methods that a proxy passes on.
+var proxied = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodHead, http.MethodPatch, http.MethodOptions}
 
 // segments gives the parts of the path that follow the version, without the word
 // of a deprecated path such as /api/v1/watch/pods.

@@ -196,7 +196,7 @@ func (m *maker) sub(kind *resource.Kind, gv schema.GroupVersion, sub *resource.S
 		// The path may take a kind of another group, whose hub is its own.
 		t.types = resource.SchemeMachinery(sub.Kind.Group)
 	}
-	if sub.Name == "status" || sub.Scale {
+	if (sub.Name == "status" || sub.Scale) && !sub.Untabled {
 		t.tables = kind.Tables
 	}
 	if sub.Tables != nil {

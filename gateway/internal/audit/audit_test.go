@@ -184,7 +184,7 @@ func TestEventsGoToTheBus(t *testing.T) {
 	conn := bustest.Start(t)
 	a, _ := begin(t, func(o *Options) { o.LogFile, o.Stream, o.Conn, o.Replicas = "", true, conn, 1 })
 	asked(a, "alice", "secrets", "x", func(http.ResponseWriter, *http.Request) {})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got *bus.StreamMsg
 	_ = conn.Consume(ctx, proto.AuditStream.Name, nil, 1, func(m *bus.StreamMsg) { got = m; cancel() })

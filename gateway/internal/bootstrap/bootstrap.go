@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -44,7 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	// Namespaces first: the rest lives in them.
 	flow := flowControl()
-	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), registrations(), storageClasses(), flow, b.serviceCIDR()), o.API.objects()} {
+	for _, step := range [][]runtime.Object{namespaces(), slices.Concat(rbac, priorities(), b.authentication(), tracking(time.Now()), registrations(), storageClasses(), flow, b.serviceCIDR()), o.API.objects()} {
 		if err := b.ensureAll(ctx, step); err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package bootstrap
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -10,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	scheduling "k8s.io/kubernetes/pkg/apis/scheduling/v1"
+	"k8s.io/kubernetes/pkg/controlplane/controller/legacytokentracking"
 
 	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/discovery"
@@ -74,6 +77,16 @@ func (b *boot) authentication() []runtime.Object {
 		TypeMeta:   typed("ConfigMap", corev1.SchemeGroupVersion),
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "extension-apiserver-authentication"},
 		Data:       b.o.Authentication,
+	}}
+}
+
+// tracking says since when uses of token Secrets are noted on them, by which the
+// controllers go that remove those nobody uses.
+func tracking(now time.Time) []runtime.Object {
+	return []runtime.Object{&corev1.ConfigMap{
+		TypeMeta:   typed("ConfigMap", corev1.SchemeGroupVersion),
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: legacytokentracking.ConfigMapName},
+		Data:       map[string]string{legacytokentracking.ConfigMapDataKey: now.UTC().Format(time.DateOnly)},
 	}}
 }
 

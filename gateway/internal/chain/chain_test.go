@@ -191,7 +191,7 @@ func TestABodyThatDoesNotComeEndsTheRequest(t *testing.T) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the request still waits for its body")
 	}
 }

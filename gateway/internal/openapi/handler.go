@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -92,10 +93,10 @@ func serveV3(w http.ResponseWriter, r *http.Request, path string, all *merged) {
 	for _, accept := range accepted(r) {
 		switch {
 		case accept.Type == "*" || accept.Type == "application" && (accept.SubType == "json" || accept.SubType == "*"):
-			serveMade(w, r, doc, jsonType)
+			serveVersion(w, r, doc, jsonType)
 			return
 		case accept.Type == "application" && (accept.SubType == v3ProtoAsked || accept.SubType == v3ProtoSent):
-			serveMade(w, r, all.v3Proto(path, doc), "application/"+v3ProtoSent)
+			serveVersion(w, r, all.v3Proto(path, doc), "application/"+v3ProtoSent)
 			return
 		}
 	}
@@ -122,6 +123,27 @@ type document struct {
 	etag        string
 	plain       []byte
 	packed      []byte // gzip
+}
+
+// moved leads a client that asks for a former version of a document, by its hash, to
+// the present one; it says whether it did.
+func moved(w http.ResponseWriter, r *http.Request, contentType, etag string) bool {
+	hash := r.URL.Query().Get("hash")
+	if hash == "" || hash == etag {
+		return false
+	}
+	w.Header().Del("Last-Modified")
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("ETag", fmt.Sprintf("%q", etag))
+	http.Redirect(w, r, r.URL.Path+"?"+url.Values{"hash": {etag}}.Encode(), http.StatusMovedPermanently)
+	return true
+}
+
+// serveVersion is serveMade of a document of v3, whose URL may have its hash.
+func serveVersion(w http.ResponseWriter, r *http.Request, m *made, contentType string) {
+	if !moved(w, r, contentType, m.etag()) {
+		serveMade(w, r, m, contentType)
+	}
 }
 
 func serveMade(w http.ResponseWriter, r *http.Request, m *made, contentType string) {

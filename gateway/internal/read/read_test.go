@@ -84,8 +84,16 @@ func startOver(t testing.TB, conn *bus.Conn, change func(*read.Options)) *server
 // serve answers reads over HTTP until stop is called.
 func serve(t testing.TB, reader *read.Reader) (url string, stop func()) {
 	t.Helper()
+	hs := httptest.NewServer(handler(reader))
+	return hs.URL, func() {
+		hs.CloseClientConnections()
+		hs.Close()
+	}
+}
+
+func handler(reader *read.Reader) http.Handler {
 	resolver := &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
-	handler := filters.WithRequestInfo(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return filters.WithRequestInfo(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		info, _ := request.RequestInfoFrom(req.Context())
 		gvr := schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}
 		kind := kinds.Find(gvr)
@@ -95,11 +103,6 @@ func serve(t testing.TB, reader *read.Reader) (url string, stop func()) {
 		}
 		reader.Handler(kind, gvr.GroupVersion()).ServeHTTP(w, req)
 	}), resolver)
-	hs := httptest.NewServer(handler)
-	return hs.URL, func() {
-		hs.CloseClientConnections()
-		hs.Close()
-	}
 }
 
 // fill writes pods as large as real ones, all at once.
@@ -290,7 +293,7 @@ func TestErrorsAreUpstreams(t *testing.T) {
 }
 
 func TestPagesShowOnePointInTime(t *testing.T) {
-	s := start(t, func(o *read.Options) { o.PageTTL = time.Second })
+	s := start(t, nil)
 	for i := range 10 {
 		s.pod("a", fmt.Sprintf("p%d", i), "", nil)
 	}
@@ -308,16 +311,26 @@ func TestPagesShowOnePointInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	for _, p := range second.Items {
-		names = append(names, p.Name)
-	}
-	if got := strings.Join(names, " "); got != "p4 p5 p6 p7 p8 p9" || second.ResourceVersion != first.ResourceVersion || second.Continue != "" {
+	if got := names(second); got != "p4 p5 p6 p7 p8 p9" || second.ResourceVersion != first.ResourceVersion || second.Continue != "" {
 		t.Errorf("got %s at %s after %s", got, second.ResourceVersion, first.ResourceVersion)
 	}
+}
+
+func TestATokenExpiresAndGivesAnotherToGoOnWith(t *testing.T) {
+	s := start(t, func(o *read.Options) { o.PageTTL = time.Second })
+	for i := range 10 {
+		s.pod("a", fmt.Sprintf("p%d", i), "", nil)
+	}
+	c := s.client("application/json").CoreV1().Pods("")
+	first, err := c.List(t.Context(), metav1.ListOptions{Limit: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pod("a", "p44", "", nil)
+	s.remove(podKey("a", "p5"))
 	for started := time.Now(); err == nil; time.Sleep(50 * time.Millisecond) { // using a token does not keep it
 		_, err = c.List(t.Context(), metav1.ListOptions{Limit: 1, Continue: first.Continue})
-		if time.Since(started) > 20*time.Second {
+		if time.Since(started) > time.Minute {
 			t.Fatal("the token does not expire")
 		}
 	}
@@ -329,11 +342,7 @@ func TestPagesShowOnePointInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names = nil
-	for _, p := range rest.Items {
-		names = append(names, p.Name)
-	}
-	if got := strings.Join(names, " "); got != "p4 p44 p6 p7 p8 p9" {
+	if got := names(rest); got != "p4 p44 p6 p7 p8 p9" {
 		t.Errorf("the inconsistent rest: got %s", got)
 	}
 }
@@ -625,6 +634,44 @@ func TestWatchListEndsTheInitialEventsWithABookmark(t *testing.T) {
 	}
 }
 
+// A watch that asks for bookmarks gets one shortly before its time is over, as often as
+// they come otherwise.
+func TestAWatchGetsALastBookmark(t *testing.T) {
+	s := start(t, nil)
+	last := s.pod("a", "x", "", nil)
+	seconds := int64(3)
+	w, err := s.client("application/json").CoreV1().Pods("").Watch(t.Context(), metav1.ListOptions{ResourceVersion: fmt.Sprint(last), AllowWatchBookmarks: true, TimeoutSeconds: &seconds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	if mark := expect(t, w, "BOOKMARK ")[0].Object.(*corev1.Pod); mark.ResourceVersion != fmt.Sprint(last) {
+		t.Errorf("got %+v", mark.ObjectMeta)
+	}
+	if ev, ok := <-w.ResultChan(); ok {
+		t.Errorf("then came %v", ev)
+	}
+}
+
+func TestAWatchAsListsEndsWithItsFirstEvent(t *testing.T) {
+	s := start(t, nil)
+	before := s.pod("a", "x", "", nil)
+	s.pod("a", "y", "", nil)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.url+fmt.Sprintf("/api/v1/pods?watch=1&resourceVersion=%d", before), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || len(body) > 0 || err != nil {
+		t.Errorf("got %d %q, %v", resp.StatusCode, body, err)
+	}
+}
+
 func TestSealedKindsAreShownOpened(t *testing.T) {
 	s := start(t, func(o *read.Options) {
 		o.Open = func(_ proto.Key, sealed []byte) ([]byte, error) {
@@ -686,7 +733,7 @@ func expect(t *testing.T, w watch.Interface, want ...string) []watch.Event {
 	t.Helper()
 	var events []watch.Event
 	var got []string
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for range want {
 		select {
 		case ev, ok := <-w.ResultChan():

@@ -33,6 +33,7 @@ type shape struct {
 	format    format
 	transform transform
 	meta      schema.GroupVersion // of Table and PartialObjectMetadata
+	list      bool                // of asPartial: PartialObjectMetadataList was asked for
 	pretty    bool
 	mediaType string
 }
@@ -93,6 +94,7 @@ func (c *collection) negotiate(req *http.Request, stream bool) (shape, error) {
 	if options.Convert != nil {
 		s.meta = options.Convert.GroupVersion()
 		s.transform = asPartial
+		s.list = options.Convert.Kind == "PartialObjectMetadataList"
 		if options.Convert.Kind == "Table" {
 			s.transform = asTable
 		}

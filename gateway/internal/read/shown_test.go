@@ -173,7 +173,7 @@ func TestShownObjectsAreInitialEventsOnly(t *testing.T) {
 					t.Fatalf("%s: got %v", name, e)
 				}
 				got = append(got, *l)
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("%s: got only %s", name, holders(got))
 			}
 		}

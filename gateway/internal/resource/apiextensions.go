@@ -24,6 +24,6 @@ func extensions() []*Kind {
 		NewList: func() runtime.Object { return &apiextensions.CustomResourceDefinitionList{} },
 		Tables:  crdtable.New(),
 		Create:  strategy, Update: strategy, Delete: strategy,
-		Subresources: []Subresource{{Name: "status", Kind: gvk, Verbs: []string{"get", "patch", "update"}, Update: status}},
+		Subresources: []Subresource{{Name: "status", Kind: gvk, Verbs: []string{"get", "patch", "update"}, Update: status, Untabled: true}},
 	}}
 }

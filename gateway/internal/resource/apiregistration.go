@@ -22,7 +22,7 @@ func apiregistration() []*Kind {
 		Create:  strategy, Update: strategy, Delete: strategy, Attrs: apiservice.GetAttrs,
 		Tables: &apiserviceetcd.REST{},
 		Subresources: []Subresource{
-			{Name: "status", Kind: apiregistrationV1.WithKind("APIService"), Verbs: updatable, Update: apiservice.NewStatusStrategy(Scheme)},
+			{Name: "status", Kind: apiregistrationV1.WithKind("APIService"), Verbs: updatable, Update: apiservice.NewStatusStrategy(Scheme), Untabled: true},
 		},
 	}}
 }

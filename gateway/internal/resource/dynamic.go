@@ -33,7 +33,7 @@ func dynamicResources() []*Kind {
 			NewList: func() runtime.Object { return &api.DeviceTaintRuleList{} },
 			Create:  devicetaintrule.Strategy, Update: devicetaintrule.Strategy, Delete: devicetaintrule.Strategy,
 			Subresources: []Subresource{
-				{Name: "status", Kind: resourceV1.WithKind("DeviceTaintRule"), Verbs: updatable, Update: devicetaintrule.StatusStrategy},
+				{Name: "status", Kind: resourceV1.WithKind("DeviceTaintRule"), Verbs: updatable, Update: devicetaintrule.StatusStrategy, Untabled: true},
 			},
 		},
 		{
@@ -47,7 +47,7 @@ func dynamicResources() []*Kind {
 				return Strategies{Create: bound, Update: bound, Parts: map[string]rest.RESTUpdateStrategy{"status": resourceclaim.NewStatusStrategy(bound)}}
 			},
 			Subresources: []Subresource{
-				{Name: "status", Kind: resourceV1.WithKind("ResourceClaim"), Verbs: updatable, Update: resourceclaim.NewStatusStrategy(claims)},
+				{Name: "status", Kind: resourceV1.WithKind("ResourceClaim"), Verbs: updatable, Update: resourceclaim.NewStatusStrategy(claims), Untabled: true},
 			},
 		},
 		{

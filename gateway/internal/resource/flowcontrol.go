@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"cmp"
+
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	api "k8s.io/kubernetes/pkg/apis/flowcontrol"
@@ -18,6 +20,7 @@ func flowControl() []*Kind {
 			New:     func() runtime.Object { return &api.FlowSchema{} },
 			NewList: func() runtime.Object { return &api.FlowSchemaList{} },
 			Create:  flowschema.Strategy, Update: flowschema.Strategy, Delete: flowschema.Strategy,
+			TableOrder: byPrecedence,
 			Subresources: []Subresource{
 				{Name: "status", Kind: flowControlV1.WithKind("FlowSchema"), Verbs: updatable, Update: flowschema.StatusStrategy},
 			},
@@ -33,4 +36,11 @@ func flowControl() []*Kind {
 			},
 		},
 	}
+}
+
+// byPrecedence is the order in which FlowSchemas are asked, and in which upstream's
+// printer lists them.
+func byPrecedence(a, b runtime.Object) int {
+	x, y := a.(*api.FlowSchema), b.(*api.FlowSchema)
+	return cmp.Or(cmp.Compare(x.Spec.MatchingPrecedence, y.Spec.MatchingPrecedence), cmp.Compare(x.Name, y.Name))
 }

@@ -44,6 +44,9 @@ type Kind struct {
 	// Tables renders objects of the hub as kubectl's columns; nil in a built-in row:
 	// upstream's printers.
 	Tables rest.TableConvertor
+	// TableOrder orders the rows of a list's Table by objects of the hub; nil: as in the
+	// list.
+	TableOrder func(a, b runtime.Object) int
 	// Custom says that the kind was made at run time. As upstream has it, items of
 	// its lists carry kind and apiVersion.
 	Custom bool
@@ -85,7 +88,8 @@ type Kind struct {
 	// Listed gives the verbs that discovery lists at present; nil: those served.
 	Listed func() []string
 
-	life life
+	life   life
+	hollow *hollow // of a built-in kind
 }
 
 // Subresource is one path below an object.
@@ -105,6 +109,9 @@ type Subresource struct {
 	Storage func(main rest.StandardStorage) rest.Storage
 	// Tables renders what the path answers; nil: as the kind.
 	Tables rest.TableConvertor
+	// Untabled says that there is no Table of it: upstream's storage of some status has
+	// no printer.
+	Untabled bool
 }
 
 // GR names the collection in the state log.

@@ -34,6 +34,7 @@ func (k *Kind) Document(obj runtime.Object) ([]byte, error) {
 
 // Settle gives obj what it would have once it was stored and read.
 func (k *Kind) Settle(obj runtime.Object) error {
+	k.hollow.even(obj)
 	if !k.Unsettled {
 		return nil
 	}

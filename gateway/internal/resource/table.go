@@ -13,6 +13,7 @@ var builtIn = func() []*Kind {
 		if k.Tables == nil {
 			k.Tables = Tables{}
 		}
+		k.hollow = hollowOfKind(k)
 	}
 	return kinds
 }()

@@ -78,7 +78,7 @@ func repairing(t *testing.T, conn *bus.Conn, cidr string) *world {
 // until waits for the log to say something.
 func until(t *testing.T, w *world, what string, yes func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !yes() {
 		select {
 		case <-deadline:

@@ -34,7 +34,12 @@ func (d definitions) Delete(ctx context.Context, name string, validate rest.Vali
 	if options.Preconditions == nil {
 		options.Preconditions = &metav1.Preconditions{}
 	}
-	if options.Preconditions.UID == nil {
+	switch uid, version := options.Preconditions.UID, options.Preconditions.ResourceVersion; {
+	case uid != nil && *uid != crd.UID:
+		return nil, false, d.refused(name, "UID", string(*uid), string(crd.UID))
+	case version != nil && *version != crd.ResourceVersion:
+		return nil, false, d.refused(name, "ResourceVersion", *version, crd.ResourceVersion)
+	case uid == nil:
 		options.Preconditions.UID = &crd.UID
 	}
 	if !crd.DeletionTimestamp.IsZero() {
@@ -45,6 +50,12 @@ func (d definitions) Delete(ctx context.Context, name string, validate rest.Vali
 			return d.mark(ctx, existing.(*apiextensions.CustomResourceDefinition), validate)
 		}})
 	return out, false, apiError(err, d.kind.GroupResource(), name)
+}
+
+// refused says that a precondition does not hold, as upstream's storage of definitions
+// says it.
+func (d definitions) refused(name, what, want, got string) error {
+	return apierrors.NewConflict(d.kind.GroupResource(), name, fmt.Errorf("precondition failed: %s in precondition: %v, %s in object meta: %v", what, want, what, got))
 }
 
 func (d definitions) mark(ctx context.Context, crd *apiextensions.CustomResourceDefinition, validate rest.ValidateObjectFunc) (runtime.Object, error) {

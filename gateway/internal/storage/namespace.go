@@ -24,6 +24,9 @@ func keepUnfinalized(obj runtime.Object) bool {
 	return ok && len(ns.Spec.Finalizers) == 0
 }
 
+// GetCorruptObjDeleter: as upstream, a Namespace that cannot be read is not deleted unread.
+func (n namespaces) GetCorruptObjDeleter() rest.GracefulDeleter { return nil }
+
 func (n namespaces) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
 	obj, err := n.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {

@@ -106,9 +106,9 @@ func guarded(store *Store, o Options) rest.StandardStorage {
 	case rbac.Resource("roles"):
 		return role.NewStorage(store, o.Authorizer, o.Rules)
 	case rbac.Resource("clusterrolebindings"):
-		return clusterrolebinding.NewStorage(store, o.Authorizer, o.Rules)
+		return clusterrolebinding.NewStorage(store, o.Authorizer, asRequested{o.Rules, store.kind.GroupResource()})
 	case rbac.Resource("rolebindings"):
-		return rolebinding.NewStorage(store, o.Authorizer, o.Rules)
+		return rolebinding.NewStorage(store, o.Authorizer, asRequested{o.Rules, store.kind.GroupResource()})
 	}
 	return store
 }

@@ -29,7 +29,7 @@ func speak(t *testing.T, c *rest.Config, path, protocol string) (messages [][]by
 	if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != protocol {
 		t.Errorf("asked for %q, got %q", protocol, got)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		_, message, err := conn.ReadMessage()
 		if err != nil {

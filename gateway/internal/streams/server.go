@@ -205,7 +205,8 @@ func (s *Server) dial(ctx context.Context, kind string, pod *corev1.Pod, r *mess
 	case err == nil:
 		return t, nil
 	case errors.Is(err, bus.ErrNoResponders) && s.o.View(nodes).Get(nodes, "", pod.Spec.NodeName) == nil:
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, pod.Spec.NodeName)
+		// As upstream's: it is the pod's path that finds nothing.
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, pod.Spec.NodeName)
 	case errors.Is(err, bus.ErrNoResponders):
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("the agent of node %s is not connected", pod.Spec.NodeName))
 	case errors.As(err, &refused):

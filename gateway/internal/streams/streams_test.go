@@ -293,8 +293,8 @@ func TestWhatIsRefused(t *testing.T) {
 		"a bad option":         {"p/log?container=a&tailLines=-1", 422, "tailLines"},
 		"not scheduled":        {"pending/exec?command=x&stdout=1", 400, "pod pending does not have a host assigned"},
 		"a log by stream":      {"p/log?container=a&stream=Stdout", 422, "stream"},
-		"no node":              {"nowhere/log", 404, `nodes "gone" not found`},
-		"no node to run on":    {"nowhere/exec?command=x&stdout=1", 404, `nodes "gone" not found`},
+		"no node":              {"nowhere/log", 404, `pods "gone" not found`},
+		"no node to run on":    {"nowhere/exec?command=x&stdout=1", 404, `pods "gone" not found`},
 		"no agent":             {"lost/log", 503, "the agent of node away is not connected"},
 		"nothing to run":       {"p/exec?container=a&stdout=1", 400, "you must specify at least one command for the container"},
 		"nothing to connect":   {"p/exec?container=a&command=x&stdout=0&stderr=0", 400, "you must specify at least 1 of stdin, stdout, stderr"},
@@ -362,7 +362,7 @@ func TestPortForwardOverBothTransports(t *testing.T) {
 			go func() { _ = f.ForwardPorts() }()
 			select {
 			case <-ready:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("not ready")
 			}
 			ports, err := f.GetPorts()
@@ -374,7 +374,7 @@ func TestPortForwardOverBothTransports(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				fmt.Fprint(conn, "hello")
 				if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 					t.Fatal(err)
@@ -440,7 +440,7 @@ func TestAnUpgradePassesTheProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprint(conn, "GET /api/v1/namespaces/default/pods/p:8080/proxy/x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n")
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
@@ -492,7 +492,7 @@ func TestPortForwardOverWebSocketChannels(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if err := conn.WriteMessage(websocket.BinaryMessage, []byte("\x02hello")); err != nil {
 		t.Fatal(err)
 	}

@@ -447,7 +447,7 @@ func TestInformerShowsWhatIsThereAndEveryChange(t *testing.T) {
 		Metadata struct{ Name, ResourceVersion string }
 	}
 	l.Put(Key("configmaps/default/a"), map[string]any{"metadata": map[string]any{"name": "a"}})
-	i := statelog.NewInformer[configMap](l.View(gr), gr)
+	i := statelog.NewInformer[configMap](l.View(gr), gr, zap.NewNop())
 	changes := make(chan string, 10)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -465,6 +465,8 @@ func TestInformerShowsWhatIsThereAndEveryChange(t *testing.T) {
 	}()
 	<-i.Synced()
 	l.Put(Key("configmaps/default/a"), map[string]any{"metadata": map[string]any{"name": "a"}, "x": 1})
+	// What cannot be decoded is passed over, and ends nothing.
+	l.Put(Key("configmaps/default/b"), map[string]any{"metadata": map[string]any{"name": map[string]any{}}})
 	rev := l.Remove(Key("configmaps/default/a"))
 	for _, want := range []string{"+a", "~a", "-a"} {
 		if got := <-changes; got != want {

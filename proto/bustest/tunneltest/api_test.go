@@ -27,6 +27,9 @@ type gateway struct{}
 
 func (gateway) ServeAs(user string, w http.ResponseWriter, r *http.Request) {
 	switch {
+	case r.URL.Path == "/expired" && r.URL.Query().Get("watch") == "1":
+		s := apierrors.NewResourceExpired("too old").Status()
+		_ = json.NewEncoder(w).Encode(map[string]any{"type": "ERROR", "object": s})
 	case r.URL.Query().Get("watch") == "1":
 		for i := range 3 {
 			fmt.Fprintf(w, `{"type":"ADDED","object":{"metadata":{"namespace":"a","name":"n%d","resourceVersion":"%d"}}}`+"\n", i, i+1)
@@ -43,7 +46,7 @@ func (gateway) ServeAs(user string, w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"items":[`)
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
-	case r.URL.Path == "/list":
+	case r.URL.Path == "/list" || r.URL.Path == "/expired":
 		_, _ = io.WriteString(w, `{"metadata":{"resourceVersion":"0"},"items":[{"metadata":{"name":"old"}}]}`)
 	default:
 		body, _ := io.ReadAll(r.Body)
@@ -173,6 +176,29 @@ func TestListWatchShowsTheListThenTheChanges(t *testing.T) {
 		}
 		if fmt.Sprint(got) != "[old n0 n1 n2]" {
 			t.Errorf("got %v", got)
+		}
+	})
+}
+
+// A watch that is always too old is begun anew again and again, each time after a while,
+// and the client is told.
+func TestListWatchTellsWhyItBeginsAnew(t *testing.T) {
+	both(t, func(t *testing.T, c *apiclient.Client) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var told []string
+		c = c.Reporting(func(path string, err error) {
+			if !apierrors.IsResourceExpired(err) {
+				t.Errorf("got %v", err)
+			}
+			if told = append(told, path); len(told) == 3 {
+				cancel()
+			}
+		})
+		synced := 0
+		err := apiclient.ListWatch(ctx, c, "/expired", nil, func(_, _ *metav1.PartialObjectMetadata) {}, func() { synced++ })
+		if !errors.Is(err, context.Canceled) || fmt.Sprint(told) != "[/expired /expired /expired]" || synced != 1 {
+			t.Errorf("got %v after %v, synced %d times", err, told, synced)
 		}
 	})
 }

@@ -10,6 +10,10 @@
 //	     ^                                     |
 //	     +---- somebody announces a newer epoch, or has taken one without a word ----+
 //
+// Where there can be no second instance the fence is taken without waiting. It is not
+// for nothing: what an earlier run sent before its end may still be on its way, and is
+// refused from then on.
+//
 // Promise: lead runs in one instance at a time, give or take the moment until a
 // deposed one notices; in that moment its writes are refused. Silence is measured
 // by this process's monotonic clock.
@@ -46,6 +50,7 @@ type Options struct {
 	Fences   Fences
 	Bus      Bus
 	Logger   *zap.Logger
+	Alone    bool // there is no other instance: nobody's silence is waited for, unless one is heard of after all
 }
 
 // Fences takes fences through a gateway: *apiclient.Client.
@@ -87,6 +92,7 @@ func Run(ctx context.Context, o Options, lead func(ctx context.Context, fence *m
 		if err != nil {
 			return nil // ctx has ended
 		}
+		e.Alone = false
 		o.Logger.Info("leading", zap.String("fence", o.Name), zap.Uint64("epoch", fence.Epoch))
 		if err := e.serve(ctx, fence, lead); err != nil {
 			return err
@@ -153,6 +159,10 @@ func (e *elector) win(ctx context.Context) (*message.Fence, error) {
 			return &message.Fence{Name: e.Name, Epoch: present.Epoch}, nil
 		}
 		need := Silence
+		if e.Alone {
+			from = max(present.Epoch, e.newest())
+			continue
+		}
 		if instance, _, _ := strings.Cut(present.Holder, "/"); instance == e.Instance {
 			need = Settle // it was held by an earlier run of this instance
 		}

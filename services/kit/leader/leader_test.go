@@ -79,12 +79,20 @@ type mute struct{ *world }
 func (mute) Publish(string, []byte) error { return nil }
 
 func start(t *testing.T, name string, w *world, b Bus) *instance {
+	return startWith(t, Options{Name: "f", Instance: name, Fences: w, Bus: b, Logger: zap.NewNop()})
+}
+
+func startAlone(t *testing.T, w *world, name string) *instance {
+	return startWith(t, Options{Name: "f", Instance: name, Fences: w, Bus: w, Logger: zap.NewNop(), Alone: true})
+}
+
+func startWith(t *testing.T, o Options) *instance {
 	ctx, cancel := context.WithCancel(t.Context())
 	i := &instance{}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := Run(ctx, Options{Name: "f", Instance: name, Fences: w, Bus: b, Logger: zap.NewNop()}, func(ctx context.Context, _ *message.Fence) error {
+		err := Run(ctx, o, func(ctx context.Context, _ *message.Fence) error {
 			i.set(true)
 			defer i.set(false)
 			<-ctx.Done()
@@ -144,6 +152,38 @@ func TestARestartedInstanceTakesBackWhatNobodyElseTook(t *testing.T) {
 		time.Sleep(Settle + time.Millisecond)
 		if !a.leading() {
 			t.Fatal("a does not lead after settling")
+		}
+	})
+}
+
+func TestWhoIsAloneTakesTheFenceAtOnceAndShutsOutWhatAnEarlierRunSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		before := startAlone(t, w, "a")
+		synctest.Wait()
+		epoch := w.fence.Epoch
+		before.stop()
+		after := startAlone(t, w, "a")
+		synctest.Wait()
+		if !after.leading() || w.fence.Epoch <= epoch {
+			t.Errorf("started again: leading is %v, the fence went from %d to %d", after.leading(), epoch, w.fence.Epoch)
+		}
+	})
+}
+
+func TestWhoIsNotAloneAfterAllWaitsAsOthersDo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		one := startAlone(t, w, "a")
+		synctest.Wait()
+		two := startAlone(t, w, "b")
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if one.leading() || !two.leading() {
+			t.Errorf("the first leads: %v, the second: %v", one.leading(), two.leading())
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"kubus.dev/services/agent/internal/tree"
+	"kubus.dev/services/kit/file"
 )
 
 const (
@@ -134,12 +135,7 @@ func (s *Store) note(name string, size int64) error {
 	if err := os.Mkdir(top, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making the volume's folder: %w", err)
 	}
-	fresh := filepath.Join(top, sizeFile+".new")
-	err := os.WriteFile(fresh, []byte(strconv.FormatInt(size, 10)+"\n"), 0o600)
-	if err == nil {
-		err = os.Rename(fresh, filepath.Join(top, sizeFile))
-	}
-	if err != nil {
+	if err := file.Replace(filepath.Join(top, sizeFile), []byte(strconv.FormatInt(size, 10)+"\n"), 0o600); err != nil {
 		return fmt.Errorf("noting the volume's size: %w", err)
 	}
 	return nil

@@ -28,6 +28,7 @@ import (
 
 	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/tree"
+	"kubus.dev/services/kit/file"
 )
 
 // Errors of a Store.
@@ -273,35 +274,14 @@ func (s *Store) save(durably bool) error {
 	if err != nil {
 		return err
 	}
-	temp := s.indexPath() + ".new"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing image index: %w", err)
-	}
-	_, err = f.Write(data)
+	replace := file.Replace
 	if durably {
-		err = errors.Join(err, f.Sync())
+		replace = file.ReplaceDurably
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(temp, s.indexPath())
-	}
-	if err == nil && durably {
-		err = syncDir(s.imagesDir())
-	}
-	if err != nil {
-		_ = os.Remove(temp)
+	if err := replace(s.indexPath(), data, 0o600); err != nil {
 		return fmt.Errorf("writing image index: %w", err)
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Sweep removes layers that neither an image nor a running pull needs. A layer is renamed before it is removed, so

@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/file"
 )
 
 // hostPorts keeps the pods' ports on the node; the file is the truth after a restart. A socket holds each port, since
@@ -136,10 +138,7 @@ func (h *hostPorts) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(h.file+".new", data, 0o600); err != nil {
-		return fmt.Errorf("writing hostPorts: %w", err)
-	}
-	if err := os.Rename(h.file+".new", h.file); err != nil {
+	if err := file.Replace(h.file, data, 0o600); err != nil {
 		return fmt.Errorf("writing hostPorts: %w", err)
 	}
 	// A port on 127.0.0.1 needs packets from loopback to leave it, by the links that have such ports; what a pod itself

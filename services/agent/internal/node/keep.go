@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/kit/file"
 )
 
 // The node's last object stays on disk, with its pod CIDR and labels: the next run
@@ -36,10 +38,7 @@ func (r *Reporter) keep(n *corev1.Node) {
 	r.mu.Unlock()
 	data, err := json.Marshal(n)
 	if err == nil {
-		err = os.WriteFile(r.file()+".new", data, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(r.file()+".new", r.file())
+		err = file.Replace(r.file(), data, 0o600)
 	}
 	if err != nil {
 		r.log.Warn("node not kept on disk", zap.Error(err))

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+
+	"kubus.dev/services/kit/file"
 )
 
 // Allocation is what the node has granted a pod: the resources of its spec when it was admitted or last resized.
@@ -78,9 +80,7 @@ func Save(dir string, a *Allocation) error {
 	}
 	path := filepath.Join(dir, allocationFile)
 	if err = os.MkdirAll(dir, 0o700); err == nil {
-		if err = os.WriteFile(path+".new", data, 0o600); err == nil {
-			err = os.Rename(path+".new", path)
-		}
+		err = file.Replace(path, data, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the allocation: %w", err)

@@ -22,6 +22,7 @@ import (
 	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/shim"
 	"kubus.dev/services/agent/internal/tree"
+	"kubus.dev/services/kit/file"
 )
 
 // containerRecord is what is kept about a container: container.json in its folder.
@@ -63,7 +64,7 @@ func (c *container) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFileAtomic(filepath.Join(c.dir, containerFile), data)
+	return file.Replace(filepath.Join(c.dir, containerFile), data, 0o600)
 }
 
 // CreateContainer implements Runtime.

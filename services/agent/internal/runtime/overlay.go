@@ -93,12 +93,3 @@ func mountLongOverlay(lowers []string, upper, work, target string, attributes in
 	defer unix.Close(mount)
 	return unix.MoveMount(mount, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
-
-// writeFileAtomic replaces a file in one step.
-func writeFileAtomic(path string, data []byte) error {
-	temp := path + ".new"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
-}

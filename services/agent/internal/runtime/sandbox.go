@@ -24,6 +24,7 @@ import (
 	"kubus.dev/services/agent/internal/network"
 	"kubus.dev/services/agent/internal/oci"
 	"kubus.dev/services/agent/internal/tree"
+	"kubus.dev/services/kit/file"
 )
 
 // sandboxRecord is what is kept about a sandbox: sandbox.json in its folder.
@@ -95,7 +96,7 @@ func (s *sandbox) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFileAtomic(filepath.Join(s.dir, sandboxFile), data)
+	return file.Replace(filepath.Join(s.dir, sandboxFile), data, 0o600)
 }
 
 // RunSandbox implements Runtime.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/cgroup"
+	"kubus.dev/services/kit/file"
 )
 
 // Config is what a shim is started with: config.json in its folder, which is also its working folder.
@@ -293,11 +294,7 @@ func writeFile(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	temp := path + ".new"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return file.Replace(path, data, 0o600)
 }
 
 // files are descriptors received with a request; close spares those that were taken.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/services/agent/internal/tree"
+	"kubus.dev/services/kit/file"
 )
 
 // Store keeps objects as JSON files that only root can read. A file is replaced
@@ -148,15 +149,11 @@ func (s *Store) save(path string, obj any) error {
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	tmp := path + ".new"
-	err = os.WriteFile(tmp, data, 0o600)
+	err = file.Replace(path, data, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			err = os.WriteFile(tmp, data, 0o600)
+			err = file.Replace(path, data, 0o600)
 		}
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		return fmt.Errorf("keeping %s: %w", filepath.Base(path), err)

@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	schedule "k8s.io/component-helpers/scheduling/corev1"
 
 	"kubus.dev/proto/volume"
+	"kubus.dev/services/kit/file"
 )
 
 // ErrNotBound: the claim may be bound before long.
@@ -179,9 +179,5 @@ func writeKept(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	fresh := strings.TrimSuffix(path, ".json") + ".new"
-	if err := os.WriteFile(fresh, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(fresh, path)
+	return file.Replace(path, data, 0o600)
 }

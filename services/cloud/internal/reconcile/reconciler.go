@@ -45,8 +45,8 @@ func New(p provider.Provider, client *apiclient.Client, views *statelog.Views, l
 	r := Resources()
 	return &Reconciler{
 		provider: p, client: client, log: logger,
-		nodes:    statelog.NewInformer[corev1.Node](views.For(r[0]), r[0]),
-		services: statelog.NewInformer[corev1.Service](views.For(r[1]), r[1]),
+		nodes:    statelog.NewInformer[corev1.Node](views.For(r[0]), r[0], logger),
+		services: statelog.NewInformer[corev1.Service](views.For(r[1]), r[1], logger),
 		changed:  make(chan struct{}, 1), told: map[string]string{},
 	}
 }

@@ -6,7 +6,14 @@
 //	token of a present account is not filled yet          --> written again, which fills it
 //	token deleted                                         --> its account lists it no more
 //
-// Upstream's cleaner of tokens that were made by themselves before Kubernetes 1.24 is
-// not here: it goes by the days of last use that kube-apiserver notes on each, and
-// a new cluster has no such tokens.
+// Tokens that were made for accounts by themselves, as Kubernetes did before 1.24, and
+// came with objects of such a cluster, go by the days of last use that the gateway
+// notes on each:
+//
+//	(in use) -- unused for the period, no pod names it --> marked invalid --> deleted after another period
+//	     ^                                                      |
+//	     +------------- somebody takes the mark away -----------+
+//
+// The gateway refuses a token that is marked, and a token that somebody made by hand is
+// never touched.
 package accounttoken

@@ -2,6 +2,15 @@
 // and in the older form of Endpoints (Legacy). Both decide with pure functions and
 // write only what differs; semantics are those of upstream's endpointslice and
 // endpoint controllers.
+//
+// A pod's endpoint:
+//
+//	(no address) --> not ready --Ready, or publishNotReadyAddresses--> ready
+//	     deleted: serving while it is Ready --> terminating --> gone with the pod
+//
+// Promises: an address is ready in a slice only when its pod is; a slice has at most
+// 100 endpoints of one family, and a change writes only the slices that it is in; a
+// Service without a selector is left to who made it, but for the mirror of its Endpoints.
 package endpoint
 
 import (

@@ -69,7 +69,7 @@ func (c *collector) Run(ctx context.Context, workers int) error {
 // Replace implements feed.Subscriber.
 func (c *collector) Replace(resource *feed.Resource, content statelog.Snapshot) {
 	for _, n := range c.graph.of(resource.GroupResource) {
-		if entry := content.Get(n.key.Namespace, n.key.Name); entry == nil || entry.Meta().UID != n.uid {
+		if entry := content.Get(n.key.Namespace, n.key.Name); entry == nil || entry.ParseMeta().UID != n.uid {
 			c.enqueue(c.graph.remove(n.uid))
 		}
 	}
@@ -82,7 +82,7 @@ func (c *collector) Replace(resource *feed.Resource, content statelog.Snapshot) 
 // Change implements feed.Subscriber.
 func (c *collector) Change(resource *feed.Resource, e statelog.Event) {
 	if e.Type == statelog.Deleted {
-		c.enqueue(c.graph.remove(e.Entry.Meta().UID))
+		c.enqueue(c.graph.remove(e.Entry.ParseMeta().UID))
 		return
 	}
 	c.enqueue(c.graph.put(nodeOf(resource, e.Entry)))
@@ -200,7 +200,7 @@ func (c *collector) stand(ctx context.Context, n *node, ref *statelog.OwnerRefer
 		}
 	}
 	entry := c.feed.Snapshot(resource.GroupResource).Get(namespace, ref.Name)
-	if entry == nil || entry.Meta().UID != ref.UID {
+	if entry == nil || entry.ParseMeta().UID != ref.UID {
 		return c.absent.ask(ctx, c.writer.Read, write.Path(resource.Group, resource.Version, namespace, resource.Resource, ref.Name), ref.UID)
 	}
 	if owner := nodeOf(resource, entry); owner.waits() {
@@ -212,7 +212,7 @@ func (c *collector) stand(ctx context.Context, n *node, ref *statelog.OwnerRefer
 // entry is the object as it is now; nil when it is another one or gone.
 func (c *collector) entry(n *node) *statelog.Entry {
 	entry := c.feed.Snapshot(n.key.GroupResource).Get(n.key.Namespace, n.key.Name)
-	if entry == nil || entry.Meta().UID != n.uid {
+	if entry == nil || entry.ParseMeta().UID != n.uid {
 		return nil
 	}
 	return entry

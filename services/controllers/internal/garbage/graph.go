@@ -54,7 +54,7 @@ type work struct {
 }
 
 func nodeOf(resource *feed.Resource, entry *statelog.Entry) *node {
-	meta := entry.Meta()
+	meta := entry.ParseMeta()
 	n := &node{key: entry.Key(), uid: meta.UID, resource: resource, owners: meta.OwnerReferences, deleting: meta.DeletionTimestamp != ""}
 	for _, finalizer := range meta.Finalizers {
 		switch finalizer {

@@ -7,15 +7,16 @@
 // one at a time; a handler sees the mirror at or after its change, and hears first
 // of all that is there already. Objects are shared and must not be modified; what
 // the controllers never read is left out of them: managedFields always, of Pods and
-// Secrets more (trim.go). An object that cannot be decoded is counted, logged and
-// passed over. WaitRevision gives read-your-writes: after it, nothing up to that
-// revision is missing.
+// Secrets more (trim.go), and what they have in common is held once. An object that
+// cannot be decoded is counted, logged and passed over. WaitRevision gives
+// read-your-writes: after it, nothing up to that revision is missing.
 package mirror
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type Kind[T any] struct {
 	gr         proto.GroupResource
 	namespaced bool
 	trim       func(*T) // nil: objects are whole
+	alike      string   // an index that files alike objects together; empty: only an object's own versions are
 
 	wanted atomic.Bool
 	want   chan struct{} // closed when somebody follows
@@ -69,6 +71,7 @@ type Follower interface {
 	// Synced is closed when the mirror holds what the log held when following began.
 	Synced() <-chan struct{}
 	followed() bool
+	collection() proto.GroupResource
 	// CatchUp waits until the mirror shows all that the log's view holds now: it is not
 	// older then than what another mirror of the same view has shown.
 	CatchUp(ctx context.Context, views *statelog.Views) error
@@ -132,6 +135,8 @@ func (k *Kind[T]) Follow() {
 }
 
 func (k *Kind[T]) followed() bool { return k.wanted.Load() }
+
+func (k *Kind[T]) collection() proto.GroupResource { return k.gr }
 
 // CatchUp implements Follower. Without views, where a test fills the mirror, it is there.
 func (k *Kind[T]) CatchUp(ctx context.Context, views *statelog.Views) error {
@@ -416,6 +421,9 @@ func (k *Kind[T]) Put(revision uint64, object *T) {
 	namespace, name := m.GetNamespace(), m.GetName()
 	k.mu.Lock()
 	old := k.objects[namespace][name]
+	if model := k.model(old, object); model != nil {
+		share(reflect.ValueOf(model).Elem(), reflect.ValueOf(object).Elem())
+	}
 	if k.objects[namespace] == nil {
 		k.objects[namespace] = map[string]*T{}
 	}
@@ -428,6 +436,20 @@ func (k *Kind[T]) Put(revision uint64, object *T) {
 		old = nil
 	}
 	k.notify(old, object)
+}
+
+// model is what an object has most in common with: its last version, or one of its
+// like; mu is held.
+func (k *Kind[T]) model(old, object *T) *T {
+	if old != nil || k.alike == "" {
+		return old
+	}
+	for _, value := range k.indexers[k.alike](object) {
+		for _, other := range k.indexes[k.alike][value] {
+			return other
+		}
+	}
+	return nil
 }
 
 // Drop applies a deletion.

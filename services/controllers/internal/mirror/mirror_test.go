@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -151,5 +153,36 @@ func TestWhatNoControllerReadsIsLeftOut(t *testing.T) {
 	world.Secrets.Put(1, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"}, Data: map[string][]byte{"password": []byte("x")}})
 	if world.Secrets.Get("default", "s").Data != nil {
 		t.Error("a Secret's content is kept")
+	}
+}
+
+func TestPodsOfOneOwnerShareWhatTheyHaveInCommon(t *testing.T) {
+	t.Parallel()
+	yes := true
+	pod := func(name, node string) *corev1.Pod {
+		p := newPod(name, name, node)
+		p.OwnerReferences = []metav1.OwnerReference{{UID: "owner", Controller: &yes}}
+		p.Labels = map[string]string{"app": "web"}
+		p.Spec.Containers = []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
+		}}}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Message: name}}
+		return p
+	}
+	world := NewWorld()
+	for i, p := range []*corev1.Pod{pod("a", "n"), pod("b", "m"), pod("b", "o")} {
+		want := p.DeepCopy()
+		want.ManagedFields = nil
+		world.Pods.Put(uint64(i+1), p)
+		if got := world.Pods.Get("default", p.Name); !equality.Semantic.DeepEqual(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	a, b := world.Pods.Get("default", "a"), world.Pods.Get("default", "b")
+	if &a.Spec.Containers[0] != &b.Spec.Containers[0] || &a.OwnerReferences[0] != &b.OwnerReferences[0] {
+		t.Error("containers and owners are held twice")
+	}
+	if &a.Status.Conditions[0] == &b.Status.Conditions[0] {
+		t.Error("what differs is one")
 	}
 }

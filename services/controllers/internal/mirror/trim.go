@@ -1,11 +1,14 @@
 package mirror
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
-// trimPod leaves out what no controller decides by: how the containers run. Their
-// names, images, ports, resources, restart policies and what they report stay.
+// trimPod leaves out what no controller decides by: how the containers run, and
+// volumes that are no claim's. The containers' names, images, ports, resources, restart
+// policies and what they report stay.
 func trimPod(pod *corev1.Pod) {
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
@@ -15,6 +18,12 @@ func trimPod(pod *corev1.Pod) {
 				RestartPolicy: c.RestartPolicy, RestartPolicyRules: c.RestartPolicyRules,
 			}
 		}
+	}
+	pod.Spec.Volumes = slices.DeleteFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.PersistentVolumeClaim == nil && v.Ephemeral == nil
+	})
+	if len(pod.Spec.Volumes) == 0 {
+		pod.Spec.Volumes = nil // the room too
 	}
 	pod.Spec.EphemeralContainers = nil
 	pod.Status.EphemeralContainerStatuses = nil

@@ -7,7 +7,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
@@ -23,6 +22,7 @@ import (
 	migrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
@@ -40,47 +40,46 @@ const (
 
 // World is every kind that controllers work on. Those are mirrored that somebody follows.
 type World struct {
-	Pods                        *Kind[corev1.Pod]
-	Nodes                       *Kind[corev1.Node]
-	Services                    *Kind[corev1.Service]
-	Endpoints                   *Kind[corev1.Endpoints]
-	Namespaces                  *Kind[corev1.Namespace]
-	ServiceAccounts             *Kind[corev1.ServiceAccount]
-	Secrets                     *Kind[corev1.Secret]
-	ReplicationControllers      *Kind[corev1.ReplicationController]
-	ResourceQuotas              *Kind[corev1.ResourceQuota]
-	PersistentVolumes           *Kind[corev1.PersistentVolume]
-	PersistentVolumeClaims      *Kind[corev1.PersistentVolumeClaim]
-	EndpointSlices              *Kind[discoveryv1.EndpointSlice]
-	Deployments                 *Kind[appsv1.Deployment]
-	ReplicaSets                 *Kind[appsv1.ReplicaSet]
-	StatefulSets                *Kind[appsv1.StatefulSet]
-	DaemonSets                  *Kind[appsv1.DaemonSet]
-	ControllerRevisions         *Kind[appsv1.ControllerRevision]
-	Jobs                        *Kind[batchv1.Job]
-	CronJobs                    *Kind[batchv1.CronJob]
-	HorizontalPodAutoscalers    *Kind[autoscalingv2.HorizontalPodAutoscaler]
-	PodDisruptionBudgets        *Kind[policyv1.PodDisruptionBudget]
-	Leases                      *Kind[coordinationv1.Lease]
-	StorageClasses              *Kind[storagev1.StorageClass]
-	CSIDrivers                  *Kind[storagev1.CSIDriver]
-	CSINodes                    *Kind[storagev1.CSINode]
-	CSIStorageCapacities        *Kind[storagev1.CSIStorageCapacity]
-	VolumeAttachments           *Kind[storagev1.VolumeAttachment]
-	VolumeAttributesClasses     *Kind[storagev1.VolumeAttributesClass]
-	ClusterRoles                *Kind[rbacv1.ClusterRole]
-	CertificateSigningRequests  *Kind[certificatesv1.CertificateSigningRequest]
-	ClusterTrustBundles         *Kind[certificatesv1.ClusterTrustBundle]
-	PodCertificateRequests      *Kind[certificatesv1.PodCertificateRequest]
-	ServiceCIDRs                *Kind[networkingv1.ServiceCIDR]
-	IPAddresses                 *Kind[networkingv1.IPAddress]
-	ResourceClaims              *Kind[resourcev1.ResourceClaim]
-	ResourceClaimTemplates      *Kind[resourcev1.ResourceClaimTemplate]
-	ResourceSlices              *Kind[resourcev1.ResourceSlice]
-	DeviceClasses               *Kind[resourcev1.DeviceClass]
-	DeviceTaintRules            *Kind[resourcev1.DeviceTaintRule]
-	ValidatingAdmissionPolicies *Kind[admissionv1.ValidatingAdmissionPolicy]
-	StorageVersionMigrations    *Kind[migrationv1.StorageVersionMigration]
+	Pods                       *Kind[corev1.Pod]
+	Nodes                      *Kind[corev1.Node]
+	Services                   *Kind[corev1.Service]
+	Endpoints                  *Kind[corev1.Endpoints]
+	Namespaces                 *Kind[corev1.Namespace]
+	ServiceAccounts            *Kind[corev1.ServiceAccount]
+	Secrets                    *Kind[corev1.Secret]
+	ReplicationControllers     *Kind[corev1.ReplicationController]
+	ResourceQuotas             *Kind[corev1.ResourceQuota]
+	PersistentVolumes          *Kind[corev1.PersistentVolume]
+	PersistentVolumeClaims     *Kind[corev1.PersistentVolumeClaim]
+	EndpointSlices             *Kind[discoveryv1.EndpointSlice]
+	Deployments                *Kind[appsv1.Deployment]
+	ReplicaSets                *Kind[appsv1.ReplicaSet]
+	StatefulSets               *Kind[appsv1.StatefulSet]
+	DaemonSets                 *Kind[appsv1.DaemonSet]
+	ControllerRevisions        *Kind[appsv1.ControllerRevision]
+	Jobs                       *Kind[batchv1.Job]
+	CronJobs                   *Kind[batchv1.CronJob]
+	HorizontalPodAutoscalers   *Kind[autoscalingv2.HorizontalPodAutoscaler]
+	PodDisruptionBudgets       *Kind[policyv1.PodDisruptionBudget]
+	Leases                     *Kind[coordinationv1.Lease]
+	StorageClasses             *Kind[storagev1.StorageClass]
+	CSIDrivers                 *Kind[storagev1.CSIDriver]
+	CSINodes                   *Kind[storagev1.CSINode]
+	CSIStorageCapacities       *Kind[storagev1.CSIStorageCapacity]
+	VolumeAttachments          *Kind[storagev1.VolumeAttachment]
+	VolumeAttributesClasses    *Kind[storagev1.VolumeAttributesClass]
+	ClusterRoles               *Kind[rbacv1.ClusterRole]
+	CertificateSigningRequests *Kind[certificatesv1.CertificateSigningRequest]
+	ClusterTrustBundles        *Kind[certificatesv1.ClusterTrustBundle]
+	PodCertificateRequests     *Kind[certificatesv1.PodCertificateRequest]
+	ServiceCIDRs               *Kind[networkingv1.ServiceCIDR]
+	IPAddresses                *Kind[networkingv1.IPAddress]
+	ResourceClaims             *Kind[resourcev1.ResourceClaim]
+	ResourceClaimTemplates     *Kind[resourcev1.ResourceClaimTemplate]
+	ResourceSlices             *Kind[resourcev1.ResourceSlice]
+	DeviceClasses              *Kind[resourcev1.DeviceClass]
+	DeviceTaintRules           *Kind[resourcev1.DeviceTaintRule]
+	StorageVersionMigrations   *Kind[migrationv1.StorageVersionMigration]
 
 	kinds []Follower
 }
@@ -127,9 +126,9 @@ func NewWorld() *World {
 	w.ResourceSlices = add[resourcev1.ResourceSlice](w, "resource.k8s.io", "v1", "ResourceSlice", "resourceslices", false)
 	w.DeviceClasses = add[resourcev1.DeviceClass](w, "resource.k8s.io", "v1", "DeviceClass", "deviceclasses", false)
 	w.DeviceTaintRules = add[resourcev1.DeviceTaintRule](w, "resource.k8s.io", "v1", "DeviceTaintRule", "devicetaintrules", false)
-	w.ValidatingAdmissionPolicies = add[admissionv1.ValidatingAdmissionPolicy](w, "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false)
 	w.StorageVersionMigrations = add[migrationv1.StorageVersionMigration](w, "storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations", false)
 	w.Pods.trim, w.Secrets.trim = trimPod, trimSecret
+	w.Pods.alike = ByController
 	w.Pods.Index(ByController, func(pod *corev1.Pod) []string { return controllerUID(pod) })
 	w.Pods.Index(ByOrphanage, func(pod *corev1.Pod) []string {
 		if metav1.GetControllerOfNoCopy(pod) != nil {
@@ -169,6 +168,16 @@ func (w *World) Run(ctx context.Context, views *statelog.Views, logger *zap.Logg
 		group.Go(func() error { return kind.run(ctx, views, logger) })
 	}
 	return group.Wait()
+}
+
+// Followed are the kinds that somebody follows.
+func (w *World) Followed() (all []proto.GroupResource) {
+	for _, kind := range w.kinds {
+		if kind.followed() {
+			all = append(all, kind.collection())
+		}
+	}
+	return all
 }
 
 // Ready returns once every kind that is followed now is filled.

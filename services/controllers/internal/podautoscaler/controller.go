@@ -31,7 +31,7 @@ func Controller() frame.Definition {
 			c := newController(e.World, e.Writer, e.Events, e.Logger)
 			c.update = frame.Of(e, e.World.HorizontalPodAutoscalers).UpdateStatus
 			q := frame.Keyed(e, c.reconcile, frame.On(e.World.HorizontalPodAutoscalers, c.changed), frame.Reads[types.NamespacedName](e.World.Pods))
-			deaf, err := e.Bus.Hear(proto.UsageFreshSubject, func(string, []byte) { c.fresh(q.Add) })
+			deaf, err := e.Bus.Hear(proto.UsageFreshSubject, func(string, []byte) { c.fresh(time.Now(), q.Add) })
 			if err != nil {
 				return nil, err
 			}
@@ -61,6 +61,9 @@ type memory struct {
 	uid types.UID
 	history
 	written time.Time // when its status was written last
+
+	lost  int       // looks in a row that found no size; guarded by the controller's mu, as is
+	until time.Time // before when it is not looked at for fresh numbers' sake
 }
 
 func newController(world *mirror.World, api API, events *event.Recorder, logger *zap.Logger) *controller {
@@ -79,12 +82,33 @@ func (c *controller) changed(old, new *autoscalingv2.HorizontalPodAutoscaler, ad
 }
 
 // fresh wakes those that read what pods use.
-func (c *controller) fresh(add func(types.NamespacedName)) {
+func (c *controller) fresh(now time.Time, add func(types.NamespacedName)) {
 	for _, h := range c.world.HorizontalPodAutoscalers.List("") {
-		if ofPodsUse(h) {
-			add(frame.KeyOf(h))
+		if key := frame.KeyOf(h); ofPodsUse(h) && !c.backsOff(key, now) {
+			add(key)
 		}
 	}
+}
+
+// backsOff tells whether an autoscaler found no size lately: fresh numbers may be what it
+// lacked, but where they are not, it is looked at ever less often, until as often as in any case.
+func (c *controller) backsOff(key types.NamespacedName, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.past[key]
+	return m != nil && now.Before(m.until)
+}
+
+// note keeps whether a look found a size.
+func (c *controller) note(m *memory, found bool, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found {
+		m.lost, m.until = 0, time.Time{}
+		return
+	}
+	m.lost = min(m.lost+1, 4) // 1, 3, 7, 15 seconds
+	m.until = now.Add(time.Duration(1<<m.lost-1) * time.Second)
 }
 
 func (c *controller) reconcile(ctx context.Context, key types.NamespacedName) (time.Duration, error) {
@@ -98,6 +122,7 @@ func (c *controller) reconcile(ctx context.Context, key types.NamespacedName) (t
 	}
 	l := &look{controller: c, h: shared.DeepCopy(), past: c.remember(key, shared.UID), now: time.Now()}
 	failure := l.run(ctx)
+	c.note(l.past, !l.lost, l.now)
 	if err := l.write(ctx, &shared.Status); err != nil {
 		return 0, err
 	}
@@ -126,6 +151,7 @@ type look struct {
 	h    *autoscalingv2.HorizontalPodAutoscaler
 	past *memory
 	now  time.Time
+	lost bool // nobody knows what size there should be
 }
 
 func (l *look) about() event.Object {
@@ -140,6 +166,7 @@ func (l *look) run(ctx context.Context) error {
 	scales := scales{l.api, l.kinds}
 	scale, at, why, told := scales.of(ctx, l.h.Namespace, l.h.Spec.ScaleTargetRef)
 	if told != nil {
+		l.lost = true
 		l.events.Warning(l.about(), "FailedGetScale", "%s", why)
 		l.set(autoscalingv2.AbleToScale, false, "FailedGetScale", fmt.Sprintf("the HPA controller was unable to get the target's current scale: %v", why))
 		return told
@@ -156,6 +183,7 @@ func (l *look) run(ctx context.Context) error {
 		l.set(autoscalingv2.ScalingActive, false, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
 	case courseMeasure:
 		if j = l.measure(ctx, scale); j.nothing {
+			l.lost = true
 			l.status(current, l.h.Status.DesiredReplicas, j.statuses)
 			l.events.Warning(l.about(), "FailedComputeMetricsReplicas", "%s", j.err)
 			return fmt.Errorf("failed to compute desired number of replicas based on listed metrics for %s: %w", l.reference(), j.err)

@@ -312,7 +312,7 @@ func TestFreshSamplesWakeThoseWhoReadThem(t *testing.T) {
 		other.Name, other.Spec.Metrics = "queue", []autoscalingv2.MetricSpec{queueAt("1")}
 		c.put(other)
 		var woken []string
-		c.fresh(func(key types.NamespacedName) { woken = append(woken, key.Name) })
+		c.fresh(time.Now(), func(key types.NamespacedName) { woken = append(woken, key.Name) })
 		if !slices.Equal(woken, []string{"web"}) {
 			t.Errorf("woke %q", woken)
 		}
@@ -326,4 +326,25 @@ func TestFreshSamplesWakeThoseWhoReadThem(t *testing.T) {
 			t.Errorf("its own status woke it: %q", woken)
 		}
 	})
+}
+
+func TestWhoFindsNoSizeIsLookedAtEverLessOften(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	c := &controller{past: map[types.NamespacedName]*memory{{Name: "a"}: m}}
+	now := time.Now()
+	for _, wait := range []time.Duration{1, 3, 7, 15, 15} {
+		c.note(m, false, now)
+		last := now.Add(wait*time.Second - time.Millisecond)
+		if !c.backsOff(types.NamespacedName{Name: "a"}, last) || c.backsOff(types.NamespacedName{Name: "a"}, last.Add(time.Millisecond)) {
+			t.Errorf("it does not back off for %d s", wait)
+		}
+	}
+	c.note(m, true, now)
+	if c.backsOff(types.NamespacedName{Name: "a"}, now) {
+		t.Error("a size was found, and it is not looked at")
+	}
+	if c.backsOff(types.NamespacedName{Name: "nobody knows"}, now) {
+		t.Error("a new one is not looked at")
+	}
 }
