@@ -25,7 +25,7 @@ LDFLAGS := -s -w -X kubus.dev/services/kit.Version=$(VERSION) \
 BUILD   := $(GO) build -p $(JOBS) -trimpath $(TAGS) -ldflags "$(LDFLAGS)"
 
 SERVICES := $(notdir $(patsubst %/,%,$(dir $(wildcard services/*/cmd/kubus-*/main.go gateway/cmd/kubus-*/main.go))))
-MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod examples/go.mod test/go.mod bench/go.mod))
+MODULES  := $(patsubst %/go.mod,%,$(wildcard proto/go.mod proto/*/go.mod gateway/go.mod services/*/go.mod cmd/*/go.mod examples/go.mod test/go.mod test/scheduler/go.mod bench/go.mod))
 
 ##@ Use
 
@@ -92,7 +92,12 @@ test: ## quick unit and integration tests (the main job is make e2e)
 
 .PHONY: race
 race: ## the race detector on the packages that share memory and link little
-	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/...
+	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/...
+
+.PHONY: scheduler-fuzz
+scheduler-fuzz: ## the scheduler against kube-scheduler in 100,000 random clusters, 10^6 random events, and who wakes whom (about an hour)
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 0 ./test/scheduler -args -clusters 100000
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 0 ./services/scheduler/internal/simulation -run H12 -args -events 1000000
 
 .PHONY: attack
 attack: ## try what one stolen credential opens, write the table of docs/security.md anew, run the tests of attacks that need a node (root) or a home

@@ -38,8 +38,8 @@ var rules = []struct {
 	{"package store is the one place that knows nats-server", func(dir, path string, test bool) bool {
 		return within(path, "github.com/nats-io/nats-server/v2") && !within(dir, "proto/store") && !test
 	}},
-	{"k8s.io/kubernetes costs 40 MB and minutes of building: only the gateway links it", func(dir, path string, _ bool) bool {
-		return within(path, "k8s.io/kubernetes") && !within(dir, "gateway") && !within(dir, "bench")
+	{"k8s.io/kubernetes costs 40 MB and minutes of building: only the gateway links it, and the test that has kube-scheduler as its oracle", func(dir, path string, test bool) bool {
+		return within(path, "k8s.io/kubernetes") && !within(dir, "gateway") && !within(dir, "bench") && !(within(dir, "test/scheduler") && test)
 	}},
 	{"client-go's clientsets and informers are for other people's programs; services use views and apiclient", func(dir, path string, test bool) bool {
 		return strings.HasPrefix(dir, "services/") && !test &&

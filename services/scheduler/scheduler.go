@@ -16,6 +16,7 @@ import (
 	"kubus.dev/proto/cluster"
 	"kubus.dev/services/kit"
 	"kubus.dev/services/scheduler/internal/feed"
+	"kubus.dev/services/scheduler/internal/profile"
 )
 
 // The roles.
@@ -38,6 +39,9 @@ type Config struct {
 	InFlight int `yaml:"inFlight"`
 	// SchedulerName is the spec.schedulerName that is answered to.
 	SchedulerName string `yaml:"schedulerName"`
+	// Configuration is a file with a KubeSchedulerConfiguration, whose profiles are answered to
+	// instead of SchedulerName; empty for none.
+	Configuration string `yaml:"configuration"`
 	// LeaderElection: broker and planner of several processes take turns. Off, this
 	// process must be the only one with these roles.
 	LeaderElection bool `yaml:"leaderElection"`
@@ -77,7 +81,18 @@ func (c *Config) Validate() error {
 	if c.SchedulerName == "" {
 		errs = append(errs, errors.New("schedulerName: must not be empty"))
 	}
+	if _, err := c.profiles(); err != nil {
+		errs = append(errs, fmt.Errorf("configuration: %w", err))
+	}
 	return errors.Join(errs...)
+}
+
+// profiles are what pods are scheduled by.
+func (c *Config) profiles() (profile.Set, error) {
+	if c.Configuration == "" {
+		return profile.Default(c.SchedulerName), nil
+	}
+	return profile.Load(c.Configuration)
 }
 
 func (c *Config) plays(role string) bool { return slices.Contains(c.Roles, role) }
@@ -90,7 +105,11 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	if err := newService(cfg, p, c).run(ctx); err != nil && ctx.Err() == nil {
+	profiles, err := cfg.profiles()
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if err := newService(cfg, profiles, p, c).run(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 	return nil

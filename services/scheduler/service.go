@@ -22,6 +22,7 @@ import (
 	"kubus.dev/services/scheduler/internal/feed"
 	"kubus.dev/services/scheduler/internal/plan"
 	"kubus.dev/services/scheduler/internal/planner"
+	"kubus.dev/services/scheduler/internal/profile"
 	"kubus.dev/services/scheduler/internal/report"
 	"kubus.dev/services/scheduler/internal/shape"
 	"kubus.dev/services/scheduler/internal/wire"
@@ -33,6 +34,7 @@ import (
 // while this process leads, and workers reach whoever leads over the bus.
 type service struct {
 	cfg      Config
+	profiles profile.Set
 	log      *zap.Logger
 	client   *cluster.Client
 	view     *statelog.View
@@ -44,9 +46,9 @@ type service struct {
 	preempted prometheus.Counter
 }
 
-func newService(cfg Config, p *kit.Process, c *cluster.Client) *service {
-	s := &service{cfg: cfg, log: p.Logger, client: c, view: c.Views.For(proto.GroupResource{Resource: "pods"})}
-	s.reporter = report.New(api.NewWriter(c.API.As(proto.SchedulerUser), p.Logger), report.Options{Name: cfg.SchedulerName, Busy: s.busy, Logger: p.Logger})
+func newService(cfg Config, profiles profile.Set, p *kit.Process, c *cluster.Client) *service {
+	s := &service{cfg: cfg, profiles: profiles, log: p.Logger, client: c, view: c.Views.For(proto.GroupResource{Resource: "pods"})}
+	s.reporter = report.New(api.NewWriter(c.API.As(proto.SchedulerUser), p.Logger), report.Options{Busy: s.busy, Logger: p.Logger})
 	p.Health.Ready("state-log", func() error {
 		if !s.view.IsReady() {
 			return errors.New("the state log is still being read")
@@ -92,7 +94,7 @@ func (s *service) alone(ctx context.Context) error {
 	}
 	sinks = append(sinks, b) // last: the others have seen what it hands out
 	group.Go(func() error { return p.Run(ctx) })
-	group.Go(func() error { return feed.New(s.view, s.log, sinks...).Run(ctx) })
+	group.Go(func() error { return feed.New(s.view, s.log, s.profiles.Profiles, sinks...).Run(ctx) })
 	return group.Wait()
 }
 
@@ -110,7 +112,7 @@ func (s *service) takeTurns(ctx context.Context, role string, lead func(context.
 func (s *service) leadBroker(ctx context.Context, _ *message.Fence) error {
 	group, ctx := errgroup.WithContext(ctx)
 	b := s.newBroker()
-	group.Go(func() error { return feed.New(s.view, s.log, b).Run(ctx) })
+	group.Go(func() error { return feed.New(s.view, s.log, s.profiles.Profiles, b).Run(ctx) })
 	group.Go(func() error { return wire.ServeBroker(ctx, s.client.Bus, b, s.log) })
 	return group.Wait()
 }
@@ -119,7 +121,7 @@ func (s *service) leadPlanner(ctx context.Context, fence *message.Fence) error {
 	group, ctx := errgroup.WithContext(ctx)
 	p := s.newPlanner(fence)
 	group.Go(func() error { return p.Run(ctx) })
-	group.Go(func() error { return feed.New(s.view, s.log, p.Feed()).Run(ctx) })
+	group.Go(func() error { return feed.New(s.view, s.log, s.profiles.Profiles, p.Feed()).Run(ctx) })
 	group.Go(func() error { return wire.ServePlanner(ctx, s.client.Bus, p, s.log) })
 	return group.Wait()
 }
@@ -131,7 +133,7 @@ func (s *service) work(ctx context.Context, q plan.Queue, a plan.Applier) error 
 		sinks = append(sinks, w)
 		group.Go(func() error { return w.Run(ctx) })
 	}
-	group.Go(func() error { return feed.New(s.view, s.log, sinks...).Run(ctx) })
+	group.Go(func() error { return feed.New(s.view, s.log, s.profiles.Profiles, sinks...).Run(ctx) })
 	return group.Wait()
 }
 
@@ -150,7 +152,7 @@ func (s *service) newPlanner(fence *message.Fence) *planner.Planner {
 }
 
 func (s *service) newBroker() *broker.Broker {
-	b := broker.New(broker.Options{SchedulerNames: []string{s.cfg.SchedulerName}, Unschedulable: s.reporter.Unschedulable, Logger: s.log})
+	b := broker.New(broker.Options{SchedulerNames: s.profiles.Names(), Backoff: s.profiles.Backoff, MostBackoff: s.profiles.MostBackoff, Unschedulable: s.reporter.Unschedulable, Logger: s.log})
 	s.broker.Store(b)
 	return b
 }

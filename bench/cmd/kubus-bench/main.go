@@ -56,7 +56,7 @@ func run(args []string) error {
 	flags.Float64Var(&o.Scale, "scale", 1, "multiplies all amounts; figures are published at 1")
 	flags.IntVar(&o.Nodes, "nodes", 100, "how many nodes pods are bound to")
 	flags.IntVar(&o.ControllersPID, "controllers-pid", 0, "process of the controllers, for the figure memory, which is only run when it is given")
-	flags.StringVar(&o.Consumer, "consumer", "", "image of upstream's resource-consumer, for the figure autoscale, which is only run when it is given, and needs a node")
+	flags.StringVar(&o.Consumer, "consumer", "", "image that serves POST /ConsumeCPU as upstream's resource-consumer, such as that of test/images/web, for the figure autoscale, which is only run when it is given, and needs a node")
 	flags.BoolVar(&o.Keep, "keep", false, "leave what was made, on a server that is thrown away")
 	out := flags.String("out", "", "file to append the results to, one JSON line each")
 	if err := flags.Parse(args); err != nil {

@@ -26,6 +26,8 @@ type upFlags struct {
 	store, storeNkey, storeCA   string
 	form                        string
 	settings                    string
+	simNodes                    int
+	simProfile                  string
 	changed                     func(flag string) bool
 }
 
@@ -70,7 +72,12 @@ func plan(f upFlags, old *instance.Instance, hostname string) (*instance.Instanc
 	if old == nil || f.changed("nodes") {
 		problems = append(problems, nodes(i, f.nodes))
 	}
+	if f.changed("sim-nodes") {
+		i.SimNodes = f.simNodes
+	}
+	choose("sim-profile", &i.SimProfile, f.simProfile)
 	problems = append(problems, check(i)...)
+	problems = append(problems, checkSim(i)...)
 	return i, errors.Join(problems...)
 }
 

@@ -52,6 +52,7 @@ at the first start is kept in the data directory and need not be said again.`,
 	flags.StringVar(&f.storeNkey, "store-nkey", "", "directory with the nkey seed of each role for --store (gateway.nk, …); own: the cluster's own keys, for whose accounts the server includes DATA/config/nats-accounts.conf")
 	flags.StringVar(&f.storeCA, "store-ca", "", "file with the authority of --store's certificate")
 	flags.StringVar(&f.settings, "settings", "", "YAML file with settings of services, by service, as in their config.example.yaml; kept as DATA/settings.yaml")
+	simFlags(flags, &f)
 	flags.StringVar(&f.form, "form", instance.AllInOne, "allinone: everything in one process; services: each service in its own, against a separate nats-server")
 	return cmd
 }
@@ -65,7 +66,7 @@ func up(ctx context.Context, s streams, f upFlags) error {
 		return err
 	}
 	f.dataDir = dir
-	for _, file := range []*string{&f.storeNkey, &f.storeCA} {
+	for _, file := range []*string{&f.storeNkey, &f.storeCA, &f.simProfile} {
 		if *file != "" && *file != roster.OwnKeys {
 			if *file, err = absolutePath(*file); err != nil {
 				return err
@@ -174,6 +175,9 @@ func alreadyUp(ctx context.Context, s streams, f upFlags, old, wanted *instance.
 		}
 		return fmt.Errorf("the cluster in %s runs (process %d) with another %s: stop it first with `kubus down`", old.Dir, pid, changed)
 	}
+	if err := renew(old, time.Now()); err != nil {
+		return err
+	}
 	limited, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
 	if err := waitUp(limited, old); err != nil {
@@ -191,7 +195,7 @@ func alreadyUp(ctx context.Context, s streams, f upFlags, old, wanted *instance.
 func differences(a, b *instance.Instance) string {
 	for _, c := range []struct{ flag, a, b string }{
 		{"--listen", a.Listen, b.Listen}, {"--node-ip", a.NodeIP, b.NodeIP}, {"--form", a.Form, b.Form},
-		{"--nodes", fmt.Sprint(a.Nodes), fmt.Sprint(b.Nodes)}, {"--store-nkey", a.StoreNkey, b.StoreNkey}, {"--store-ca", a.StoreCA, b.StoreCA},
+		{"--nodes", fmt.Sprint(a.Nodes), fmt.Sprint(b.Nodes)}, {"--sim-nodes", fmt.Sprint(a.SimNodes), fmt.Sprint(b.SimNodes)}, {"--sim-profile", a.SimProfile, b.SimProfile}, {"--store-nkey", a.StoreNkey, b.StoreNkey}, {"--store-ca", a.StoreCA, b.StoreCA},
 	} {
 		if c.a != c.b {
 			return c.flag + " (" + c.a + ")"

@@ -47,6 +47,11 @@ type Instance struct {
 	// Further are the nodes beside the machine itself; Nodes counts it and them.
 	Further []Further `json:"further,omitempty"`
 
+	// SimNodes is how many simulated nodes there are, SimProfile the file that says what they
+	// are like.
+	SimNodes   int    `json:"simNodes,omitempty"`
+	SimProfile string `json:"simProfile,omitempty"`
+
 	// Store is the URL of a NATS that is not ours; empty for our own.
 	Store string `json:"store,omitempty"`
 	// StoreNkey is the directory with each role's key, or roster.OwnKeys; empty for a

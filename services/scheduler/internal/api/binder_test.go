@@ -70,7 +70,7 @@ func TestAConflictIsReadFromThePod(t *testing.T) {
 	}
 }
 
-func TestPreemptionTellsBeforeItDeletes(t *testing.T) {
+func TestS7PreemptionTellsBeforeItDeletes(t *testing.T) {
 	by := &shape.Pod{Namespace: "ns", Name: "big", UID: "b", Shape: &shape.Shape{SchedulerName: "default-scheduler"}}
 	victim := &shape.Pod{Namespace: "ns", Name: "small", UID: "s", Generation: 3}
 	lower := &shape.Pod{Namespace: "ns", Name: "hopes", UID: "h"}

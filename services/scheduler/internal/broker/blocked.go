@@ -36,6 +36,7 @@ func (b *Broker) gain(nodes []gained) {
 	if extra := len(b.gains.nodes) - remembered; extra > 0 {
 		for _, e := range b.gains.nodes[:extra] {
 			b.gains.lost.Pods, b.gains.lost.Nodes = max(b.gains.lost.Pods, e.at.Pods), max(b.gains.lost.Nodes, e.at.Nodes)
+			b.gains.lost.Spaces = max(b.gains.lost.Spaces, e.at.Spaces)
 		}
 		b.gains.nodes = slices.Delete(b.gains.nodes, 0, extra)
 	}
@@ -99,7 +100,7 @@ func (b *Broker) anyParked(g *group, ask func(*shape.Pod) bool) bool {
 }
 
 // always is newer than what anybody has seen.
-var always = plan.Revision{Pods: math.MaxUint64, Nodes: math.MaxUint64}
+var always = plan.Revision{Pods: math.MaxUint64, Nodes: math.MaxUint64, Spaces: math.MaxUint64}
 
 // offer gives the nodes' room to parked groups that have not seen it yet, the
 // most important first.

@@ -25,6 +25,8 @@ import (
 type Options struct {
 	// SchedulerNames are the spec.schedulerName values that we answer to.
 	SchedulerNames []string
+	// Backoff of pods that could not be decided, doubling up to MostBackoff; default 1 s to 10 s.
+	Backoff, MostBackoff time.Duration
 	// Lease is how long a worker may keep an evaluation; default one minute.
 	Lease time.Duration
 	// Unschedulable, if set, is told of each pod that fits nowhere and why. It must
@@ -74,6 +76,9 @@ type taker struct {
 
 // New makes a broker that knows of nothing yet.
 func New(o Options) *Broker {
+	if o.Backoff <= 0 || o.MostBackoff < o.Backoff {
+		o.Backoff, o.MostBackoff = time.Second, 10*time.Second
+	}
 	if o.Lease <= 0 {
 		o.Lease = time.Minute
 	}
@@ -127,6 +132,8 @@ func (b *Broker) observe(batch feed.Batch) []gained {
 		case !ok || len(touched) == 0:
 		case c.Node != nil && !c.Gone:
 			gains = append(gains, gained{touched[0], plan.Revision{Nodes: c.Revision}})
+		case c.Drivers != nil:
+			gains = append(gains, gained{touched[0], plan.Revision{Spaces: c.Revision}})
 		case had:
 			gains = append(gains, gained{was, plan.Revision{Pods: c.Revision}})
 		case keeps:
@@ -231,7 +238,7 @@ func (b *Broker) dispatch() {
 func (b *Broker) next() *plan.Eval {
 	g := b.ready.pop()
 	b.lastID++
-	e := &plan.Eval{ID: b.lastID, Owner: g.owner, Pods: g.take(plan.MostPods), After: b.mirror.Seen()}
+	e := &plan.Eval{ID: b.lastID, Owner: g.spread(), Pods: g.take(plan.MostPods), After: b.mirror.Seen()}
 	l := &lease{groups: []*group{g}}
 	if g.alone(b.mirror) {
 		e.Owner = ""

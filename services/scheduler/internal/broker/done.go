@@ -41,10 +41,12 @@ func (b *Broker) finish(id uint64, o *plan.Outcome) {
 	for _, g := range l.groups {
 		b.settle(g, o, failed, retry)
 	}
+	b.late(o) // of a gang there may be others that were let go of
 }
 
-// late takes an answer whose lease ran out before. Its pods were given to another,
-// who may have let go of them because the planner had them from this one.
+// late takes an answer about pods that are not of its lease, or whose lease ran out before.
+// They were given to another, who may have let go of them because the planner had them from
+// this one.
 func (b *Broker) late(o *plan.Outcome) {
 	if o == nil {
 		return
@@ -103,9 +105,9 @@ func (b *Broker) placed(w *waiting) {
 	delete(b.pods, w.uid)
 }
 
-// delay puts a group off: 1 s, doubling to 10 s, as upstream's back-off.
+// delay puts a group off, longer each time, as upstream's back-off.
 func (b *Broker) delay(g *group) {
-	wait := min(time.Second<<min(g.retries, 4), 10*time.Second)
+	wait := min(b.options.Backoff<<min(g.retries, 10), b.options.MostBackoff)
 	g.retries++
 	g.putOff = time.AfterFunc(wait, func() {
 		b.mu.Lock()

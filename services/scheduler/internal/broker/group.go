@@ -23,6 +23,7 @@ import (
 // The group is ready while it has queued pods, nothing is taken, and it is not put off.
 type group struct {
 	key
+	spreads bool // its pods are spread by default
 	queued  list
 	taken   list
 	parked  list
@@ -98,7 +99,7 @@ func (b *Broker) join(p *shape.Pod) {
 	k := keyOf(p)
 	g := b.groups[k]
 	if g == nil {
-		g = &group{key: k, index: -1}
+		g = &group{key: k, index: -1, spreads: p.Spreads}
 		b.groups[k] = g
 	}
 	w := &waiting{uid: p.UID, pod: p, group: g}
@@ -150,6 +151,14 @@ func (g *group) take(n int) []string {
 		uids[i] = w.uid
 	}
 	return uids
+}
+
+// spread is the owner whose pods are spread, or "".
+func (g *group) spread() string {
+	if g.spreads {
+		return g.owner
+	}
+	return ""
 }
 
 // alone tells whether spreading means nothing for the group: it has one pod, and

@@ -27,6 +27,9 @@ type verdict struct {
 }
 
 func newJudge(m *cluster.Mirror, a cluster.Ask, owner string, seed uint64) judge {
+	if !a.Shape.Profile.System {
+		owner = "" // the profile's constraints are the pod's own
+	}
 	return judge{mirror: m, ask: a, owner: owner, random: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15))}
 }
 
@@ -63,7 +66,7 @@ func (j *judge) static(n *node.Node) verdict {
 	if known && !s.PerNode {
 		return v
 	}
-	v = verdict{ok: filter.Static(s, n) == filter.OK}
+	v = verdict{ok: filter.Static(s, n) == filter.OK && filter.Declared(s, n) == filter.OK}
 	if v.ok {
 		v.raw = score.OfClass(s, n)
 	}
@@ -83,6 +86,6 @@ func (j *judge) points(i int32, n *node.Node) (int64, bool) {
 	if !v.ok || !j.mirror.Fits(&j.ask, i) {
 		return 0, false
 	}
-	points := score.Usage(j.ask.Shape, n) + v.raw.Points(j.most) + score.Images(j.ask.Shape, n, j.mirror.ImageSpread)
+	points := score.Usage(j.ask.Shape, n) + v.raw.Points(&j.ask.Shape.Profile.Weights, j.most) + score.Images(j.ask.Shape, n, j.mirror.ImageSpread)
 	return points<<jitterBits | int64(j.random.Uint32()&(1<<jitterBits-1)), true
 }

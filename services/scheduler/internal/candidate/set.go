@@ -109,7 +109,7 @@ func (s *Set) bestZone() int32 {
 		}
 		points := z.heap[0].score
 		if s.owner != "" && z.name != "" {
-			points += score.Zone(z.pods, fewest, most) << jitterBits
+			points += score.Zone(&s.ask.Shape.Profile.Weights, z.pods, fewest, most) << jitterBits
 		}
 		if at == none || points > best {
 			best, at = points, int32(i)
@@ -151,7 +151,7 @@ func (s *Set) update(i int32) {
 	}
 	points, ok := s.points(i, n)
 	if s.owner != "" {
-		points += score.Spread(p.pods) << jitterBits
+		points += score.Spread(&s.ask.Shape.Profile.Weights, p.pods) << jitterBits
 	}
 	switch {
 	case p.zone == none && ok:

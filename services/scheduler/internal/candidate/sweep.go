@@ -111,18 +111,20 @@ func (s *Sweep) score() {
 	switch v := s.ask.View; {
 	case v.Soft():
 		s.costs = v.Costs(s.nodes, s.costs)
-		s.add(score.Spreading(s.costs))
+		s.add(score.Spreading(s.weights(), s.costs))
 	case s.owner != "" && !v.Own():
-		s.add(score.Spreading(s.owned()))
+		s.add(score.Spreading(s.weights(), s.owned()))
 	}
 	if v := s.ask.View; v.Attracts() {
 		s.costs = s.costs[:0]
 		for _, i := range s.nodes {
 			s.costs = append(s.costs, v.Attraction(i))
 		}
-		s.add(score.Attraction(s.costs))
+		s.add(score.Attraction(s.weights(), s.costs))
 	}
 }
+
+func (s *Sweep) weights() *shape.Weights { return &s.ask.Shape.Profile.Weights }
 
 func (s *Sweep) add(points []int64) {
 	for i := range points {

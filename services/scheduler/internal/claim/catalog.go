@@ -34,9 +34,14 @@ type Catalog struct {
 	pending map[string]*shape.Pod      // by UID: pods with claims that have no node, with their own shape
 	waiting map[string]map[string]bool // claim: UIDs of pending pods
 	users   map[string]map[string]bool // claim: UIDs of pods that run with it
-	using   map[string][]string        // by UID, the claims of a pod that runs
-	touched map[string]bool            // UIDs of pending pods to resolve again
+	using   map[string]*shape.Pod      // by UID: pods that run with claims, with their own shape
+	touched map[string]bool            // UIDs of pods to resolve again
 	all     bool                       // all of them
+
+	drivers    map[string]*storagev1.CSIDriver
+	capacities map[string]*storagev1.CSIStorageCapacity
+	limits     map[string][]string // by CSINode: drivers with limits there
+	limited    map[string]int      // by driver: on how many nodes it has limits
 
 	shapes shapes
 }
@@ -45,7 +50,8 @@ type Catalog struct {
 func New() *Catalog {
 	return &Catalog{
 		claims: map[string]*corev1.PersistentVolumeClaim{}, volumes: map[string]*corev1.PersistentVolume{}, classes: map[string]*storagev1.StorageClass{},
-		pending: map[string]*shape.Pod{}, waiting: map[string]map[string]bool{}, users: map[string]map[string]bool{}, using: map[string][]string{},
+		pending: map[string]*shape.Pod{}, waiting: map[string]map[string]bool{}, users: map[string]map[string]bool{}, using: map[string]*shape.Pod{},
+		drivers: map[string]*storagev1.CSIDriver{}, capacities: map[string]*storagev1.CSIStorageCapacity{}, limits: map[string][]string{}, limited: map[string]int{},
 		touched: map[string]bool{}, shapes: shapes{made: map[made]weak.Pointer[shape.Shape]{}},
 	}
 }
@@ -54,6 +60,7 @@ func New() *Catalog {
 func (c *Catalog) SetClaim(key string, claim *corev1.PersistentVolumeClaim) {
 	put(c.claims, key, claim)
 	maps.Copy(c.touched, c.waiting[key])
+	maps.Copy(c.touched, c.users[key])
 }
 
 // SetVolume takes over a volume's version; nil: it is gone.
@@ -66,6 +73,7 @@ func (c *Catalog) SetVolume(name string, pv *corev1.PersistentVolume) {
 		}
 		if ref := v.Spec.ClaimRef; ref != nil {
 			maps.Copy(c.touched, c.waiting[ref.Namespace+"/"+ref.Name])
+			maps.Copy(c.touched, c.users[ref.Namespace+"/"+ref.Name])
 		}
 	}
 	// Who waits for a volume of the class may want it, or may not have it any more.
@@ -112,9 +120,9 @@ func (c *Catalog) Pod(pod *shape.Pod, gone bool) *shape.Pod {
 	}
 	switch {
 	case pod.Occupies():
-		c.using[pod.UID] = keys
+		c.using[pod.UID] = pod
 		c.note(c.users, keys, pod.UID)
-		return pod
+		return c.occupying(pod)
 	case !pod.Pending():
 		return pod
 	}
@@ -134,11 +142,14 @@ func (c *Catalog) note(index map[string]map[string]bool, keys []string, uid stri
 
 // forget drops what is known of a pod; others may have its claims now.
 func (c *Catalog) forget(uid string) {
-	for _, key := range c.using[uid] {
-		drop(c.users, key, uid)
-		maps.Copy(c.touched, c.waiting[key])
+	if pod := c.using[uid]; pod != nil {
+		for i := range pod.Shape.Volumes {
+			key := pod.Namespace + "/" + pod.Shape.Volumes[i].ClaimName(pod.Name)
+			drop(c.users, key, uid)
+			maps.Copy(c.touched, c.waiting[key])
+		}
+		delete(c.using, uid)
 	}
-	delete(c.using, uid)
 	if pod := c.pending[uid]; pod != nil {
 		for i := range pod.Shape.Volumes {
 			drop(c.waiting, pod.Namespace+"/"+pod.Shape.Volumes[i].ClaimName(pod.Name), uid)
@@ -154,17 +165,22 @@ func drop(index map[string]map[string]bool, key, uid string) {
 	}
 }
 
-// Changed gives the pending pods whose claims may ask for something else by now.
+// Changed gives the pods whose claims may ask for something else by now.
 func (c *Catalog) Changed() []*shape.Pod {
 	var out []*shape.Pod
 	if c.all {
 		for _, pod := range c.pending {
 			out = append(out, c.resolved(pod))
 		}
+		for _, pod := range c.using {
+			out = append(out, c.occupying(pod))
+		}
 	} else {
 		for uid := range c.touched {
 			if pod := c.pending[uid]; pod != nil {
 				out = append(out, c.resolved(pod))
+			} else if pod := c.using[uid]; pod != nil {
+				out = append(out, c.occupying(pod))
 			}
 		}
 	}
@@ -186,6 +202,7 @@ func (c *Catalog) Resolve(pod *shape.Pod) (*shape.Claims, string) {
 	out := &shape.Claims{}
 	var print strings.Builder
 	var immediate bool
+	var lost string
 	for i := range pod.Shape.Volumes {
 		v := &pod.Shape.Volumes[i]
 		key := pod.Namespace + "/" + v.ClaimName(pod.Name)
@@ -196,14 +213,19 @@ func (c *Catalog) Resolve(pod *shape.Pod) (*shape.Claims, string) {
 		fmt.Fprintf(&print, "%s %s;", claim.UID, claim.Spec.VolumeName)
 		if slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod) {
 			out.Sole = append(out.Sole, key)
-			if len(c.users[key]) > 0 {
-				out.Exclusive = true
+			if len(c.users[key]) > 0 { // when it leaves, the pod is looked at again
 				print.WriteString("exclusive;")
 			}
 		}
+		if v, counts := c.attach(claim); counts {
+			out.Attach = append(out.Attach, v)
+			fmt.Fprintf(&print, "%v;", v)
+		}
 		switch {
 		case volume.Bound(claim):
-			c.bound(claim, out, &print)
+			if gone := c.bound(claim, out, &print); gone != "" && lost == "" {
+				lost = fmt.Sprintf("persistentvolume %q not found", gone)
+			}
 		case !c.waits(claim) || claim.Spec.VolumeName != "":
 			immediate = true
 		default:
@@ -213,6 +235,9 @@ func (c *Catalog) Resolve(pod *shape.Pod) (*shape.Claims, string) {
 	if immediate {
 		const problem = "pod has unbound immediate PersistentVolumeClaims"
 		return &shape.Claims{Problem: problem}, problem
+	}
+	if lost != "" {
+		return &shape.Claims{Problem: lost}, lost
 	}
 	shape.SortBySize(out.Unbound)
 	if out.Waits {
@@ -245,12 +270,11 @@ func (c *Catalog) waits(claim *corev1.PersistentVolumeClaim) bool {
 	return class != nil && class.VolumeBindingMode != nil && *class.VolumeBindingMode == storagev1.VolumeBindingWaitForFirstConsumer
 }
 
-func (c *Catalog) bound(claim *corev1.PersistentVolumeClaim, out *shape.Claims, print *strings.Builder) {
+// bound gives the name of the claim's volume when it is not there.
+func (c *Catalog) bound(claim *corev1.PersistentVolumeClaim, out *shape.Claims, print *strings.Builder) (gone string) {
 	pv := c.volumes[claim.Spec.VolumeName]
 	if pv == nil {
-		out.Lost = true
-		print.WriteString("lost;")
-		return
+		return claim.Spec.VolumeName
 	}
 	fmt.Fprintf(print, "%s;", pv.UID)
 	if at := placeOf(pv); at != nil {
@@ -261,6 +285,7 @@ func (c *Catalog) bound(claim *corev1.PersistentVolumeClaim, out *shape.Claims, 
 	if pv.Spec.NodeAffinity != nil { // it may be changed
 		fmt.Fprintf(print, "%v;", pv.Spec.NodeAffinity.Required)
 	}
+	return ""
 }
 
 func (c *Catalog) unbound(claim *corev1.PersistentVolumeClaim, out *shape.Claims, print *strings.Builder) {
@@ -286,6 +311,9 @@ func (c *Catalog) unbound(claim *corev1.PersistentVolumeClaim, out *shape.Claims
 	if selected {
 		out.Waits, out.Node = true, node
 		return
+	}
+	if u.Provision {
+		c.room(&u, class, print)
 	}
 	out.Unbound = append(out.Unbound, u)
 }

@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,7 +144,7 @@ func TestWhereAPodCanRun(t *testing.T) {
 			claims := tt.catalog.Pod(tt.pod, false).Shape.Claims
 			for node, want := range map[string]string{"n1": tt.n1, "n2": tt.n2} {
 				got := "-"
-				if bindings, ok := claims.Choose(nodeNamed(node)); ok && claims.Reach(nodeNamed(node)) {
+				if bindings, lack := claims.Choose(nodeNamed(node)); lack == shape.NoLack && claims.Reach(nodeNamed(node)) {
 					var parts []string
 					for _, b := range bindings {
 						chosen := "new"
@@ -221,14 +222,18 @@ func TestAClaimForOnePodOnly(t *testing.T) {
 	running := newPod("first", "data")
 	running.NodeName = "n1"
 	c.Pod(running, false)
-	if !c.Pod(newPod("second", "data"), false).Shape.Claims.Exclusive {
-		t.Error("a second pod may run beside the first")
+	if sole := c.Pod(running, false).Shape.Claims.Sole; !slices.Equal(sole, []string{"ns/data"}) {
+		t.Errorf("the one that runs has %q for itself", sole)
+	}
+	second := c.Pod(newPod("second", "data"), false).Shape
+	if !slices.Equal(second.Claims.Sole, []string{"ns/data"}) {
+		t.Error("a second pod does not ask for the claim alone")
 	}
 	done := *running
 	done.Terminal = true
 	c.Pod(&done, false)
 	changed := c.Changed()
-	if len(changed) != 1 || changed[0].Shape.Claims.Exclusive {
+	if len(changed) != 1 || changed[0].Shape == second {
 		t.Errorf("after the first is done: %d pods come again", len(changed))
 	}
 }

@@ -70,19 +70,32 @@ func (m *Mirror) Check(a *Ask, i int32) filter.Reason {
 }
 
 func (m *Mirror) plain(a *Ask, i int32) filter.Reason {
-	if r := filter.Node(a.Shape, &m.nodes[i]); r != filter.OK {
-		return r
-	}
-	if m.Claimed(a.Shape) {
-		return filter.VolumeExclusive
-	}
-	return a.View.Check(i)
+	return m.judge(a.Shape, &m.nodes[i], a.View, i)
 }
 
-// Claimed tells that another pod has been given a node, ahead of the log, with a claim that
-// only one pod may have.
+// judge applies every rule in upstream's order.
+func (m *Mirror) judge(s *shape.Shape, n *node.Node, v *topology.View, i int32) filter.Reason {
+	if r := filter.Static(s, n); r != filter.OK {
+		return r
+	}
+	if r := filter.Fit(s, n); r != filter.OK {
+		return r
+	}
+	if m.Claimed(s) {
+		return filter.VolumeExclusive
+	}
+	if r := filter.Volumes(s, n); r != filter.OK {
+		return r
+	}
+	if r := v.Check(i); r != filter.OK {
+		return r
+	}
+	return filter.Declared(s, n)
+}
+
+// Claimed tells that another pod has a node, and a claim that only one pod may have.
 func (m *Mirror) Claimed(s *shape.Shape) bool {
-	return s.Claims != nil && slices.ContainsFunc(s.Claims.Sole, func(key string) bool { return m.sole[key] > 0 })
+	return s.Claims != nil && !s.Without(shape.VolumeRestrictions) && slices.ContainsFunc(s.Claims.Sole, func(key string) bool { return m.sole[key] > 0 })
 }
 
 // Explain is Check with upstream's sentences for the reason, and whether it can be helped by
@@ -140,16 +153,13 @@ func (m *Mirror) with(i int32, more []*record) node.Node {
 
 func (m *Mirror) beside(a *Ask, i int32, more []*record) filter.Reason {
 	with := m.with(i, more)
-	if r := filter.Node(a.Shape, &with); r != filter.OK {
-		return r
-	}
 	if a.Self == nil {
-		return filter.OK
+		return m.judge(a.Shape, &with, nil, i)
 	}
 	for _, r := range more {
 		m.index.Enter(r.pod.Self, r.pod.Shape, false, i)
 	}
-	reason := m.index.View(a.Self, a.Shape).Check(i)
+	reason := m.judge(a.Shape, &with, m.index.View(a.Self, a.Shape), i)
 	for _, r := range more {
 		m.index.Leave(r.pod.Self, r.pod.Shape, false, i)
 	}

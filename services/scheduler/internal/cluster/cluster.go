@@ -35,6 +35,8 @@ type Mirror struct {
 	index     *topology.Index     // what pods have to do with each other
 	budgets   map[string]*feed.Budget
 	spaces    map[string]bool
+	drivers   map[string]map[string]int32     // CSI drivers by node name
+	gangs     map[string]map[string]*record   // by namespace/name and UID
 	doomed    map[string]*record              // pods that are about to be deleted to make room
 	sole      map[string]int                  // claims for one pod, by those who have them
 	images    map[unique.Handle[string]]int32 // on how many nodes
@@ -58,7 +60,8 @@ type record struct {
 	node    int32 // where it takes room; none when nowhere
 	assumed bool  // the log does not say so yet
 	held    bool  // its claims are being bound there
-	bed     int   // which of the node's residents it is
+	gang    string
+	bed     int // which of the node's residents it is
 
 	nominated int32 // node where room is made for it; none when nowhere
 	wish      bool  // the log does not say so yet
@@ -77,7 +80,7 @@ type group struct {
 func New() *Mirror {
 	return &Mirror{
 		byName: map[string]int32{}, classes: node.NewClasses(), pods: map[string]*record{}, groups: map[string]*group{},
-		nominees: map[int32][]*record{}, index: topology.New(), budgets: map[string]*feed.Budget{}, spaces: map[string]bool{}, sole: map[string]int{}, doomed: map[string]*record{}, images: map[unique.Handle[string]]int32{},
+		nominees: map[int32][]*record{}, index: topology.New(), budgets: map[string]*feed.Budget{}, spaces: map[string]bool{}, drivers: map[string]map[string]int32{}, gangs: map[string]map[string]*record{}, sole: map[string]int{}, doomed: map[string]*record{}, images: map[unique.Handle[string]]int32{},
 	}
 }
 
@@ -207,9 +210,11 @@ func (m *Mirror) ApplyOne(c feed.Change) {
 	}
 }
 
-// setRule takes over a namespace or a disruption budget.
+// setRule takes over a namespace, a disruption budget, or the drivers of a node.
 func (m *Mirror) setRule(c feed.Change) {
 	switch {
+	case c.Drivers != nil:
+		m.setDrivers(c.Drivers, c.Gone)
 	case c.Budget != nil && c.Gone:
 		delete(m.budgets, c.Budget.Key())
 	case c.Budget != nil:
@@ -237,6 +242,9 @@ func (m *Mirror) reset(b feed.Batch) {
 		}
 	}
 	clear(m.budgets)
+	for name := range m.drivers {
+		m.setDrivers(&feed.Drivers{Node: name}, true)
+	}
 	for name := range m.spaces {
 		if !spaces[name] {
 			delete(m.spaces, name)

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"kubus.dev/services/scheduler/internal/feed"
 	"kubus.dev/services/scheduler/internal/node"
 	"kubus.dev/services/scheduler/internal/shape"
 )
@@ -48,10 +49,24 @@ func (m *Mirror) setNode(obj *corev1.Node, images []shape.Image) {
 		m.present++
 	}
 	m.setImages(n, images)
+	n.Drivers = m.drivers[obj.Name]
 	if !was.Present || was.Class != n.Class || was.Self.Labels[corev1.LabelHostname] != n.Self.Labels[corev1.LabelHostname] {
 		m.index.SetNode(i, n)
 	}
 	if !was.Present || was.Class != n.Class || !same(&was, n) {
+		m.touch(i)
+	}
+}
+
+// setDrivers takes over which CSI drivers are on a node, known or not.
+func (m *Mirror) setDrivers(d *feed.Drivers, gone bool) {
+	if gone {
+		delete(m.drivers, d.Node)
+	} else {
+		m.drivers[d.Node] = d.Limit
+	}
+	if i, ok := m.byName[d.Node]; ok {
+		m.nodes[i].Drivers = m.drivers[d.Node]
 		m.touch(i)
 	}
 }

@@ -16,6 +16,7 @@ func (m *Mirror) setPod(p *shape.Pod) {
 		r = &record{pod: p, node: none, nominated: none}
 		m.pods[p.UID] = r
 		m.index.Join(p.Self, p.Shape)
+		m.joinGang(r)
 	}
 	old := r.pod
 	r.pod = p
@@ -37,6 +38,7 @@ func (m *Mirror) settle(r *record, old *shape.Pod) {
 		m.nominate(r, none)
 		delete(m.pods, p.UID)
 		delete(m.doomed, p.UID)
+		m.quitGang(r)
 		m.index.Quit(p.Self, p.Shape)
 	case p.NodeName != "":
 		r.assumed, r.held = false, false
@@ -88,6 +90,7 @@ func (m *Mirror) dropPod(uid string) {
 		m.nominate(r, none)
 		delete(m.pods, uid)
 		delete(m.doomed, uid)
+		m.quitGang(r)
 		m.index.Quit(r.pod.Self, r.pod.Shape)
 	}
 }
@@ -143,7 +146,7 @@ func (m *Mirror) unplace(r *record, as *shape.Pod) {
 	m.release(i)
 }
 
-// claim counts who has claims that only one pod may have, until the log says it.
+// claim counts who has claims that only one pod may have.
 func (m *Mirror) claim(s *shape.Shape, n int) {
 	if s.Claims == nil {
 		return

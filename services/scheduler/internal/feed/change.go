@@ -13,7 +13,7 @@ import (
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
-// Change is one version of one object. Exactly one of Pod, Node, Space and Budget is
+// Change is one version of one object. Exactly one of Pod, Node, Space, Budget and Drivers is
 // set; all are shared and never modified.
 type Change struct {
 	Pod    *shape.Pod
@@ -21,7 +21,9 @@ type Change struct {
 	Images []shape.Image // of Node
 	Space  *Space
 	Budget *Budget
-	Gone   bool // the object was deleted; what is set is its last state
+	// Drivers are the CSI drivers of a node.
+	Drivers *Drivers
+	Gone    bool // the object was deleted; what is set is its last state
 	// Revision of the change in the log.
 	Revision uint64
 }
@@ -41,7 +43,7 @@ type Batch struct {
 	// of the pods that they matter to, which come again with another shape.
 	VolumeRevision uint64
 	VolumeSeen     uint64
-	// SpaceRevision is the same of namespaces and disruption budgets together.
+	// SpaceRevision is the same of namespaces, disruption budgets and nodes' drivers together.
 	SpaceRevision uint64
 }
 
@@ -49,6 +51,13 @@ type Batch struct {
 type Space struct {
 	Name   string
 	Labels labels.Set
+}
+
+// Drivers is a CSINode: which CSI drivers are on a node, and how many volumes each can have on
+// it; -1 is any number.
+type Drivers struct {
+	Node  string
+	Limit map[string]int32
 }
 
 // Budget is a PodDisruptionBudget. What cannot be read chooses nothing.

@@ -2,16 +2,11 @@ package feed
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	storagev1 "k8s.io/api/storage/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
@@ -27,6 +22,11 @@ var (
 	classes = proto.GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
 	spaces  = proto.GroupResource{Resource: "namespaces"}
 	budgets = proto.GroupResource{Group: "policy", Resource: "poddisruptionbudgets"}
+
+	csiNodes   = proto.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}
+	csiDrivers = proto.GroupResource{Group: "storage.k8s.io", Resource: "csidrivers"}
+	capacities = proto.GroupResource{Group: "storage.k8s.io", Resource: "csistoragecapacities"}
+	services   = proto.GroupResource{Resource: "services"}
 )
 
 // Resources is what the scheduler reads of the log.
@@ -35,24 +35,19 @@ func Resources() []proto.GroupResource {
 }
 
 // others are read before pods: claims are there when the pods that name them are resolved.
-var others = []proto.GroupResource{spaces, budgets, classes, volumes, claims}
+var others = []proto.GroupResource{spaces, budgets, services, csiNodes, csiDrivers, capacities, classes, volumes, claims}
 
 // Feed follows pods and nodes of a view, and what pods' claims are about.
 type Feed struct {
-	view   *statelog.View
-	shapes *shape.Table
-	claims *claim.Catalog
-	sinks  []Sink
-	log    *zap.Logger
+	*Reader
+	view  *statelog.View
+	sinks []Sink
 }
 
 // New makes a feed for the sinks, each of which gets every batch, in their order.
-func New(view *statelog.View, logger *zap.Logger, sinks ...Sink) *Feed {
-	return &Feed{view: view, shapes: shape.NewTable(), claims: claim.New(), sinks: sinks, log: logger}
+func New(view *statelog.View, logger *zap.Logger, profiles []*shape.Profile, sinks ...Sink) *Feed {
+	return &Feed{Reader: NewReader(logger, profiles...), view: view, sinks: sinks}
 }
-
-// Shapes is the number of distinct pod shapes in use.
-func (f *Feed) Shapes() int { return f.shapes.Len() }
 
 // Run feeds the sinks until ctx ends. The first batch is a reset with all there is.
 func (f *Feed) Run(ctx context.Context) error {
@@ -83,7 +78,11 @@ func (f *Feed) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	waits := make([]<-chan struct{}, len(w.others))
+	waits := make([]reflect.SelectCase, len(w.others)+3) // pods, nodes and the end are behind the others
+	for i := range waits {
+		waits[i].Dir = reflect.SelectRecv
+	}
+	waits[len(waits)-1].Chan = reflect.ValueOf(ctx.Done())
 	for {
 		b := Batch{}
 		nodeEvents, nodeWait, err := w.nodes.Poll()
@@ -100,7 +99,8 @@ func (f *Feed) follow(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			waits[i], read = wait, read+len(events)
+			waits[i].Chan = reflect.ValueOf(wait)
+			read += len(events)
 			for _, e := range events {
 				f.other(&b, others[i], e.Entry)
 			}
@@ -119,15 +119,8 @@ func (f *Feed) follow(ctx context.Context) error {
 			f.send(b)
 			continue
 		}
-		select {
-		case <-nodeWait:
-		case <-podWait:
-		case <-waits[0]:
-		case <-waits[1]:
-		case <-waits[2]:
-		case <-waits[3]:
-		case <-waits[4]:
-		case <-ctx.Done():
+		waits[len(w.others)].Chan, waits[len(w.others)+1].Chan = reflect.ValueOf(podWait), reflect.ValueOf(nodeWait)
+		if chosen, _, _ := reflect.Select(waits); chosen == len(waits)-1 {
 			return ctx.Err()
 		}
 	}
@@ -147,7 +140,7 @@ func (f *Feed) load() (w watches, err error) {
 			f.other(&b, gr, e)
 			return true
 		})
-		if gr == spaces || gr == budgets {
+		if gr == spaces || gr == budgets || gr == csiNodes {
 			b.SpaceRevision = max(b.SpaceRevision, snap.Revision())
 		} else {
 			b.VolumeRevision = max(b.VolumeRevision, snap.Revision())
@@ -175,137 +168,8 @@ func (f *Feed) load() (w watches, err error) {
 	return w, nil
 }
 
-// other takes over one version of what is neither a node nor a pod.
-func (f *Feed) other(b *Batch, gr proto.GroupResource, e *statelog.Entry) {
-	var c Change
-	var err error
-	switch gr {
-	case spaces:
-		c.Space, err = spaceOf(e)
-	case budgets:
-		c.Budget, err = budgetOf(e)
-	default:
-		f.stored(gr, e)
-		b.VolumeSeen = max(b.VolumeSeen, e.Revision())
-		return
-	}
-	if err != nil {
-		f.log.Error("an object cannot be read", zap.Stringer("key", e.Key()), zap.Error(err))
-		return
-	}
-	c.Gone, c.Revision = e.Deleted(), e.Revision()
-	b.Changes = append(b.Changes, c)
-	b.SpaceRevision = max(b.SpaceRevision, e.Revision())
-}
-
-func spaceOf(e *statelog.Entry) (*Space, error) {
-	space := &Space{Name: e.Key().Name, Labels: labels.Set{}}
-	obj, err := present[metav1.PartialObjectMetadata](e)
-	if obj != nil && obj.Labels != nil {
-		space.Labels = obj.Labels
-	}
-	return space, err
-}
-
-// budgetOf follows upstream: a nil or empty selector chooses nothing for preemption.
-func budgetOf(e *statelog.Entry) (*Budget, error) {
-	b := &Budget{Namespace: e.Key().Namespace, Name: e.Key().Name, Chooses: labels.Nothing(), Disrupted: map[string]bool{}}
-	obj, err := present[policyv1.PodDisruptionBudget](e)
-	if err != nil || obj == nil {
-		return b, err
-	}
-	if chooses, err := metav1.LabelSelectorAsSelector(obj.Spec.Selector); err == nil && !chooses.Empty() {
-		b.Chooses = chooses
-	}
-	b.Allowed = obj.Status.DisruptionsAllowed
-	for name := range obj.Status.DisruptedPods {
-		b.Disrupted[name] = true
-	}
-	return b, nil
-}
-
-// stored takes over one version of a claim, a volume or a class. What cannot be read is
-// as if it were not there: the pods that name it say so.
-func (f *Feed) stored(gr proto.GroupResource, e *statelog.Entry) {
-	key := e.Key()
-	var err error
-	switch gr {
-	case claims:
-		var claim *corev1.PersistentVolumeClaim
-		claim, err = present[corev1.PersistentVolumeClaim](e)
-		f.claims.SetClaim(key.Namespace+"/"+key.Name, claim)
-	case volumes:
-		var pv *corev1.PersistentVolume
-		pv, err = present[corev1.PersistentVolume](e)
-		f.claims.SetVolume(key.Name, pv)
-	case classes:
-		var class *storagev1.StorageClass
-		class, err = present[storagev1.StorageClass](e)
-		f.claims.SetClass(key.Name, class)
-	}
-	if err != nil {
-		f.log.Error("an object of storage cannot be read", zap.Stringer("key", key), zap.Error(err))
-	}
-}
-
-// present decodes what is there; nil is gone.
-func present[T any](e *statelog.Entry) (*T, error) {
-	if e.Deleted() {
-		return nil, nil
-	}
-	return statelog.Decode[T](e)
-}
-
-// again gives pods whose claims changed once more, with what these ask for now.
-func (f *Feed) again(changes []Change) []Change {
-	for _, pod := range f.claims.Changed() {
-		changes = append(changes, Change{Pod: pod, Revision: pod.Revision})
-	}
-	return changes
-}
-
 func (f *Feed) send(b Batch) {
 	for _, s := range f.sinks {
 		s.Apply(b)
 	}
-}
-
-// pod reads one version. What cannot be read is logged and left out: one broken
-// object must not stop the scheduling of all others.
-func (f *Feed) pod(changes []Change, e *statelog.Entry) []Change {
-	p, err := f.shapes.Parse(e.Data(), e.Revision())
-	if err != nil {
-		f.log.Error("a pod cannot be read and will not be scheduled", zap.Stringer("pod", e.Key()), zap.Error(err))
-		return changes
-	}
-	return append(changes, Change{Pod: f.claims.Pod(p, e.Deleted()), Gone: e.Deleted(), Revision: e.Revision()})
-}
-
-func (f *Feed) node(changes []Change, e *statelog.Entry) []Change {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: e.Key().Name}}
-	var images []shape.Image
-	if !e.Deleted() {
-		var obj struct {
-			Metadata struct {
-				Labels map[string]string `json:"labels"`
-			} `json:"metadata"`
-			Spec struct {
-				Taints        []corev1.Taint `json:"taints"`
-				Unschedulable bool           `json:"unschedulable"`
-			} `json:"spec"`
-			Status struct {
-				Allocatable      corev1.ResourceList     `json:"allocatable"`
-				DeclaredFeatures []string                `json:"declaredFeatures"`
-				Images           []corev1.ContainerImage `json:"images"`
-			} `json:"status"`
-		}
-		if err := json.Unmarshal(e.Data(), &obj); err != nil {
-			f.log.Error("a node cannot be read and gets no pods", zap.Stringer("node", e.Key()), zap.Error(err))
-			return append(changes, Change{Node: n, Gone: true, Revision: e.Revision()})
-		}
-		n.Labels, n.Spec.Taints, n.Spec.Unschedulable = obj.Metadata.Labels, obj.Spec.Taints, obj.Spec.Unschedulable
-		n.Status.Allocatable, n.Status.DeclaredFeatures = obj.Status.Allocatable, obj.Status.DeclaredFeatures
-		images = shape.ImagesOf(obj.Status.Images)
-	}
-	return append(changes, Change{Node: n, Images: images, Gone: e.Deleted(), Revision: e.Revision()})
 }

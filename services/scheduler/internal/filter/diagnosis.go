@@ -26,6 +26,18 @@ func Refuse(r Reason, s *shape.Shape, n *node.Node) Refusal {
 	case Resources:
 		texts, hopeless := Insufficient(s, n)
 		return Refusal{r, texts, hopeless}
+	case VolumeDriver:
+		i := slices.IndexFunc(s.Claims.Attach, func(v shape.Attach) bool { return v.Needs && !n.HasDriver(v.Driver) })
+		return Refusal{r, []string{s.Claims.Attach[i].Driver + " CSI driver is not installed on the node"}, false}
+	case VolumeAffinity: // upstream tells of bound and unbound claims at once
+		texts := []string{r.String()}
+		switch _, lack := s.Claims.Choose(n.Self); lack {
+		case shape.NoVolume:
+			texts = append(texts, VolumeUnbound.String())
+		case shape.NoSpace:
+			texts = append(texts, VolumeSpace.String())
+		}
+		return Refusal{r, texts, true}
 	}
 	return Refusal{r, []string{r.String()}, !r.Resolvable()}
 }
@@ -34,7 +46,7 @@ func Refuse(r Reason, s *shape.Shape, n *node.Node) Refusal {
 // depends on the node.
 func (r Reason) Resolvable() bool {
 	switch r {
-	case Resources, HostPorts, Disks, VolumeExclusive, SpreadSkew, AntiAffinity, ExistingAntiAffinity:
+	case Resources, HostPorts, Disks, VolumeExclusive, VolumeDriver, VolumeLimit, SpreadSkew, AntiAffinity, ExistingAntiAffinity:
 		return true
 	}
 	return false
@@ -71,7 +83,11 @@ func (d *Diagnosis) Message(preemption string) string {
 	if why == "" {
 		why = histogram(d.reasons)
 	}
-	return fmt.Sprintf("0/%d nodes are available: %s. preemption: %s", d.nodes, why, preemption)
+	said := fmt.Sprintf("0/%d nodes are available: %s.", d.nodes, why)
+	if preemption == "" { // nobody was asked
+		return said
+	}
+	return said + " preemption: " + preemption
 }
 
 // Tally counts why taking pods away helps on none of the nodes.

@@ -23,41 +23,48 @@ type Reason uint8
 // The reasons in the order of upstream's plugins; the first that applies counts.
 const (
 	OK Reason = iota
+	Elsewhere
 	Absent
 	Unschedulable
 	UntoleratedTaint
+	NodeEnforced
 	NodeSelector
 	HostPorts
 	Resources
-	Features
 	Disks
 	VolumeExclusive
+	VolumeDriver
+	VolumeLimit
 	VolumeAffinity
 	VolumeUnbound
-	VolumeGone
+	VolumeSpace
 	VolumeZone
 	SpreadLabel
 	SpreadSkew
 	Affinity
 	AntiAffinity
 	ExistingAntiAffinity
+	Features
 	reasons
 )
 
 var texts = [reasons]string{
 	OK:               "",
+	Elsewhere:        "node(s) didn't satisfy plugin(s) [NodeAffinity]",
 	Absent:           "node(s) didn't match the requested node name",
 	Unschedulable:    "node(s) were unschedulable",
 	UntoleratedTaint: "node(s) had untolerated taint(s)",
+	NodeEnforced:     "node(s) didn't match scheduler-enforced node affinity",
 	NodeSelector:     "node(s) didn't match Pod's node affinity/selector",
 	HostPorts:        "node(s) didn't have free ports for the requested pod ports",
 	Resources:        "Insufficient resources",
 	Features:         "node(s) didn't match Pod's required features",
 	Disks:            "node(s) had no available disk",
-	VolumeExclusive:  "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+	VolumeExclusive:  "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
+	VolumeLimit:      "node(s) exceed max volume count",
+	VolumeSpace:      "node(s) did not have enough free storage",
 	VolumeAffinity:   "node(s) didn't match PersistentVolume's node affinity",
 	VolumeUnbound:    "node(s) didn't find available persistent volumes to bind",
-	VolumeGone:       "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
 	VolumeZone:       "node(s) had no available volume zone",
 
 	SpreadLabel:          "node(s) didn't match pod topology spread constraints (missing required label)",
@@ -80,28 +87,58 @@ func Node(s *shape.Shape, n *node.Node) Reason {
 	if r := Fit(s, n); r != OK {
 		return r
 	}
-	return Volumes(s, n)
+	if r := Volumes(s, n); r != OK {
+		return r
+	}
+	return Declared(s, n)
+}
+
+// Declared applies the rule of features that the node must declare, upstream's last.
+func Declared(s *shape.Shape, n *node.Node) Reason {
+	if s.Without(shape.NodeDeclaredFeatures) {
+		return OK
+	}
+	for _, needed := range s.Features {
+		if !slices.Contains(n.Class.Features, needed) {
+			return Features
+		}
+	}
+	return OK
 }
 
 // Volumes applies the rules of the pod's claims: they look at the node's labels only, but
 // are no matter of its class, since volumes are on one node.
 func Volumes(s *shape.Shape, n *node.Node) Reason {
 	c := s.Claims
-	switch {
-	case c == nil:
+	if c == nil {
 		return OK
-	case c.Exclusive:
-		return VolumeExclusive
-	case !c.Reach(n.Self):
-		return VolumeAffinity
-	case c.Lost:
-		return VolumeGone
 	}
-	if _, ok := c.Choose(n.Self); !ok {
-		return VolumeUnbound
+	if !s.Without(shape.NodeVolumeLimits) {
+		switch {
+		case slices.ContainsFunc(c.Attach, func(v shape.Attach) bool { return v.Needs && !n.HasDriver(v.Driver) }):
+			return VolumeDriver
+		case !n.Attachable(c.Attach):
+			return VolumeLimit
+		}
 	}
-	if !c.InZone(n.Self) {
+	if r := bindable(s, n); r != OK && !s.Without(shape.VolumeBinding) {
+		return r
+	}
+	if !s.Without(shape.VolumeZone) && !c.InZone(n.Self) {
 		return VolumeZone
+	}
+	return OK
+}
+
+func bindable(s *shape.Shape, n *node.Node) Reason {
+	if !s.Claims.Reach(n.Self) {
+		return VolumeAffinity
+	}
+	switch _, lack := s.Claims.Choose(n.Self); lack {
+	case shape.NoVolume:
+		return VolumeUnbound
+	case shape.NoSpace:
+		return VolumeSpace
 	}
 	return OK
 }
@@ -112,19 +149,20 @@ func Static(s *shape.Shape, n *node.Node) Reason {
 	if !n.Present {
 		return Absent
 	}
-	if n.Class.Unschedulable && !s.Tolerates(&cordon) {
+	if s.Pinned != nil && !s.Without(shape.NodeAffinity) && !slices.Contains(s.Pinned, n.Name) {
+		return Elsewhere
+	}
+	if n.Class.Unschedulable && !s.Without(shape.NodeUnschedulable) && !s.Tolerates(&cordon) {
 		return Unschedulable
 	}
-	if r := Taints(s, n); r != OK {
+	if r := Taints(s, n); r != OK && !s.Without(shape.TaintToleration) {
 		return r
+	}
+	if added := s.Profile.Added; added != nil && !s.Without(shape.NodeAffinity) && !added.Match(n.Self) {
+		return NodeEnforced
 	}
 	if !s.MatchesNode(n.Self) {
 		return NodeSelector
-	}
-	for _, needed := range s.Features {
-		if !slices.Contains(n.Class.Features, needed) {
-			return Features
-		}
 	}
 	return OK
 }
@@ -145,17 +183,20 @@ var cordon = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.Tai
 // Fit applies the rules that look at what is taken on the node: host ports, resources and disks.
 func Fit(s *shape.Shape, n *node.Node) Reason {
 	for _, want := range s.Ports {
+		if s.Without(shape.NodePorts) {
+			break
+		}
 		for _, taken := range n.Ports {
 			if want.Conflicts(taken) {
 				return HostPorts
 			}
 		}
 	}
-	if n.Pods+1 > n.AllowedPods || !room(&s.Requests, n) {
+	if (n.Pods+1 > n.AllowedPods || !room(&s.Requests, n)) && !s.Without(shape.NodeResourcesFit) {
 		return Resources
 	}
 	for _, want := range s.Disks {
-		if slices.ContainsFunc(n.Disks, want.Conflicts) {
+		if !s.Without(shape.VolumeRestrictions) && slices.ContainsFunc(n.Disks, want.Conflicts) {
 			return Disks
 		}
 	}
@@ -182,8 +223,7 @@ func room(want *shape.Resources, n *node.Node) bool {
 // says that even the empty node would lack it.
 func Insufficient(s *shape.Shape, n *node.Node) (texts []string, hopeless bool) {
 	if n.Pods+1 > n.AllowedPods {
-		texts = append(texts, "Too many pods")
-		hopeless = n.AllowedPods == 0
+		texts = append(texts, "Too many pods") // upstream never finds that hopeless
 	}
 	lack := func(name string, want, have, used int64) {
 		if want > 0 && want > have-used {

@@ -135,7 +135,7 @@ func TestNode(t *testing.T) {
 		{"an empty term matches nothing", aNode(), nil, aPod(nil, affinity(corev1.NodeSelectorTerm{})), NodeSelector},
 		{"no terms match nothing", aNode(), nil, aPod(nil, affinity()), NodeSelector},
 		{"matchFields by name", aNode(), nil, aPod(nil, affinity(field("n1"))), OK},
-		{"matchFields by another name", aNode(), nil, aPod(nil, affinity(field("n2"))), NodeSelector},
+		{"matchFields by another name", aNode(), nil, aPod(nil, affinity(field("n2"))), Elsewhere},
 
 		{"a taken host port keeps out", aNode(), []*shape.Shape{aPod(nil, hostPort("", 80, "TCP"))}, aPod(nil, hostPort("", 80, "")), HostPorts},
 		{"another protocol does not", aNode(), []*shape.Shape{aPod(nil, hostPort("", 80, "TCP"))}, aPod(nil, hostPort("", 80, "UDP")), OK},

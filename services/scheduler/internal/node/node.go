@@ -45,6 +45,11 @@ type Node struct {
 	Pods          int64
 	Ports         []shape.Port
 	Disks         []shape.Disk
+	Volumes       []shape.Attach // of CSI drivers that have limits or must be there
+
+	// Drivers are the CSI drivers of the node by name, and how many volumes each can have on
+	// it; -1 is any number. Shared, never changed in place.
+	Drivers map[string]int32
 
 	Images []shape.Image // that it has; shared, never changed in place
 }
@@ -60,7 +65,7 @@ func (n *Node) Set(obj *corev1.Node, classes *Classes) {
 
 // Unset keeps the node only for the pods that still name it.
 func (n *Node) Unset() {
-	*n = Node{Name: n.Name, Used: n.Used, ScoreMilliCPU: n.ScoreMilliCPU, ScoreMemory: n.ScoreMemory, Pods: n.Pods, Ports: n.Ports, Disks: n.Disks}
+	*n = Node{Name: n.Name, Used: n.Used, ScoreMilliCPU: n.ScoreMilliCPU, ScoreMemory: n.ScoreMemory, Pods: n.Pods, Ports: n.Ports, Disks: n.Disks, Volumes: n.Volumes}
 }
 
 // Take puts a pod's requests onto the node.
@@ -71,6 +76,9 @@ func (n *Node) Take(s *shape.Shape) {
 	}
 	if len(s.Disks) > 0 {
 		n.Disks = append(n.Disks, s.Disks...)
+	}
+	if s.Claims != nil && len(s.Claims.Attach) > 0 {
+		n.Volumes = append(n.Volumes, s.Claims.Attach...)
 	}
 }
 
@@ -87,12 +95,53 @@ func (n *Node) Give(s *shape.Shape) {
 			n.Disks = slices.Delete(n.Disks, i, i+1)
 		}
 	}
+	if s.Claims == nil {
+		return
+	}
+	for _, v := range s.Claims.Attach {
+		if i := slices.Index(n.Volumes, v); i >= 0 {
+			n.Volumes = slices.Delete(n.Volumes, i, i+1)
+		}
+	}
+}
+
+// HasDriver tells whether a CSI driver is on the node.
+func (n *Node) HasDriver(name string) bool {
+	_, has := n.Drivers[name]
+	return has
+}
+
+// Attachable tells whether the node's drivers can have these volumes too. One that several pods
+// use counts once.
+func (n *Node) Attachable(volumes []shape.Attach) bool {
+	for i, v := range volumes {
+		most, known := n.Drivers[v.Driver]
+		if !known || most < 0 {
+			continue
+		}
+		seen := map[string]bool{}
+		fresh := false
+		for _, there := range n.Volumes {
+			if there.Driver == v.Driver {
+				seen[there.ID] = true
+			}
+		}
+		for _, own := range volumes[:i+1] {
+			if own.Driver == v.Driver && !seen[own.ID] {
+				seen[own.ID], fresh = true, true
+			}
+		}
+		if fresh && len(seen) > int(most) {
+			return false
+		}
+	}
+	return true
 }
 
 // Copy is the node to try things on.
 func (n *Node) Copy() Node {
 	c := *n
-	c.Ports, c.Disks = slices.Clone(n.Ports), slices.Clone(n.Disks)
+	c.Ports, c.Disks, c.Volumes = slices.Clone(n.Ports), slices.Clone(n.Disks), slices.Clone(n.Volumes)
 	return c
 }
 

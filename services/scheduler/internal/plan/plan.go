@@ -77,6 +77,8 @@ type Placement struct {
 	UID    string   `json:"uid"`
 	Node   string   `json:"node"`
 	Others []string `json:"others,omitempty"`
+	// Gang joins placements that stand behind each other in the plan: all of them or none.
+	Gang string `json:"gang,omitempty"`
 }
 
 // Result answers a Plan after the commit. Placements that it does not name are

@@ -43,12 +43,14 @@ type Planner struct {
 	ledger *cluster.Shared // its lock guards what follows too
 	free   lane            // bindings in any order
 	tied   lane            // bindings that hold only in the order of their verification
+	gangs  [][]*item       // bindings that are stored all or none
 	seq    uint64          // of the last binding
 	open   map[uint64]bool // bindings of the free lane that are not settled
 	taken  []*taking
 	doubt  map[string]bool // pods whose binding was given up without knowing what became of it
 
 	taking  chan struct{} // one token: somebody is to be taken away
+	ganged  chan struct{} // one token: a gang is to be bound
 	settled chan struct{} // one token: bindings of the free lane were settled
 	busy    atomic.Int64  // queued and sent, not yet answered
 }
@@ -85,6 +87,8 @@ const (
 // bindings' order. An error says that nothing is known of any.
 type Binder interface {
 	Bind(ctx context.Context, bindings []Binding) ([]Verdict, error)
+	// BindAll commits all bindings or none: the verdict is that of all.
+	BindAll(ctx context.Context, bindings []Binding) (Verdict, error)
 	// Preempt takes pods away for others; an error says that nothing is known.
 	Preempt(ctx context.Context, preemptions []Preemption) ([]Verdict, error)
 }
@@ -109,7 +113,7 @@ func New(binder Binder, o Options) *Planner {
 	if o.InFlight <= 0 {
 		o.InFlight = 3
 	}
-	return &Planner{options: o, binder: binder, ledger: cluster.NewShared(), free: newLane(o.InFlight), tied: newLane(1), open: map[uint64]bool{}, settled: make(chan struct{}, 1), taking: make(chan struct{}, 1), doubt: map[string]bool{}}
+	return &Planner{options: o, binder: binder, ledger: cluster.NewShared(), free: newLane(o.InFlight), tied: newLane(1), open: map[uint64]bool{}, settled: make(chan struct{}, 1), taking: make(chan struct{}, 1), ganged: make(chan struct{}, 1), doubt: map[string]bool{}}
 }
 
 // Feed takes in what the log says.
@@ -126,6 +130,7 @@ func (p *Planner) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return p.send(ctx, &p.tied) })
 	group.Go(func() error { return p.preempt(ctx) })
+	group.Go(func() error { return p.bindGangs(ctx) })
 	return group.Wait()
 }
 
@@ -137,8 +142,18 @@ func (p *Planner) Apply(ctx context.Context, proposal plan.Plan) (plan.Result, e
 	}
 	c := &call{done: make(chan struct{})}
 	p.ledger.Lock()
-	for _, placement := range proposal.Placements {
-		p.verify(c, placement)
+	for rest := proposal.Placements; len(rest) > 0; {
+		if rest[0].Gang == "" {
+			p.verify(c, rest[0])
+			rest = rest[1:]
+			continue
+		}
+		n := 1
+		for n < len(rest) && rest[n].Gang == rest[0].Gang {
+			n++
+		}
+		p.verifyGang(c, rest[:n])
+		rest = rest[n:]
 	}
 	for _, preemption := range proposal.Preemptions {
 		p.consider(c, preemption)

@@ -20,12 +20,6 @@ import (
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
-// Upstream's defaults of DefaultPreemptionArgs: how many nodes are tried.
-const (
-	leastPercent  = 10
-	leastAbsolute = 100
-)
-
 // Choice is a node, and the pods that are to go from it, the most important first.
 type Choice struct {
 	Node       int32
@@ -50,6 +44,9 @@ type Answer struct {
 // For looks for room for a pod that fits on none of the cluster's nodes. Start says which
 // node is tried first.
 func For(m *cluster.Mirror, pod *shape.Pod, nodes []Node, now time.Time, start int) Answer {
+	if !pod.Shape.Profile.Preempts {
+		return Answer{}
+	}
 	if pod.Shape.PreemptNever {
 		return Answer{Text: "not eligible due to preemptionPolicy=Never."}
 	}
@@ -58,7 +55,7 @@ func For(m *cluster.Mirror, pod *shape.Pod, nodes []Node, now time.Time, start i
 	}
 	tally := filter.NewTally(len(nodes))
 	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return n.Refusal.Helpless })
-	enough := min(max(len(nodes)*leastPercent/100, leastAbsolute), len(nodes))
+	enough := min(max(len(nodes)*pod.Shape.Profile.LeastPercent/100, pod.Shape.Profile.LeastAbsolute), len(nodes))
 	ask := m.Ask(pod)
 	var found []Choice
 	kind := 0 // how many violate nothing

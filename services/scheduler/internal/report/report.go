@@ -51,7 +51,6 @@ type Reporter struct {
 	busy   func() bool
 	log    *zap.Logger
 	now    func() time.Time
-	source string
 
 	mu         sync.Mutex // guards what follows
 	conditions map[string]Condition
@@ -63,7 +62,6 @@ type Reporter struct {
 
 // Options of a reporter.
 type Options struct {
-	Name   string      // of the scheduler, as the events' source
 	Busy   func() bool // whether bindings are under way; may be nil
 	Now    func() time.Time
 	Logger *zap.Logger
@@ -77,14 +75,14 @@ func New(w Writer, o Options) *Reporter {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Reporter{writer: w, busy: o.Busy, now: o.Now, log: o.Logger, source: o.Name, conditions: map[string]Condition{}, wake: make(chan struct{}, 1)}
+	return &Reporter{writer: w, busy: o.Busy, now: o.Now, log: o.Logger, conditions: map[string]Condition{}, wake: make(chan struct{}, 1)}
 }
 
 // Scheduled reports a binding.
 func (r *Reporter) Scheduled(pod *shape.Pod, node string) {
 	r.mu.Lock()
 	delete(r.conditions, pod.UID)
-	r.event(pod, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, node))
+	r.event(pod, pod.Shape.SchedulerName, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, node))
 	r.mu.Unlock()
 	r.kick()
 }
@@ -100,7 +98,7 @@ func (r *Reporter) Unschedulable(pod *shape.Pod, message string) {
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
 		Message: message, LastTransitionTime: metav1.NewTime(r.now()), ObservedGeneration: pod.Generation,
 	}}
-	r.event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
+	r.event(pod, pod.Shape.SchedulerName, corev1.EventTypeWarning, "FailedScheduling", message)
 	r.mu.Unlock()
 	r.kick()
 }
@@ -108,7 +106,7 @@ func (r *Reporter) Unschedulable(pod *shape.Pod, message string) {
 // Preempted reports that a pod goes because another one wants its room.
 func (r *Reporter) Preempted(victim, by *shape.Pod, node string) {
 	r.mu.Lock()
-	r.event(victim, corev1.EventTypeNormal, "Preempted", fmt.Sprintf("Preempted by pod %s on node %s", by.UID, node))
+	r.event(victim, by.Shape.SchedulerName, corev1.EventTypeNormal, "Preempted", fmt.Sprintf("Preempted by pod %s on node %s", by.UID, node))
 	last := &r.events[len(r.events)-1]
 	last.Action = "Preempting"
 	last.Related = &corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: by.Namespace, Name: by.Name, UID: types.UID(by.UID), ResourceVersion: fmt.Sprint(by.Revision)}
@@ -116,7 +114,7 @@ func (r *Reporter) Preempted(victim, by *shape.Pod, node string) {
 	r.kick()
 }
 
-func (r *Reporter) event(pod *shape.Pod, kind, reason, text string) {
+func (r *Reporter) event(pod *shape.Pod, scheduler, kind, reason, text string) {
 	if len(r.events) >= mostEvents {
 		r.events = append(r.events[:0], r.events[len(r.events)/2:]...)
 		r.dropped += mostEvents / 2
@@ -128,7 +126,7 @@ func (r *Reporter) event(pod *shape.Pod, kind, reason, text string) {
 		InvolvedObject: corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name,
 			UID: types.UID(pod.UID), ResourceVersion: fmt.Sprint(pod.Revision)},
 		Type: kind, Reason: reason, Message: text,
-		Source: corev1.EventSource{Component: r.source}, ReportingController: r.source,
+		Source: corev1.EventSource{Component: scheduler}, ReportingController: scheduler,
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	})
 }

@@ -21,12 +21,12 @@ func (w written) Write(_ context.Context, c []Condition, _ []corev1.Event) error
 
 func TestUnschedulableSaysWhichGenerationItIsAbout(t *testing.T) {
 	w := make(written, 1)
-	r := New(w, Options{Name: "s", Logger: zap.NewNop()})
+	r := New(w, Options{Logger: zap.NewNop()})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = r.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
-	r.Unschedulable(&shape.Pod{Namespace: "ns", Name: "p", UID: "u", Generation: 4}, "no room")
+	r.Unschedulable(&shape.Pod{Namespace: "ns", Name: "p", UID: "u", Generation: 4, Shape: ours}, "no room")
 	select {
 	case got := <-w:
 		if len(got) != 1 || got[0].ObservedGeneration != 4 || got[0].Message != "no room" {
@@ -47,12 +47,12 @@ func (e events) Write(_ context.Context, _ []Condition, list []corev1.Event) err
 
 func TestThePreemptedPodsEventNamesWhoItWasFor(t *testing.T) {
 	w := make(events, 1)
-	r := New(w, Options{Name: "default-scheduler", Logger: zap.NewNop()})
+	r := New(w, Options{Logger: zap.NewNop()})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = r.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
-	r.Preempted(&shape.Pod{Namespace: "ns", Name: "small", UID: "s"}, &shape.Pod{Namespace: "ns", Name: "big", UID: "b"}, "n1")
+	r.Preempted(&shape.Pod{Namespace: "ns", Name: "small", UID: "s", Shape: ours}, &shape.Pod{Namespace: "ns", Name: "big", UID: "b", Shape: ours}, "n1")
 	select {
 	case got := <-w:
 		if len(got) != 1 {
@@ -66,3 +66,6 @@ func TestThePreemptedPodsEventNamesWhoItWasFor(t *testing.T) {
 		t.Fatal("nothing was written")
 	}
 }
+
+// ours is the shape of pods of the default scheduler.
+var ours = &shape.Shape{SchedulerName: "default-scheduler"}

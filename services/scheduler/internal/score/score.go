@@ -21,37 +21,81 @@ import (
 // Unit is one point of upstream's 0 to 100 scale.
 const Unit = 64
 
-// Upstream's default weights of the plugins.
-const (
-	weightTaint    = 3
-	weightAffinity = 2
-	weightSpread   = 2
-	weightPods     = 2
-)
-
-// Usage is LeastAllocated plus BalancedAllocation for s on top of what n holds,
-// 0 to 200 points.
+// Usage is NodeResourcesFit plus BalancedAllocation for s on top of what n holds,
+// up to 100 points each, times their weights.
 func Usage(s *shape.Shape, n *node.Node) int64 {
-	return leastAllocated(s, n) + balanced(s, n)
+	var sum int64
+	if w := s.Profile.Weights.NodeResourcesFit; w > 0 {
+		sum += w * fit(s, n)
+	}
+	if w := s.Profile.Weights.BalancedAllocation; w > 0 {
+		sum += w * balanced(s, n)
+	}
+	return sum
 }
 
-func leastAllocated(s *shape.Shape, n *node.Node) int64 {
-	var sum, resources int64
-	add := func(used, capacity int64) {
+// fit is the mean of what the profile's resources are worth, by their weights.
+func fit(s *shape.Shape, n *node.Node) int64 {
+	var sum, weights int64
+	for _, r := range s.Profile.Fit {
+		used, capacity := load(r.Name, s, n)
 		if capacity <= 0 {
-			return
+			continue
 		}
-		resources++
-		if used < capacity {
-			sum += int64(float64(capacity-used) / float64(capacity) * (100 * Unit))
+		points := worth(s.Profile, used, capacity)
+		if s.Profile.Strategy == shape.CapacityRatio && points <= 0 { // upstream leaves it out
+			continue
 		}
+		sum += points * r.Weight
+		weights += r.Weight
 	}
-	add(n.ScoreMilliCPU+s.ScoreMilliCPU, n.Allocatable.MilliCPU)
-	add(n.ScoreMemory+s.ScoreMemory, n.Allocatable.Memory)
-	if resources == 0 {
+	if weights == 0 {
 		return 0
 	}
-	return sum / resources
+	return sum / weights
+}
+
+// load is what would be taken of a resource with the pod, and what there is of it.
+func load(name string, s *shape.Shape, n *node.Node) (used, capacity int64) {
+	switch name {
+	case string(corev1.ResourceCPU):
+		return n.ScoreMilliCPU + s.ScoreMilliCPU, n.Allocatable.MilliCPU
+	case string(corev1.ResourceMemory):
+		return n.ScoreMemory + s.ScoreMemory, n.Allocatable.Memory
+	case string(corev1.ResourceEphemeralStorage):
+		return n.Used.Ephemeral + s.Requests.Ephemeral, n.Allocatable.Ephemeral
+	}
+	want := s.Requests.Scalar(name)
+	if want == 0 { // upstream: an extended resource counts for those who ask for it
+		return 0, 0
+	}
+	return n.Used.Scalar(name) + want, n.Allocatable.Scalar(name)
+}
+
+func worth(p *shape.Profile, used, capacity int64) int64 {
+	part := min(float64(used)/float64(capacity), 1)
+	switch p.Strategy {
+	case shape.MostAllocated:
+		return int64(part * (100 * Unit))
+	case shape.CapacityRatio:
+		return line(p.Points, part*100)
+	}
+	return int64((1 - part) * (100 * Unit))
+}
+
+// line is the height, in Units, of the line through the points.
+func line(points []shape.Point, at float64) int64 {
+	for i, p := range points {
+		if at > float64(p.Utilization) {
+			continue
+		}
+		if i == 0 {
+			return p.Score * Unit
+		}
+		from := points[i-1]
+		return int64((float64(from.Score) + float64(p.Score-from.Score)*(at-float64(from.Utilization))/float64(p.Utilization-from.Utilization)) * Unit)
+	}
+	return points[len(points)-1].Score * Unit
 }
 
 // balanced is upstream's BalancedAllocation of 1.37: by how much the pod makes
@@ -80,7 +124,7 @@ const (
 // Images is ImageLocality: up to 100 points for what of the pod's images the node has, by
 // size and by the part of the nodes that have it, which spread gives.
 func Images(s *shape.Shape, n *node.Node, spread func(unique.Handle[string]) float64) int64 {
-	if len(n.Images) == 0 || len(s.Images) == 0 {
+	if len(n.Images) == 0 || len(s.Images) == 0 || s.Profile.Weights.ImageLocality == 0 {
 		return 0
 	}
 	var sum int64
@@ -93,7 +137,7 @@ func Images(s *shape.Shape, n *node.Node, spread func(unique.Handle[string]) flo
 		}
 	}
 	most := int64(mostImage) * int64(len(s.Images))
-	return 100 * Unit * (min(max(sum, leastImage), most) - leastImage) / (most - leastImage)
+	return s.Profile.Weights.ImageLocality * 100 * Unit * (min(max(sum, leastImage), most) - leastImage) / (most - leastImage)
 }
 
 // Static holds the raw, not yet normalized parts that depend on the class.
@@ -117,14 +161,14 @@ func OfClass(s *shape.Shape, n *node.Node) Static {
 }
 
 // Points normalizes raw against the highest raw values among the nodes in
-// question, 0 to 500 points with the weights.
-func (raw Static) Points(most Static) int64 {
-	points := int64(weightTaint * 100 * Unit)
+// question, 0 to 500 points with the default weights.
+func (raw Static) Points(w *shape.Weights, most Static) int64 {
+	points := w.TaintToleration * 100 * Unit
 	if most.Taints > 0 {
-		points -= weightTaint * 100 * Unit * raw.Taints / most.Taints
+		points -= w.TaintToleration * 100 * Unit * raw.Taints / most.Taints
 	}
 	if most.Affinity > 0 {
-		points += weightAffinity * 100 * Unit * raw.Affinity / most.Affinity
+		points += w.NodeAffinity * 100 * Unit * raw.Affinity / most.Affinity
 	}
 	return points
 }
@@ -132,20 +176,22 @@ func (raw Static) Points(most Static) int64 {
 // Spread is what a node loses for each pod of the same group it already holds.
 // Upstream normalizes by the fullest node; a fixed price gives the same order
 // among nodes and can be kept up to date one node at a time.
-func Spread(pods int32) int64 { return -int64(pods) * weightSpread * 10 * Unit }
+func Spread(w *shape.Weights, pods int32) int64 {
+	return -int64(pods) * w.PodTopologySpread * 10 * Unit
+}
 
 // Zone is what a zone gives to each of its nodes: upstream's normalization of
 // the pods the group has in it, against the zones with most and fewest.
-func Zone(pods, fewest, most int64) int64 {
+func Zone(w *shape.Weights, pods, fewest, most int64) int64 {
 	if most == 0 {
-		return weightSpread * 100 * Unit
+		return w.PodTopologySpread * 100 * Unit
 	}
-	return weightSpread * 100 * Unit * (most + fewest - pods) / most
+	return w.PodTopologySpread * 100 * Unit * (most + fewest - pods) / most
 }
 
 // Spreading normalizes the raw costs of PodTopologySpread in place, to 0 to 200 points with
 // the weight: the least cost gets most, a negative one (a node without the keys) nothing.
-func Spreading(costs []int64) []int64 {
+func Spreading(w *shape.Weights, costs []int64) []int64 {
 	least, most := int64(math.MaxInt64), int64(0)
 	for _, c := range costs {
 		if c >= 0 {
@@ -157,23 +203,23 @@ func Spreading(costs []int64) []int64 {
 		case c < 0:
 			costs[i] = 0
 		case most == 0:
-			costs[i] = weightSpread * 100 * Unit
+			costs[i] = w.PodTopologySpread * 100 * Unit
 		default:
-			costs[i] = weightSpread * 100 * Unit * (most + least - c) / most
+			costs[i] = w.PodTopologySpread * 100 * Unit * (most + least - c) / most
 		}
 	}
 	return costs
 }
 
 // Attraction normalizes the raw scores of InterPodAffinity in place, to 0 to 200 points.
-func Attraction(raw []int64) []int64 {
+func Attraction(w *shape.Weights, raw []int64) []int64 {
 	least, most := int64(math.MaxInt64), int64(math.MinInt64)
 	for _, r := range raw {
 		least, most = min(least, r), max(most, r)
 	}
 	for i, r := range raw {
 		if raw[i] = 0; most > least {
-			raw[i] = weightPods * 100 * Unit * (r - least) / (most - least)
+			raw[i] = w.InterPodAffinity * 100 * Unit * (r - least) / (most - least)
 		}
 	}
 	return raw

@@ -51,7 +51,7 @@ func TestSpreadingIsMeasuredByTheLeastAndTheMost(t *testing.T) {
 		{"fewer is better", []int64{10, 20, 40}, []int64{200, 150, 50}},
 		{"a node without the keys gets nothing", []int64{-1, 20, 20}, []int64{0, 200, 200}},
 	} {
-		got := Spreading(slices.Clone(tt.costs))
+		got := Spreading(&weights, slices.Clone(tt.costs))
 		for i := range got {
 			got[i] /= Unit
 		}
@@ -69,7 +69,7 @@ func TestAttractionIsMeasuredFromTheLeast(t *testing.T) {
 		{"all the same", []int64{3, 3}, []int64{0, 0}},
 		{"from the least to the most", []int64{-5, 0, 5}, []int64{0, 100, 200}},
 	} {
-		got := Attraction(slices.Clone(tt.raw))
+		got := Attraction(&weights, slices.Clone(tt.raw))
 		for i := range got {
 			got[i] /= Unit
 		}
@@ -78,3 +78,6 @@ func TestAttractionIsMeasuredFromTheLeast(t *testing.T) {
 		}
 	}
 }
+
+// weights are the default ones.
+var weights = shape.DefaultProfile("").Weights

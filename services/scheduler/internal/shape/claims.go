@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"kubus.dev/proto/volume"
@@ -59,12 +60,17 @@ type Claims struct {
 	Zones []Zone
 	// Sole are claims, as namespace/name, that only one pod may have at a time.
 	Sole []string
-	// Lost: a claim is bound to a volume that is not there.
-	Lost bool
-	// Exclusive: another pod has a claim that only one pod may have.
-	Exclusive bool
+	// Attach are volumes that count against what a driver can have on a node.
+	Attach []Attach
 	// Unbound are claims that wait for their first consumer's node, the smallest first.
 	Unbound []Unbound
+}
+
+// Attach is a volume of a CSI driver.
+type Attach struct {
+	Driver string
+	ID     string // tells it from the driver's others
+	Needs  bool   // nodes without the driver are out of the question
 }
 
 // Zone is a zone or region label of a volume.
@@ -80,10 +86,10 @@ var zoneLabels = map[string]string{
 }
 
 // ZonesOf reads a volume's labels; several values of one are parted by "__".
-func ZonesOf(labels map[string]string) []Zone {
+func ZonesOf(set map[string]string) []Zone {
 	var out []Zone
 	for _, key := range slices.Sorted(maps.Keys(zoneLabels)) {
-		if value, ok := labels[key]; ok {
+		if value, ok := set[key]; ok {
 			out = append(out, Zone{key, strings.Split(value, "__")})
 		}
 	}
@@ -113,9 +119,33 @@ func (c *Claims) InZone(node *corev1.Node) bool {
 type Unbound struct {
 	Claim      *corev1.PersistentVolumeClaim
 	Candidates []Candidate
-	// Provision: a volume can be made, on nodes that Topologies match.
+	// Provision: a volume can be made, on nodes that Topologies match. With Tells the driver
+	// says where it has room: on nodes that one of Room matches.
 	Provision  bool
 	Topologies []corev1.TopologySelectorTerm
+	Tells      bool
+	Room       []labels.Selector
+}
+
+// Lack is why there is no volume for a claim on a node. The zero value is no lack.
+type Lack uint8
+
+// The lacks.
+const (
+	NoLack   Lack = iota
+	NoVolume      // none fits, none can be made
+	NoSpace       // one could be made, but for the space
+)
+
+// provide tells whether a volume can be made for a node.
+func (u *Unbound) provide(node *corev1.Node) Lack {
+	switch {
+	case !u.Provision || !inTopology(u.Topologies, node):
+		return NoVolume
+	case u.Tells && !slices.ContainsFunc(u.Room, func(s labels.Selector) bool { return s.Matches(labels.Set(node.Labels)) }):
+		return NoSpace
+	}
+	return NoLack
 }
 
 // Candidate is a volume that could serve a claim.
@@ -136,21 +166,23 @@ func (c *Claims) Reach(node *corev1.Node) bool {
 	return !slices.ContainsFunc(c.Bound, func(s *nodeaffinity.NodeSelector) bool { return !s.Match(node) })
 }
 
-// Choose finds a volume, or a way to make one, for each unbound claim on a node.
-func (c *Claims) Choose(node *corev1.Node) (bindings []Binding, ok bool) {
+// Choose finds a volume, or a way to make one, for each unbound claim on a node. Volumes that
+// exist are looked for first, for all claims; a lack tells of the first claim without any.
+func (c *Claims) Choose(node *corev1.Node) (bindings []Binding, lack Lack) {
 	taken := map[string]bool{}
 	for i := range c.Unbound {
 		u := &c.Unbound[i]
 		pv := u.match(node, taken)
-		if pv == nil && !(u.Provision && inTopology(u.Topologies, node)) {
-			return nil, false
-		}
-		if pv != nil {
+		if pv == nil {
+			if lack := u.provide(node); lack != NoLack {
+				return nil, lack
+			}
+		} else {
 			taken[pv.Name] = true
 		}
 		bindings = append(bindings, Binding{u.Claim, pv})
 	}
-	return bindings, true
+	return bindings, NoLack
 }
 
 func (u *Unbound) match(node *corev1.Node, taken map[string]bool) *corev1.PersistentVolume {
@@ -204,6 +236,8 @@ func (s *Shape) Obstacle() string {
 	switch {
 	case len(s.Missing) > 0:
 		return s.unsupported()
+	case s.Pinned != nil && len(s.Pinned) == 0:
+		return "pod affinity terms conflict"
 	case len(s.Volumes) > 0 && s.Claims == nil:
 		return "the pod's claims are not known yet"
 	case s.Claims != nil:

@@ -16,9 +16,14 @@ type Pod struct {
 	Namespace string
 	Name      string
 	UID       string
-	// Owner is the UID of the controlling owner, "" without one.
-	Owner    string
-	Shape    *Shape
+	// Owner is the UID of the controlling owner, "" without one; Spreads says that its pods
+	// are spread by default, as those of a ReplicaSet are.
+	Owner   string
+	Spreads bool
+	Shape   *Shape
+	// Gang is the pods, in its namespace, of which at least GangSize run or none; "" for none.
+	Gang     string
+	GangSize int
 	Self     *Identity // what selectors of other pods see
 	NodeName string    // spec.nodeName, "" while pending
 	Created  time.Time
@@ -72,10 +77,10 @@ func (t *Table) Parse(data []byte, revision uint64) (*Pod, error) {
 		p.Self, err = t.identity(p.Namespace, labels)
 	}
 	if err == nil {
-		p.Shape, p.NodeName, err = t.shape(spec, p.Self, labels)
+		p.Shape, p.NodeName, err = t.shape(spec, p.Self, labels, p.Spreads)
 	}
-	if err == nil && p.resizing {
-		p.Shape, err = resized(data)
+	if err == nil && p.NodeName != "" && (p.resizing || p.Generation > 1) {
+		p.Shape, err = resized(data, p.Shape)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading pod at revision %d: %w", revision, err)
@@ -100,6 +105,8 @@ func (p *Pod) metadata(data []byte, labels *[]byte) error {
 			p.Created, _ = time.Parse(time.RFC3339, skim.String(value))
 		case "labels":
 			*labels = value
+		case "annotations":
+			return p.annotations(value)
 		case "ownerReferences":
 			return skim.Array(value, p.owner)
 		}
@@ -107,13 +114,35 @@ func (p *Pod) metadata(data []byte, labels *[]byte) error {
 	})
 }
 
+// Annotations that make pods a gang.
+const (
+	GangAnnotation     = "scheduling.kubus.dev/gang"      // its name
+	GangSizeAnnotation = "scheduling.kubus.dev/gang-size" // how many must run, if any do
+)
+
+// annotations reads what makes the pod one of a gang. A size that is no number above 0 is 1.
+func (p *Pod) annotations(data []byte) error {
+	return skim.Object(data, func(key, value []byte) error {
+		switch string(key) {
+		case GangAnnotation:
+			p.Gang = skim.String(value)
+		case GangSizeAnnotation:
+			n, _ := strconv.Atoi(skim.String(value))
+			p.GangSize = max(n, 1)
+		}
+		return nil
+	})
+}
+
 func (p *Pod) owner(ref []byte) error {
-	var uid string
+	var uid, kind string
 	var controls bool
 	err := skim.Object(ref, func(key, value []byte) error {
 		switch string(key) {
 		case "uid":
 			uid = skim.String(value)
+		case "kind":
+			kind = skim.String(value)
 		case "controller":
 			controls = skim.True(value)
 		}
@@ -121,6 +150,7 @@ func (p *Pod) owner(ref []byte) error {
 	})
 	if controls {
 		p.Owner = uid
+		p.Spreads = kind == "ReplicaSet" || kind == "StatefulSet" || kind == "ReplicationController"
 	}
 	return err
 }
@@ -170,14 +200,20 @@ func (p *Pod) condition(data []byte) error {
 	return err
 }
 
-// resized reads the whole pod: until a resize is done it takes the most of what its spec asks,
-// what was allocated and what it has. Such pods are few, their shapes are not shared.
-func resized(data []byte) (*Shape, error) {
+// resized reads the whole of a pod whose spec was changed: until a resize is done it takes the
+// most of what its spec asks, what was allocated and what it has. The shapes of such pods are
+// not shared, unless they take what their spec asks.
+func resized(data []byte, as *Shape) (*Shape, error) {
 	pod := &corev1.Pod{}
 	if err := json.Unmarshal(data, pod); err != nil {
 		return nil, err
 	}
-	return New(pod), nil
+	s := *as
+	s.requests(pod)
+	if s.ScoreMilliCPU == as.ScoreMilliCPU && s.ScoreMemory == as.ScoreMemory && s.Requests.Equal(&as.Requests) {
+		return as, nil
+	}
+	return &s, nil
 }
 
 // decodeSpec decodes only the members of a pod's spec that make its shape.

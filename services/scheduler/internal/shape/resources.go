@@ -90,3 +90,8 @@ func (r *Resources) addScalars(b []Scalar, sign int64) {
 func (r *Resources) Zero() bool {
 	return r.MilliCPU == 0 && r.Memory == 0 && r.Ephemeral == 0 && len(r.Scalars) == 0
 }
+
+// Equal tells whether both are the same amounts.
+func (r *Resources) Equal(b *Resources) bool {
+	return r.MilliCPU == b.MilliCPU && r.Memory == b.Memory && r.Ephemeral == b.Ephemeral && slices.Equal(r.Scalars, b.Scalars)
+}

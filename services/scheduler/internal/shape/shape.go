@@ -29,6 +29,7 @@ const (
 // they decide whether and when a pod is looked at.
 type Shape struct {
 	SchedulerName string
+	Profile       *Profile // never nil
 	Priority      int32
 	PreemptNever  bool
 	Gated         bool
@@ -44,7 +45,7 @@ type Shape struct {
 	// host name label or the name), so a node class cannot stand for its nodes.
 	PerNode bool
 	// Pinned, when not nil, lists the only nodes that can match, as a DaemonSet's
-	// pods name theirs.
+	// pods name theirs; empty when the pod's terms contradict each other.
 	Pinned []string
 	// Missing lists what the pod requires and this scheduler cannot give yet; such
 	// a pod stays pending and is told so.
@@ -102,11 +103,16 @@ func (s *Shape) Tolerates(taint *corev1.Taint) bool {
 	return false
 }
 
-// New computes the shape of a pod's specification.
-func New(pod *corev1.Pod) *Shape {
+// New computes the shape of a pod's specification, under the default profile.
+func New(pod *corev1.Pod) *Shape { return under(normal, pod, false) }
+
+// under computes the shape of a pod's specification; spreads tells that its owner is one whose
+// pods are spread by default.
+func under(profile *Profile, pod *corev1.Pod, spreads bool) *Shape {
 	spec := &pod.Spec
 	s := &Shape{
 		SchedulerName: spec.SchedulerName,
+		Profile:       profile,
 		Gated:         len(spec.SchedulingGates) > 0,
 		PreemptNever:  spec.PreemptionPolicy != nil && *spec.PreemptionPolicy == corev1.PreemptNever,
 		Tolerations:   spec.Tolerations,
@@ -116,7 +122,7 @@ func New(pod *corev1.Pod) *Shape {
 		Disks:         disksOf(spec),
 		Features:      featuresOf(spec),
 		Images:        imagesOf(spec),
-		Terms:         termsOf(pod),
+		Terms:         termsOf(profile, pod, spreads),
 	}
 	if spec.Priority != nil {
 		s.Priority = *spec.Priority
@@ -127,8 +133,8 @@ func New(pod *corev1.Pod) *Shape {
 }
 
 func (s *Shape) requests(pod *corev1.Pod) {
-	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true}))
-	scored := helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, NonMissingContainerRequests: corev1.ResourceList{
+	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}))
+	scored := helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true, NonMissingContainerRequests: corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(defaultMemory, resource.DecimalSI),
 	}})
@@ -137,17 +143,23 @@ func (s *Shape) requests(pod *corev1.Pod) {
 
 func (s *Shape) affinity(spec *corev1.PodSpec) {
 	var required *corev1.NodeSelector
+	prefers := s.Profile.AddedPreferred
 	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
 		required = spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
-		if terms := spec.Affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution; len(terms) > 0 {
-			// What does not parse gives no preference; the API refuses it anyway.
-			if preferred, err := nodeaffinity.NewPreferredSchedulingTerms(terms); err == nil {
-				s.Preferred = preferred
-			}
-			for i := range terms {
-				s.PerNode = s.PerNode || perNode(&terms[i].Preference)
-			}
+		prefers = slices.Concat(prefers, spec.Affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if len(prefers) > 0 {
+		// What does not parse gives no preference; the API refuses it anyway.
+		if preferred, err := nodeaffinity.NewPreferredSchedulingTerms(prefers); err == nil {
+			s.Preferred = preferred
 		}
+		for i := range prefers {
+			s.PerNode = s.PerNode || perNode(&prefers[i].Preference)
+		}
+	}
+	s.PerNode = s.PerNode || s.Profile.Added != nil // it may look at names
+	if s.Without(NodeAffinity) {
+		return
 	}
 	s.selects = len(spec.NodeSelector) > 0 || required != nil
 	if !s.selects {
@@ -170,19 +182,31 @@ func perNode(term *corev1.NodeSelectorTerm) bool {
 	return len(term.MatchFields) > 0 || slices.ContainsFunc(term.MatchExpressions, func(r corev1.NodeSelectorRequirement) bool { return r.Key == corev1.LabelHostname })
 }
 
-// pinned gives the node names when every term names some, else nil.
+// pinned gives the node names when every term names some, else nil. A term that names several
+// times means what is common to all.
 func pinned(selector *corev1.NodeSelector) []string {
-	var names []string
+	if len(selector.NodeSelectorTerms) == 0 {
+		return nil
+	}
+	names := []string{}
 	for i := range selector.NodeSelectorTerms {
-		at := slices.IndexFunc(selector.NodeSelectorTerms[i].MatchFields, func(r corev1.NodeSelectorRequirement) bool {
-			return r.Key == "metadata.name" && r.Operator == corev1.NodeSelectorOpIn
-		})
-		if at < 0 {
+		var own []string
+		for _, r := range selector.NodeSelectorTerms[i].MatchFields {
+			switch {
+			case r.Key != "metadata.name" || r.Operator != corev1.NodeSelectorOpIn:
+			case own == nil:
+				own = append([]string{}, r.Values...)
+			default:
+				own = slices.DeleteFunc(own, func(name string) bool { return !slices.Contains(r.Values, name) })
+			}
+		}
+		if own == nil {
 			return nil
 		}
-		names = append(names, selector.NodeSelectorTerms[i].MatchFields[at].Values...)
+		names = append(names, own...)
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func hostPorts(spec *corev1.PodSpec) []Port {

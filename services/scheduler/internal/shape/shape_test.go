@@ -20,7 +20,7 @@ func full(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: "u-1", Generation: 3, CreationTimestamp: metav1.NewTime(time.Unix(1700000000, 0)),
-			OwnerReferences: []metav1.OwnerReference{{UID: "other"}, {UID: "rs", Controller: &yes}}},
+			OwnerReferences: []metav1.OwnerReference{{UID: "other"}, {Kind: "ReplicaSet", UID: "rs", Controller: &yes}}},
 		Spec: corev1.PodSpec{
 			SchedulerName: "default-scheduler", Priority: &priority,
 			NodeSelector: map[string]string{"disk": "ssd"},
@@ -62,7 +62,7 @@ func TestParseReadsWhatMatters(t *testing.T) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: "PodScheduled", Status: "False", Reason: "Unschedulable", Message: "why"},
 			{Type: "DisruptionTarget", Status: "True", Reason: "PreemptionByScheduler"}}
 	}))
-	want := &Pod{Namespace: "default", Name: "a", UID: "u-1", Owner: "rs", Created: time.Unix(1700000000, 0).UTC(), Revision: 42, Generation: 3,
+	want := &Pod{Namespace: "default", Name: "a", UID: "u-1", Owner: "rs", Spreads: true, Created: time.Unix(1700000000, 0).UTC(), Revision: 42, Generation: 3,
 		Unscheduled: Condition{"Unschedulable", "why"}, Shape: got.Shape, Self: &Identity{Namespace: "default", Labels: labels.Set{"app": "web"}},
 		Nominated: "n7", Started: time.Unix(1700000060, 0).UTC(), Preempted: true}
 	if !reflect.DeepEqual(got, want) {

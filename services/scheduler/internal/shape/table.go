@@ -13,6 +13,8 @@ import (
 // Table interns shapes. A shape that no pod uses any more is dropped by the
 // garbage collector, and its entry with it.
 type Table struct {
+	profiles map[string]*Profile // by schedulerName; never changed
+
 	mu      sync.Mutex
 	key     []byte // scratch
 	entries map[string]weak.Pointer[Shape]
@@ -20,9 +22,14 @@ type Table struct {
 	identities map[string]weak.Pointer[Identity]
 }
 
-// NewTable gives an empty table.
-func NewTable() *Table {
-	return &Table{entries: map[string]weak.Pointer[Shape]{}, identities: map[string]weak.Pointer[Identity]{}}
+// NewTable gives an empty table. Pods of a schedulerName that no profile has are none of ours,
+// and get the default.
+func NewTable(profiles ...*Profile) *Table {
+	byName := map[string]*Profile{}
+	for _, p := range profiles {
+		byName[p.Name] = p
+	}
+	return &Table{profiles: byName, entries: map[string]weak.Pointer[Shape]{}, identities: map[string]weak.Pointer[Identity]{}}
 }
 
 // Len is the number of shapes in use (or not yet collected).
@@ -34,14 +41,22 @@ func (t *Table) Len() int {
 
 // shape finds or makes the shape of a raw pod spec, and gives the node it names. What
 // speaks of other pods means something else in another namespace and for other labels.
-func (t *Table) shape(spec []byte, id *Identity, labels []byte) (*Shape, string, error) {
+func (t *Table) shape(spec []byte, id *Identity, labels []byte, spreads bool) (*Shape, string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key, node, speaks, err := signature(t.key[:0], spec)
-	length := len(key)
-	if speaks {
+	key, about, err := signature(t.key[:0], spec)
+	length, node := len(key), about.node
+	profile := t.profiles[about.scheduler]
+	if profile == nil {
+		profile = normal
+	}
+	spreads = spreads && len(profile.Defaults) > 0
+	if about.speaks || spreads {
 		key = append(append(append(key, 0), id.Namespace...), 0)
 		key = append(key, labels...)
+	}
+	if spreads {
+		key = append(key, 1)
 	}
 	t.key = key
 	if err != nil {
@@ -55,7 +70,7 @@ func (t *Table) shape(spec []byte, id *Identity, labels []byte) (*Shape, string,
 		return nil, "", fmt.Errorf("pod spec: %w", err)
 	}
 	pod.Namespace, pod.Labels = id.Namespace, id.Labels
-	s := New(pod)
+	s := under(profile, pod, spreads)
 	t.intern(string(key), s)
 	return s, node, nil
 }
@@ -77,20 +92,22 @@ func (t *Table) intern(key string, s *Shape) {
 // Names, environment, probes and volumes other than claims, images and shared disks
 // are left out, so that they are never decoded, and so that the random name of a token
 // volume makes no shape of its own. Two spellings of one spec only cost a second Shape.
-// speaks tells that the pod may say something of other pods.
-func signature(out, spec []byte) (sig []byte, node string, speaks bool, err error) {
+func signature(out, spec []byte) (sig []byte, about about, err error) {
 	w := members{out: append(out, '{')}
 	err = skim.Object(spec, func(key, value []byte) error {
 		switch string(key) {
 		case "nodeName":
-			node = skim.String(value)
+			about.node = skim.String(value)
 		case "affinity":
-			speaks = speaks || bytes.Contains(value, []byte(`"podA`)) // podAffinity, podAntiAffinity
+			about.speaks = about.speaks || bytes.Contains(value, []byte(`"podA`)) // podAffinity, podAntiAffinity
 			w.raw(key, value)
 		case "topologySpreadConstraints":
-			speaks = speaks || string(value) != "[]"
+			about.speaks = about.speaks || string(value) != "[]"
 			w.raw(key, value)
-		case "nodeSelector", "tolerations", "priority", "preemptionPolicy", "schedulerName",
+		case "schedulerName":
+			about.scheduler = skim.String(value)
+			w.raw(key, value)
+		case "nodeSelector", "tolerations", "priority", "preemptionPolicy",
 			"overhead", "resources", "resourceClaims", "hostNetwork", "hostUsers":
 			w.raw(key, value)
 		case "schedulingGates":
@@ -104,7 +121,14 @@ func signature(out, spec []byte) (sig []byte, node string, speaks bool, err erro
 		}
 		return nil
 	})
-	return append(w.out, '}'), node, speaks, err
+	return append(w.out, '}'), about, err
+}
+
+// about is what is seen of a spec in passing. speaks tells that the pod may say something of
+// other pods.
+type about struct {
+	node, scheduler string
+	speaks          bool
 }
 
 // members writes the members of a JSON object, with the commas between them.

@@ -9,10 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// hardAffinityWeight is upstream's default of InterPodAffinityArgs.hardPodAffinityWeight:
-// what a pod's required affinity is worth to the pods that it asks for.
-const hardAffinityWeight = 1
-
 // Selector chooses pods: those in the namespaces, or in namespaces with the labels, whose
 // own labels match. Name is the same only for selectors that choose the same.
 type Selector struct {
@@ -63,6 +59,9 @@ type Terms struct {
 	Attracts []Preference
 	Hard     []Spread // DoNotSchedule
 	Soft     []Spread // ScheduleAnyway
+	// System: Soft are upstream's own, for pods without any: a node that lacks the key of one
+	// is judged by the others.
+	System bool
 }
 
 // social tells whether a pod says anything of other pods.
@@ -73,8 +72,12 @@ func social(spec *corev1.PodSpec) bool {
 
 // termsOf reads what the pod says of others, nil when nothing. A selector that cannot be
 // parsed matches nothing; the API refuses it anyway.
-func termsOf(pod *corev1.Pod) *Terms {
-	if !social(&pod.Spec) {
+func termsOf(profile *Profile, pod *corev1.Pod, spreads bool) *Terms {
+	constraints := pod.Spec.TopologySpreadConstraints
+	if len(constraints) == 0 && spreads {
+		constraints = chosen(profile.Defaults, pod)
+	}
+	if !social(&pod.Spec) && len(constraints) == 0 {
 		return nil
 	}
 	t := &Terms{}
@@ -88,10 +91,16 @@ func termsOf(pod *corev1.Pod) *Terms {
 	}
 	t.Attracts = slices.Clone(t.Preferred)
 	for _, term := range t.Affinity {
-		t.Attracts = append(t.Attracts, Preference{term, hardAffinityWeight})
+		t.Attracts = append(t.Attracts, Preference{term, profile.HardAffinity})
 	}
-	for i := range pod.Spec.TopologySpreadConstraints {
-		c := &pod.Spec.TopologySpreadConstraints[i]
+	if profile.Off&InterPodAffinity != 0 {
+		t.Affinity, t.AntiAffinity = nil, nil
+	}
+	for i := range constraints {
+		c := &constraints[i]
+		if c.WhenUnsatisfiable == corev1.DoNotSchedule && profile.Off&PodTopologySpread != 0 {
+			continue
+		}
 		if c.WhenUnsatisfiable == corev1.DoNotSchedule {
 			t.Hard = append(t.Hard, spread(pod, c))
 		} else {
@@ -99,6 +108,20 @@ func termsOf(pod *corev1.Pod) *Terms {
 		}
 	}
 	return t
+}
+
+// chosen are a profile's constraints with what they count filled in: the pods that are labelled
+// as this one.
+func chosen(defaults []corev1.TopologySpreadConstraint, pod *corev1.Pod) []corev1.TopologySpreadConstraint {
+	alike := siblings(pod.Labels)
+	if len(alike) == 0 {
+		return nil
+	}
+	out := slices.Clone(defaults)
+	for i := range out {
+		out[i].LabelSelector = &metav1.LabelSelector{MatchLabels: alike}
+	}
+	return out
 }
 
 func terms(pod *corev1.Pod, list []corev1.PodAffinityTerm) []Term {

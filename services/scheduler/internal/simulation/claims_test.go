@@ -138,7 +138,7 @@ func withClaim(claims ...string) func(*corev1.Pod) {
 	}
 }
 
-func TestPodsWithClaimsAreBoundWhereTheirVolumesAre(t *testing.T) {
+func TestS10PodsWithClaimsAreBoundWhereTheirVolumesAre(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestOfTwoPodsThatAppearAtOnceOneGetsTheClaimForOne(t *testing.T) {
 	}
 }
 
-func TestANodeThatCannotMakeTheVolumeIsNotTheEnd(t *testing.T) {
+func TestS10ANodeThatCannotMakeTheVolumeIsNotTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStorage(t, 1)
 		tries := 0
@@ -212,7 +212,7 @@ func TestANodeThatCannotMakeTheVolumeIsNotTheEnd(t *testing.T) {
 	})
 }
 
-func TestRoomIsGivenBackWhenAWaitingPodGoes(t *testing.T) {
+func TestS10RoomIsGivenBackWhenAWaitingPodGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStorage(t, 1)
 		s.answer = func(b planner.Binding) *planner.Verdict { // nobody provisions

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,7 +47,10 @@ type world struct {
 	told    map[string]string
 	quiet   bool // nothing is deleted: rules that depend on who is there hold at each commit
 
-	preempted []string // pods taken away, in order
+	gangAnswer func() (v *planner.Verdict, early bool) // overrides the API's answer for gangs, before or after the deed
+
+	asked     atomic.Int64 // pods in evaluations that workers took
+	preempted []string     // pods taken away, in order
 	grace     time.Duration
 }
 
@@ -62,7 +66,7 @@ func newWorld(t testing.TB, workers int) *world {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.planner.Run(ctx) })
 	for i := range workers {
-		k := worker.New(w.broker, w.planner, worker.Options{Name: fmt.Sprint(i), InFlight: 2, Seed: uint64(i + 1), Logger: log})
+		k := worker.New(counting{w.broker, w}, w.planner, worker.Options{Name: fmt.Sprint(i), InFlight: 2, Seed: uint64(i + 1), Logger: log})
 		w.sinks = append(w.sinks, k)
 		group.Go(func() error { return k.Run(ctx) })
 	}
@@ -170,6 +174,47 @@ func (w *world) Bind(_ context.Context, bindings []planner.Binding) ([]planner.V
 		w.commit(changes...)
 	}
 	return verdicts, nil
+}
+
+// BindAll is the API for gangs.
+func (w *world) BindAll(ctx context.Context, bindings []planner.Binding) (planner.Verdict, error) {
+	if w.gangAnswer != nil {
+		if v, early := w.gangAnswer(); v != nil && early {
+			return *v, nil
+		} else if v != nil { // the answer is lost
+			_, _ = w.bindAll(ctx, bindings)
+			return *v, nil
+		}
+	}
+	return w.bindAll(ctx, bindings)
+}
+
+func (w *world) bindAll(ctx context.Context, bindings []planner.Binding) (planner.Verdict, error) {
+	w.mu.Lock()
+	there := 0
+	for _, b := range bindings {
+		switch p := w.pods[b.Pod.UID]; {
+		case p == nil || p.Deleting || p.NodeName != "" && p.NodeName != b.Node:
+			w.mu.Unlock()
+			return planner.Verdict{Outcome: planner.Refused, Error: "one is gone"}, nil
+		case p.NodeName != "":
+			there++
+		}
+	}
+	w.mu.Unlock()
+	if there == len(bindings) {
+		return planner.Verdict{Outcome: planner.Bound}, nil
+	}
+	verdicts, err := w.Bind(ctx, bindings)
+	if err != nil {
+		return planner.Verdict{}, err
+	}
+	for _, v := range verdicts {
+		if v.Outcome != planner.Bound {
+			w.t.Errorf("a gang was bound in part: %v", verdicts)
+		}
+	}
+	return planner.Verdict{Outcome: planner.Bound}, nil
 }
 
 // Preempt is the API for preemptions: victims go after their grace period.
@@ -282,5 +327,5 @@ func aShape(milliCPU int64, change ...func(*corev1.Pod)) *shape.Shape {
 var nobody = &shape.Identity{Namespace: "default"}
 
 func aPod(name, owner string, s *shape.Shape) *shape.Pod {
-	return &shape.Pod{Namespace: "default", Name: name, UID: "uid-" + name, Owner: owner, Shape: s, Self: nobody}
+	return &shape.Pod{Namespace: "default", Name: name, UID: "uid-" + name, Owner: owner, Spreads: owner != "", Shape: s, Self: nobody}
 }

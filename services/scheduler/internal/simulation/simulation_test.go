@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -72,7 +73,7 @@ func TestZonesGetTheirShareThoughOneIsBigger(t *testing.T) {
 	})
 }
 
-func TestAnUnschedulablePodSaysWhyAndWakesWhenThereIsRoom(t *testing.T) {
+func TestS13AnUnschedulablePodSaysWhyAndWakesWhenThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.change(feed.Change{Node: aNode("small", 1000)}, feed.Change{Node: aNode("tainted", 8000, func(n *corev1.Node) {
@@ -112,7 +113,7 @@ func TestRoomOfADeletedPodGoesToTheMostImportant(t *testing.T) {
 	})
 }
 
-func TestAGatedPodWaitsForItsGate(t *testing.T) {
+func TestS9AGatedPodWaitsForItsGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.change(feed.Change{Node: aNode("n", 1000)})
@@ -155,7 +156,7 @@ func TestARefusedBindingIsTriedAgainLater(t *testing.T) {
 	})
 }
 
-func TestAnUnknownOutcomeKeepsTheRoomUntilItIsKnown(t *testing.T) {
+func TestS4AnUnknownOutcomeKeepsTheRoomUntilItIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2)
 		w.change(feed.Change{Node: aNode("n", 1000)})
@@ -177,10 +178,13 @@ func TestAnUnknownOutcomeKeepsTheRoomUntilItIsKnown(t *testing.T) {
 	})
 }
 
-// Whatever happens in whatever order, with several workers and slow commits: no
+// events is how many TestH12NoLostWakeUps lets happen; CI has few, `make scheduler-fuzz` 10^6.
+var events = flag.Int("events", 12_000, "random events of TestH12NoLostWakeUps")
+
+// H12, S4: whatever happens in whatever order, with several workers and slow commits: no
 // node is over-committed at any revision, and at rest no pod sleeps beside room.
-func TestRandomEventsLeaveNobodyAsleepAndNothingOverCommitted(t *testing.T) {
-	for seed := range uint64(30) {
+func TestH12NoLostWakeUps(t *testing.T) {
+	for seed := range uint64(*events) / 400 {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { randomEvents(t, seed, 400) })
 		})

@@ -85,7 +85,7 @@ func (w *world) byZone(app string) map[string]int {
 	return in
 }
 
-func TestPodsThatKeepApartGetOneNodeEach(t *testing.T) {
+func TestS5PodsThatKeepApartGetOneNodeEach(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, workers)
@@ -182,7 +182,7 @@ func TestANodesLabelLetsAWaitingPodIn(t *testing.T) {
 	})
 }
 
-func TestAMoreImportantPodGetsTheRoom(t *testing.T) {
+func TestS8AMoreImportantPodGetsTheRoomMadeForIt(t *testing.T) {
 	for _, grace := range []time.Duration{0, 30 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -275,7 +275,7 @@ func TestABindingThatCannotBeToldOfDoesNotHoldUpOthers(t *testing.T) {
 // Whatever happens in whatever order: at each commit pods that keep apart are apart, both
 // ways, and no node holds more than it has. While nothing is deleted, the rules of spreading
 // and of being together hold at each commit too (Bind checks all of them).
-func TestRandomRulesHoldAtEachCommit(t *testing.T) {
+func TestS5RandomRulesHoldAtEachCommit(t *testing.T) {
 	for seed := range uint64(30) {
 		for _, quiet := range []bool{true, false} {
 			t.Run(fmt.Sprintf("seed %d quiet %v", seed, quiet), func(t *testing.T) {

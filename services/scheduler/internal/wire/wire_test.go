@@ -45,6 +45,12 @@ func (b *book) Bind(_ context.Context, bindings []planner.Binding) ([]planner.Ve
 	return out, nil
 }
 
+// BindAll is not asked for here.
+func (b *book) BindAll(ctx context.Context, bindings []planner.Binding) (planner.Verdict, error) {
+	_, err := b.Bind(ctx, bindings)
+	return planner.Verdict{Outcome: planner.Bound}, err
+}
+
 // Preempt is not asked for here.
 func (b *book) Preempt(_ context.Context, preemptions []planner.Preemption) ([]planner.Verdict, error) {
 	return nil, fmt.Errorf("%d preemptions among pods of one priority", len(preemptions))

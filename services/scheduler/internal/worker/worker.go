@@ -206,6 +206,7 @@ func (w *Worker) decide(owner string, pods []string) decision {
 	defer w.mirror.Unlock()
 	d := decision{at: w.mirror.At(), placements: make([]plan.Placement, 0, len(pods))}
 	full := map[setKey]*obstruction{}
+	gangs := map[string]bool{}
 	var set candidates
 	var of setKey // what the set is of
 	for _, uid := range pods {
@@ -214,6 +215,13 @@ func (w *Worker) decide(owner string, pods []string) decision {
 			continue
 		}
 		if _, placed := w.mirror.Placed(uid); placed {
+			continue
+		}
+		if pod.Gang != "" {
+			if name := pod.Namespace + "/" + pod.Gang; !gangs[name] {
+				gangs[name] = true
+				w.gang(&d, pod)
+			}
 			continue
 		}
 		if w.expected(&d, pod) {
@@ -253,6 +261,9 @@ func (w *Worker) expected(d *decision, pod *shape.Pod) bool {
 
 func (w *Worker) place(d *decision, pod *shape.Pod, at int32, set candidates) {
 	p := plan.Placement{UID: pod.UID, Node: w.mirror.Node(at).Name}
+	if pod.Gang != "" {
+		p.Gang = pod.Namespace + "/" + pod.Gang
+	}
 	if set != nil {
 		w.near = set.Others(w.near[:0], others)
 		p.Others = make([]string, len(w.near))
