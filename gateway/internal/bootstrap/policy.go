@@ -119,25 +119,20 @@ type service struct {
 }
 
 func services() []service {
-	events := rbac.NewRule("create", "patch", "update").Groups("", "events.k8s.io").Resources("events").RuleOrDie()
 	return []service{
 		{"system:kubus:status", proto.StatusUser, []rbacv1.PolicyRule{
-			rbac.NewRule("get", "list", "watch", "delete").Groups("").Resources("pods").RuleOrDie(),
-			rbac.NewRule("patch", "update").Groups("").Resources("pods/status", "nodes/status").RuleOrDie(),
-			rbac.NewRule("create", "get", "list", "watch", "patch", "update").Groups("").Resources("nodes").RuleOrDie(),
-			events,
+			rbac.NewRule("get", "delete").Groups("").Resources("pods").RuleOrDie(),
+			rbac.NewRule("patch").Groups("").Resources("pods/status", "nodes/status").RuleOrDie(),
+			rbac.NewRule("create", "get", "patch").Groups("").Resources("nodes").RuleOrDie(),
 		}},
 		{"system:kubus:cloud", proto.CloudUser, []rbacv1.PolicyRule{
 			rbac.NewRule("patch").Groups("").Resources("nodes", "nodes/status", "services/status").RuleOrDie(),
-			events,
+			rbac.NewRule("create").Groups("").Resources("events").RuleOrDie(),
 		}},
 		// Upstream's controller of token Secrets speaks as kube-controller-manager itself.
 		{"system:kubus:tokens", proto.ControllerUser("tokens-controller"), []rbacv1.PolicyRule{
 			rbac.NewRule("patch", "delete").Groups("").Resources("secrets").RuleOrDie(),
 			rbac.NewRule("get", "update").Groups("").Resources("serviceaccounts").RuleOrDie(),
-		}},
-		{"system:kubus:events", proto.EventsUser, []rbacv1.PolicyRule{
-			rbac.NewRule("get", "list", "watch").Groups("").Resources("namespaces").RuleOrDie(),
 		}},
 	}
 }
