@@ -51,6 +51,7 @@ func (e *Env) doubled(ctx context.Context, ns, name string) (time.Duration, erro
 		"metadata": fields{"labels": labels},
 		"spec": fields{"terminationGracePeriodSeconds": 0, "containers": []fields{{
 			"name": "consumer", "image": e.Consumer, "resources": fields{"requests": fields{"cpu": strconv.Itoa(request) + "m"}},
+			"readinessProbe": fields{"tcpSocket": fields{"port": 8080}, "periodSeconds": 1},
 		}}},
 	}}
 	deployments := "/apis/apps/v1/namespaces/" + ns + "/deployments"
