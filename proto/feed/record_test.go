@@ -49,7 +49,10 @@ func TestAClientReadsWhatItsRoleMay(t *testing.T) {
 		client, stream string
 		asked, want    []string
 	}{
-		"all of a stream":                       {"controllers", "STATE", nil, []string{"state.>"}},
+		"all of a stream":                       {"events", "STATE", nil, []string{"state.>"}},
+		"one with the fence that it leads by":   {"controllers-autoscaling", "STATE", []string{"state_fence.controllers-autoscaling"}, []string{"state_fence.controllers-autoscaling"}},
+		"another's fence":                       {"controllers-autoscaling", "STATE", []string{"state_fence.controllers-nodes"}, nil},
+		"all Secrets, by a group of few kinds":  {"controllers-workloads", "STATE", []string{"state.core.secrets.>"}, nil},
 		"all that a role may":                   {"proxy/n", "STATE", nil, []string{"state.core.services.>", "state.discovery=2Ek8s=2Eio.endpointslices.>", "state.core.nodes.>"}},
 		"a part of it":                          {"proxy/n", "STATE", []string{"state.core.services.>"}, []string{"state.core.services.>"}},
 		"one object":                            {"proxy/n", "STATE", []string{"state.core.services.a.b"}, []string{"state.core.services.a.b"}},
@@ -57,9 +60,9 @@ func TestAClientReadsWhatItsRoleMay(t *testing.T) {
 		"another resource":                      {"dns", "STATE", []string{"state.core.secrets.>"}, nil},
 		"a resource that begins as one it may":  {"dns", "STATE", []string{"state.core.servicesx.>"}, nil},
 		"a wildcard in place of the resource":   {"dns", "STATE", []string{"state.core.*.>"}, nil},
-		"what is no object":                     {"controllers", "STATE", []string{"state_fence.*"}, nil},
+		"what is no object":                     {"controllers-objects", "STATE", []string{"state_fence.*"}, nil},
 		"another stream":                        {"scheduler", "LEASES", nil, nil},
-		"a stream that is not of the log":       {"controllers", "REPORTS", nil, nil},
+		"a stream that is not of the log":       {"controllers-objects", "REPORTS", nil, nil},
 		"a client that reads nothing":           {"automation", "STATE", nil, nil},
 		"an agent":                              {"agent/n", "STATE", nil, nil},
 		"the agents' role":                      {"agent", "STATE", nil, nil},

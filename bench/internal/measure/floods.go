@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -160,15 +161,31 @@ func doNotRead(ctx context.Context, cfg *client.Config, ns string, n, perConnect
 			f()
 		}
 	}
-	var c *client.Client
+	c := cfg.New()
+	defer c.Close()
+	data, err := c.Do(ctx, http.MethodGet, "/api/v1/namespaces/"+ns+"/configmaps?limit=1", nil)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Metadata struct {
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("reading the list: %w", err)
+	}
 	for i := range n {
 		if i%perConnection == 0 {
 			c = cfg.NewSmall()
 			undo = append(undo, c.Close)
 		}
-		body, err := c.Open(ctx, "/api/v1/namespaces/"+ns+"/configmaps?watch=1&resourceVersion=0")
+		body, err := c.Open(ctx, "/api/v1/namespaces/"+ns+"/configmaps?watch=1&resourceVersion="+list.Metadata.ResourceVersion)
 		if client.IsRefused(err) {
 			continue
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		if err != nil {
 			done()

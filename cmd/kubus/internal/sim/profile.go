@@ -83,8 +83,13 @@ func Load(file string) (Profile, error) {
 }
 
 func (p *Profile) parse(data []byte) error {
+	kinds := p.Nodes
+	p.Nodes = nil // what a file says of nodes is not mixed with the default
 	if err := yaml.UnmarshalStrict(data, p); err != nil {
 		return err
+	}
+	if p.Nodes == nil {
+		p.Nodes = kinds
 	}
 	var errs []error
 	for name, d := range map[string]metav1.Duration{"startDelay": p.StartDelay, "stopDelay": p.StopDelay, "runFor": p.RunFor} {

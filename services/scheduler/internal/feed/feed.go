@@ -26,6 +26,7 @@ var (
 	csiNodes   = proto.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}
 	csiDrivers = proto.GroupResource{Group: "storage.k8s.io", Resource: "csidrivers"}
 	capacities = proto.GroupResource{Group: "storage.k8s.io", Resource: "csistoragecapacities"}
+	services   = proto.GroupResource{Resource: "services"}
 )
 
 // Resources is what the scheduler reads of the log.
@@ -34,7 +35,7 @@ func Resources() []proto.GroupResource {
 }
 
 // others are read before pods: claims are there when the pods that name them are resolved.
-var others = []proto.GroupResource{spaces, budgets, csiNodes, csiDrivers, capacities, classes, volumes, claims}
+var others = []proto.GroupResource{spaces, budgets, services, csiNodes, csiDrivers, capacities, classes, volumes, claims}
 
 // Feed follows pods and nodes of a view, and what pods' claims are about.
 type Feed struct {

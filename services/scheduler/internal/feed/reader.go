@@ -20,12 +20,14 @@ import (
 type Reader struct {
 	shapes *shape.Table
 	claims *claim.Catalog
+	served *shape.Served
+	chosen map[string]map[string]labels.Set // by namespace and Service
 	log    *zap.Logger
 }
 
 // NewReader has seen nothing yet. What cannot be read is logged.
 func NewReader(logger *zap.Logger, profiles ...*shape.Profile) *Reader {
-	return &Reader{shapes: shape.NewTable(profiles...), claims: claim.New(), log: logger}
+	return &Reader{shapes: shape.NewTable(profiles...), served: shape.NewServed(), chosen: map[string]map[string]labels.Set{}, claims: claim.New(), log: logger}
 }
 
 // Read gives the whole of what there is as one batch: the entries of each resource, of those
@@ -136,6 +138,10 @@ func (r *Reader) stored(gr proto.GroupResource, e *statelog.Entry) {
 	key := e.Key()
 	var err error
 	switch gr {
+	case services:
+		var service *corev1.Service
+		service, err = present[corev1.Service](e)
+		r.service(key, service)
 	case claims:
 		var claim *corev1.PersistentVolumeClaim
 		claim, err = present[corev1.PersistentVolumeClaim](e)
@@ -186,7 +192,38 @@ func (r *Reader) pod(changes []Change, e *statelog.Entry) []Change {
 		r.log.Error("a pod cannot be read and will not be scheduled", zap.Stringer("pod", e.Key()), zap.Error(err))
 		return changes
 	}
+	if p.Pending() && !p.Spreads {
+		if chosen := r.choosing(p); chosen != nil {
+			p.Shape = r.served.By(p.Shape, p.Namespace, chosen)
+		}
+	}
 	return append(changes, Change{Pod: r.claims.Pod(p, e.Deleted()), Gone: e.Deleted(), Revision: e.Revision()})
+}
+
+// service takes over a Service's version. It is for the score of pods that come after it, so
+// nobody is looked at again.
+func (r *Reader) service(key proto.Key, s *corev1.Service) {
+	if s == nil || len(s.Spec.Selector) == 0 {
+		if delete(r.chosen[key.Namespace], key.Name); len(r.chosen[key.Namespace]) == 0 {
+			delete(r.chosen, key.Namespace)
+		}
+		return
+	}
+	if r.chosen[key.Namespace] == nil {
+		r.chosen[key.Namespace] = map[string]labels.Set{}
+	}
+	r.chosen[key.Namespace][key.Name] = s.Spec.Selector
+}
+
+// choosing is what the Services that choose a pod choose by, all together; nil for none.
+func (r *Reader) choosing(p *shape.Pod) labels.Set {
+	var all labels.Set
+	for _, by := range r.chosen[p.Namespace] {
+		if by.AsSelectorPreValidated().Matches(p.Self.Labels) {
+			all = labels.Merge(all, by)
+		}
+	}
+	return all
 }
 
 func (r *Reader) node(changes []Change, e *statelog.Entry) []Change {

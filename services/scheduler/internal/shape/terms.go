@@ -59,6 +59,9 @@ type Terms struct {
 	Attracts []Preference
 	Hard     []Spread // DoNotSchedule
 	Soft     []Spread // ScheduleAnyway
+	// System: Soft are upstream's own, for pods without any: a node that lacks the key of one
+	// is judged by the others.
+	System bool
 }
 
 // social tells whether a pod says anything of other pods.

@@ -201,10 +201,12 @@ func (p *speaker) count(x *Index, at, sign int32) {
 	if len(p.hard)+len(p.soft) == 0 {
 		return
 	}
-	for _, group := range [][]*spread{p.hard, p.soft} {
-		all := sign > 0 && x.nodes[at] != nil && !slices.ContainsFunc(group, func(s *spread) bool { return s.key.at(at) == none })
+	for i, group := range [][]*spread{p.hard, p.soft} {
+		there := sign > 0 && x.nodes[at] != nil
+		each := i == 1 && p.shape.Terms.System
+		all := there && (each || !slices.ContainsFunc(group, func(s *spread) bool { return s.key.at(at) == none }))
 		for _, s := range group {
-			s.set(at, all && p.eligible(x, s, at))
+			s.set(at, all && s.key.at(at) != none && p.eligible(x, s, at))
 		}
 	}
 }

@@ -147,7 +147,7 @@ func (v *View) Costs(nodes []int32, out []int64) []int64 {
 	for _, at := range nodes {
 		out = append(out, 0)
 		for _, s := range soft {
-			if s.key.at(at) == none {
+			if s.key.at(at) == none && !v.speaker.shape.Terms.System {
 				out[len(out)-1] = -1
 				ignored++
 				break
@@ -163,7 +163,7 @@ func (v *View) Costs(nodes []int32, out []int64) []int64 {
 		}
 		weight := math.Log(float64(size + 2))
 		for i, at := range nodes {
-			if out[i] < 0 {
+			if out[i] < 0 || s.key.at(at) == none {
 				continue
 			}
 			pods := s.in(at)
@@ -188,7 +188,7 @@ func (s *spread) distinct(nodes []int32, costs []int64) int {
 	seen := make([]bool, len(s.key.members))
 	n := 0
 	for i, at := range nodes {
-		if d := s.key.at(at); costs[i] >= 0 && !seen[d] {
+		if d := s.key.at(at); costs[i] >= 0 && d != none && !seen[d] {
 			seen[d] = true
 			n++
 		}
