@@ -27,7 +27,12 @@ type crowd struct {
 type member struct {
 	inHand  int
 	waiting []chan struct{} // the oldest first; closed: it may go
+	moved   time.Time       // when a request last began or ended
 }
+
+// stalled is how long nothing of a user's ends until one more may go: what is in hand may
+// wait for it, as a write does whose webhook asks the API as the same user.
+const stalled = 250 * time.Millisecond
 
 // aloneAfter is how long nobody else has asked for anything when a user is alone.
 const aloneAfter = time.Second
@@ -58,8 +63,13 @@ func (c *crowd) try(name string) bool {
 	if len(m.waiting) > 0 || !c.mayHave(name, m) {
 		return false
 	}
-	m.inHand++
+	m.begin()
 	return true
+}
+
+func (m *member) begin() {
+	m.inHand++
+	m.moved = time.Now()
 }
 
 // enter is try that waits until ctx ends.
@@ -70,7 +80,7 @@ func (c *crowd) enter(ctx context.Context, name string) error {
 	c.mu.Lock()
 	m := c.member(name)
 	if m.inHand == 0 && len(m.waiting) == 0 { // all have ended meanwhile
-		m.inHand++
+		m.begin()
 		c.mu.Unlock()
 		return nil
 	}
@@ -81,10 +91,18 @@ func (c *crowd) enter(ctx context.Context, name string) error {
 	may := make(chan struct{})
 	m.waiting = append(m.waiting, may)
 	c.mu.Unlock()
-	select {
-	case <-may:
-		return nil
-	case <-ctx.Done():
+	tick := time.NewTicker(stalled)
+	defer tick.Stop()
+	for {
+		select {
+		case <-may:
+			return nil
+		case <-tick.C:
+			c.hurry(m, may)
+			continue
+		case <-ctx.Done():
+		}
+		break
 	}
 	c.mu.Lock()
 	i := slices.Index(m.waiting, may)
@@ -98,16 +116,31 @@ func (c *crowd) enter(ctx context.Context, name string) error {
 	return errTooMany()
 }
 
+// hurry lets a user's oldest waiting request go when nothing of its moves.
+func (c *crowd) hurry(m *member, may chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(m.waiting) > 0 && m.waiting[0] == may && time.Since(m.moved) >= stalled {
+		m.next()
+	}
+}
+
+// next lets the oldest waiting request go. The caller holds the lock.
+func (m *member) next() {
+	m.begin()
+	close(m.waiting[0])
+	m.waiting = m.waiting[1:]
+}
+
 // leave ends a request, and lets those go that the user may have in hand now.
 func (c *crowd) leave(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.users[name]
 	m.inHand--
+	m.moved = time.Now()
 	for len(m.waiting) > 0 && c.mayHave(name, m) {
-		m.inHand++
-		close(m.waiting[0])
-		m.waiting = m.waiting[1:]
+		m.next()
 	}
 	if m.inHand == 0 && len(m.waiting) == 0 {
 		delete(c.users, name)

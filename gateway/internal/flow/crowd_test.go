@@ -58,7 +58,7 @@ func TestWhoIsNotAloneHasABoundedNumberInHand(t *testing.T) {
 		if entered != 1 {
 			t.Errorf("one has ended and %d went", entered)
 		}
-		time.Sleep(2 * aloneAfter)
+		time.Sleep(2 * aloneAfter) // some went meanwhile, since nothing moved
 		c.leave("greedy")
 		synctest.Wait()
 		if entered != 10 {
@@ -88,6 +88,38 @@ func TestTheCrowdRefusesWhoseTimeIsOver(t *testing.T) {
 		}
 		c.leave("polite")
 		c.leave("greedy")
+		if len(c.users) != 0 {
+			t.Errorf("left over: %v", c.users)
+		}
+	})
+}
+
+// What is in hand may wait for what would have to wait behind it.
+func TestAUserWhoWaitsForItselfGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(1)
+		if err := c.enter(t.Context(), "operator"); err != nil {
+			t.Fatal(err)
+		}
+		stop := time.AfterFunc(stalled/2, func() { // somebody else asks all the time
+			if c.try("other") {
+				c.leave("other")
+			}
+		})
+		defer stop.Stop()
+		if c.try("other") {
+			c.leave("other")
+		}
+		began := time.Now()
+		if err := c.enter(t.Context(), "operator"); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < stalled || took > 3*stalled {
+			t.Errorf("it waited for %v", took)
+		}
+		for range 2 {
+			c.leave("operator")
+		}
 		if len(c.users) != 0 {
 			t.Errorf("left over: %v", c.users)
 		}

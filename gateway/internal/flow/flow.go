@@ -165,7 +165,8 @@ func keepSeat(_ http.ResponseWriter, r *http.Request) {
 // turn: both together as long as for a seat. The function gives back what the body took.
 func (f *Fairness) wait(p *place, u user.Info, r *http.Request, info *request.RequestInfo) (func(), error) {
 	p.user = u.GetName()
-	free, among, costly := func() {}, crowded(u), f.costly(r, info)
+	// A get costs next to nothing, and others may wait for it.
+	free, among, costly := func() {}, crowded(u) && info.Verb != "get", f.costly(r, info)
 	if among && f.crowd.try(p.user) {
 		among, p.inHand = false, true
 	}

@@ -126,9 +126,18 @@ type writer struct {
 	out *http.ResponseController
 }
 
+// piece is how much a client has to take within the time it has.
+const piece = 64 << 10
+
 func (w *writer) Write(data []byte) (n int, err error) {
-	w.p.while(w.out, func() { n, err = w.ResponseWriter.Write(data) })
-	return n, err
+	for {
+		var wrote int
+		w.p.while(w.out, func() { wrote, err = w.ResponseWriter.Write(data[:min(len(data), piece)]) })
+		if n += wrote; err != nil || wrote == len(data) {
+			return n, err
+		}
+		data = data[wrote:]
+	}
 }
 
 // FlushError is what http.ResponseController looks for first.
