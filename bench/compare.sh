@@ -20,6 +20,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 rounds=${1:-3}
 kubus=${KUBUS:-$here/../bin/kubus}
 out=${OUT:-$(mktemp -d)}
+only=${ONLY-create,list,table,watch,schedule,job,namespace}
+export KUBECTL=${KUBECTL:-$(dirname "$kubus")/kubectl}
 mkdir -p "$out"
 bench=$out/kubus-bench
 (cd "$here" && go build -trimpath -o "$bench" ./cmd/kubus-bench)
@@ -37,7 +39,7 @@ stop() {
 trap stop EXIT
 
 measure() { # NAME KUBECONFIG [PID of the controllers]
-	"$bench" run -name "$1" -kubeconfig "$2" -controllers-pid "${3:-0}" -only "${ONLY:-}" -scale "${SCALE:-1}" -nodes "${NODES:-100}" \
+	"$bench" run -name "$1" -kubeconfig "$2" -controllers-pid "${3:-0}" -only "$only" -scale "${SCALE:-1}" -nodes "${NODES:-100}" \
 		-keep="${KEEP:-0}" -out "$out/results.jsonl" >&2
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,19 @@ func TestAnotherServerServesAGroupVersion(t *testing.T) {
 		if _, body := g.plain(t, "/openapi/v2", "application/json"); json.Unmarshal(body, &all) != nil || all.Definitions["io.k8s.api.core.v1.Pod"].Description == "of another server" {
 			t.Error("another server's document changed ours")
 		}
+	})
+	t.Run("its condition comes back when somebody writes over it", func(t *testing.T) {
+		const status = "/apis/apiregistration.k8s.io/v1/apiservices/v1.wardle.example.com/status"
+		must[api.APIService](t, g, "PATCH", status, `{"status":{"conditions":[{"type":"Other","status":"True"}]}}`, mergePatch)
+		g.eventually(t, "both conditions", func() bool {
+			s := must[api.APIService](t, g, "GET", status, nil)
+			ours := slices.ContainsFunc(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+				return e.Manager == "kube-apiserver" && e.Subresource == "status"
+			})
+			return len(s.Status.Conditions) == 2 && s.Status.Conditions[1].Reason == "Passed" && ours
+		})
+		must[api.APIService](t, g, "PATCH", status, `{"status":{"conditions":null}}`, mergePatch)
+		g.becomes(t, "Passed")
 	})
 	t.Run("a server that goes is not asked any more", func(t *testing.T) {
 		if _, err := g.do(t, "DELETE", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/wardle-1", nil); err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -252,7 +253,7 @@ var onTheBus = []struct {
 				th.post(proto.APIRequestSubject(user), th.inbox(), string(data))
 			}
 		}
-		for _, client := range []string{"controllers", "events", "x"} {
+		for _, client := range []string{"controllers-objects", "events", "x"} {
 			if client != th.client {
 				th.post(proto.LogStateSubject(client), th.inbox(), `{"stream":"STATE"}`)
 			}
@@ -271,12 +272,19 @@ var overTheAPI = []struct {
 	known                              map[string]string
 }{
 	{"reads a Secret by the API", "a service reads no Secrets", "GET", treasurePath, "", map[string]string{
-		"controllers": "OPEN: garbage collection and the binder of tokens read Secrets, and all controllers share one key",
+		"controllers-objects": "OPEN: garbage collection and namespaces handle every object, as upstream's do",
+	}},
+	{"reads a Secret by a patch of it", "a service reads no Secrets", "PATCH", treasurePath, `{"metadata":{"annotations":{"x":"y"}}}`, map[string]string{
+		"controllers-objects":     "OPEN: garbage collection and the migration of stored versions change any object, as upstream's do",
+		"controllers-credentials": "OPEN: tokens of ServiceAccounts are Secrets, which it has filled",
+	}},
+	{"gives a role every right", "RBAC is beyond every service", "PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/view", `{"rules":[{"apiGroups":["*"],"resources":["*"],"verbs":["*"]}]}`, map[string]string{
+		"controllers-credentials": "OPEN: aggregated roles get whatever rules others have, as upstream's",
 	}},
 	{"makes itself administrator", "RBAC is beyond every service", "POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
 		`{"metadata":{"name":"mine"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"me"}]}`, nil},
 	{"changes a ConfigMap that is not its own", "a service writes what its work is", "PATCH", victimPath, `{"data":{"a":"666"}}`, map[string]string{
-		"controllers": "OPEN: garbage collection and the migration of stored versions change any object, as upstream's do, and all controllers share one key",
+		"controllers-objects": "OPEN: garbage collection and the migration of stored versions change any object, as upstream's do",
 	}},
 	{"has a token made for another account", "tokens are for nodes' pods", "POST", "/api/v1/namespaces/default/serviceaccounts/default/token", `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}`, nil},
 }
@@ -530,6 +538,43 @@ func (r *attackRig) report() {
 			}
 		}
 		r.t.Errorf("%s says otherwise; if the change is meant: make attack", file)
+	}
+}
+
+// docs/security.md names tests: they are there.
+func TestEveryTestThatSecurityNamesIsThere(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := map[string]bool{}
+	for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z][A-Za-z0-9]+`).FindAllString(string(text), -1) {
+		missing["func "+name] = true
+	}
+	if len(missing) < 30 {
+		t.Fatalf("it names %d", len(missing))
+	}
+	err = filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() && (d.Name() == ".git" || d.Name() == "bin") {
+			return filepath.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for name := range missing {
+			if bytes.Contains(data, []byte(name)) {
+				delete(missing, name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range missing {
+		t.Errorf("there is no %s", name)
 	}
 }
 

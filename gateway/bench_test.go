@@ -200,3 +200,36 @@ func BenchmarkAdmissionOfAPod(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPolicies measures what 100 ValidatingAdmissionPolicies that match cost a
+// create that is not stored.
+func BenchmarkPolicies(b *testing.B) {
+	g := start(b)
+	create := func(b *testing.B) {
+		for b.Loop() {
+			if _, err := g.do(b, "POST", configMaps+"?dryRun=All", configMap("x")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("without", create)
+	const api = "/apis/admissionregistration.k8s.io/v1/"
+	for i := range 100 {
+		if _, err := g.do(b, "POST", api+"validatingadmissionpolicies", fmt.Sprintf(`{"metadata":{"name":"p-%d"},"spec":{"failurePolicy":"Fail",
+			"matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["configmaps"]}]},
+			"validations":[{"expression":"!has(object.data) || object.data.all(k, object.data[k] != 'refused by %d')"}]}}`, i, i)); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := g.do(b, "POST", api+"validatingadmissionpolicybindings", fmt.Sprintf(`{"metadata":{"name":"p-%d"},"spec":{"policyName":"p-%d","validationActions":["Deny"],
+			"matchResources":{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"default"}}}}}`, i, i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for {
+		if _, err := g.do(b, "POST", configMaps+"?dryRun=All", `{"metadata":{"name":"x"},"data":{"a":"refused by 99"}}`); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.Run("with", create)
+}

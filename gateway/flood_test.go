@@ -6,11 +6,13 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -119,4 +121,18 @@ func BenchmarkCreateAsUser(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+}
+
+// BenchmarkLargeWrites measures updates of an object of 900 KB by one client.
+func BenchmarkLargeWrites(b *testing.B) {
+	g := start(b)
+	large := strings.Repeat("x", 900<<10)
+	must[corev1.ConfigMap](b, g, "POST", configMaps, configMap("large"))
+	n := 0
+	for b.Loop() {
+		n++
+		if _, err := g.admin.Do(b.Context(), apiclient.Request{Method: "PUT", Path: configMaps + "/large", Body: fmt.Appendf(nil, `{"metadata":{"name":"large"},"data":{"a":%q,"n":"%d"}}`, large, n)}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -84,3 +84,18 @@ func TestAQuotaHoldsAcrossGateways(t *testing.T) {
 		t.Errorf("%d are there, want all %d that the quota allows", len(list.Items), most)
 	}
 }
+
+// What one gateway acknowledged limits the next request of another.
+func TestALimitRangeHoldsAcrossGateways(t *testing.T) {
+	server := bustest.Server(t)
+	one, other := startOver(t, server), startOver(t, server)
+	path := newNamespace(t, one, "limited")
+	must[corev1.Pod](t, other, "POST", path+"/pods", pod("before"))
+	must[corev1.LimitRange](t, one, "POST", path+"/limitranges", `{"metadata":{"name":"l"},"spec":{"limits":[{"type":"Container","max":{"memory":"1Gi"},"default":{"memory":"64Mi"}}]}}`)
+	g := must[corev1.Pod](t, other, "POST", path+"/pods", pod("after"))
+	if got := g.Spec.Containers[0].Resources.Limits.Memory().String(); got != "64Mi" {
+		t.Errorf("the default of the limit range: got %s", got)
+	}
+	other.fails(t, metav1.StatusReasonForbidden, "maximum memory usage per Container is 1Gi, but limit is 2Gi", "POST", path+"/pods",
+		`{"metadata":{"name":"large"},"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"memory":"2Gi"}}}]}}`)
+}

@@ -1,5 +1,7 @@
 package proto
 
+import "slices"
+
 // Every credential has an account of its own. The server answers a client on any
 // subject that the client names, and publishes the answer itself: not what the client
 // may publish bounds what it can reach so, but what there is in its account. So there
@@ -80,9 +82,11 @@ func Crossings(roles []Role) []Crossing {
 		}
 		if r.Name == agentName {
 			add(Crossing{LogAccount, own, NodeTunnelSubject(r.Node), "", true})
-			add(Crossing{controllersName, own, NodeVolumeSubject(r.Node), "", true})
+			for _, from := range who(roles, Role.publishes, "node.*.volume") {
+				add(Crossing{from, own, NodeVolumeSubject(r.Node), "", true})
+			}
 			add(Crossing{own, statusName, "report." + Token(r.Node) + ".>", "", true})
-			for _, to := range []string{LogAccount, controllersName, statusName} {
+			for _, to := range who(roles, Role.subscribes, HeartbeatSubjects) {
 				add(Crossing{own, to, HeartbeatSubject(r.Node), "", false})
 			}
 			add(Crossing{metricsName, own, UsageSampleSubject, "", false})
@@ -90,7 +94,7 @@ func Crossings(roles []Role) []Crossing {
 		}
 		if r.Name == metricsName {
 			add(Crossing{LogAccount, own, MetricsRequestSubject, "", true})
-			for _, to := range []string{LogAccount, controllersName} { // in one process the controllers speak as the operator
+			for _, to := range who(roles, Role.subscribes, UsageFreshSubject) {
 				add(Crossing{own, to, UsageFreshSubject, "", false})
 			}
 		}
@@ -104,3 +108,16 @@ func Crossings(roles []Role) []Crossing {
 	}
 	return out
 }
+
+// who gives the accounts of the roles that use a subject.
+func who(roles []Role, use func(Role, string) bool, subject string) (accounts []string) {
+	for _, r := range roles {
+		if use(r, subject) && !slices.Contains(accounts, r.Account()) {
+			accounts = append(accounts, r.Account())
+		}
+	}
+	return accounts
+}
+
+func (r Role) publishes(subject string) bool  { return slices.Contains(r.Publish, subject) }
+func (r Role) subscribes(subject string) bool { return slices.Contains(r.Subscribe, subject) }

@@ -21,26 +21,21 @@ type Role struct {
 	Owns   bool
 }
 
-// Read is a part of one state stream. No Resources is all of it.
+// Read is a part of one state stream. No Resources is all objects of it.
 type Read struct {
 	Stream    string
 	Resources []GroupResource
+	// Fences are those of which it hears who holds them, and so from where on in the log.
+	Fences []string
 }
 
 const (
-	operatorName    = "operator"
-	controllersName = "controllers"
-	statusName      = "status"
-	eventsName      = "events"
-	metricsName     = "metrics"
-	automationName  = "automation"
+	operatorName   = "operator"
+	statusName     = "status"
+	eventsName     = "events"
+	metricsName    = "metrics"
+	automationName = "automation"
 )
-
-const saPrefix = "system:serviceaccount:kube-system:"
-
-// ControllerUser is the Kubernetes user of a built-in controller, as upstream's
-// bootstrap RBAC names it.
-func ControllerUser(controller string) string { return saPrefix + controller }
 
 // NodeUser is the Kubernetes user of a node's agent.
 func NodeUser(node string) string { return "system:node:" + node }
@@ -53,27 +48,6 @@ const (
 	EventsUser    = saPrefix + "kubus-events"
 	DNSUser       = saPrefix + "coredns" // keeps the Service and EndpointSlices of the cluster's DNS
 )
-
-// Controllers lists the users of services/controllers.
-func Controllers() []string {
-	names := []string{
-		"deployment-controller", "replicaset-controller", "replication-controller", "endpointslice-controller", "endpoint-controller", "endpointslicemirroring-controller",
-		"namespace-controller", "service-account-controller", "root-ca-cert-publisher",
-		"generic-garbage-collector", "node-controller", "pod-garbage-collector",
-		"horizontal-pod-autoscaler",
-		"persistent-volume-binder", "pvc-protection-controller", "pv-protection-controller", "volumeattributesclass-protection-controller",
-		"expand-controller", "ephemeral-volume-controller", "attachdetach-controller",
-		"job-controller", "cronjob-controller", "ttl-after-finished-controller",
-		"resourcequota-controller", "disruption-controller", "storage-version-migrator-controller", "resource-claim-controller", "device-taint-eviction-controller",
-		"clusterrole-aggregation-controller", "certificate-controller", "podcertificaterequestcleaner", "kube-apiserver-serving-clustertrustbundle-publisher",
-		"bootstrap-signer", "token-cleaner", "tokens-controller", "legacy-service-account-token-cleaner", "service-cidrs-controller",
-		"statefulset-controller", "daemon-set-controller",
-	}
-	for i, name := range names {
-		names[i] = ControllerUser(name)
-	}
-	return names
-}
 
 // Client is the name under which a process of the role connects.
 func (r Role) Client() string {
@@ -142,7 +116,7 @@ func Roles(nodes ...string) []Role {
 // NodeRoles are those of one node. None of them can do anything as another node.
 func NodeRoles(node string) []Role {
 	return []Role{
-		{Name: proxyName, Node: node, Subscribe: []string{}, Reads: []Read{{StateStream.Name, []GroupResource{services, endpointSlices, nodes}}}},
+		{Name: proxyName, Node: node, Subscribe: []string{}, Reads: []Read{{Stream: StateStream.Name, Resources: []GroupResource{services, endpointSlices, nodes}}}},
 		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
 			Publish:   []string{HeartbeatSubject(node), UsageSubject(node), "report." + Token(node) + ".>"},
 			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node), UsageSampleSubject}},
@@ -150,24 +124,31 @@ func NodeRoles(node string) []Role {
 }
 
 func controlPlane() []Role {
-	state := func(resources ...GroupResource) []Read { return []Read{{StateStream.Name, resources}} }
-	return []Role{
-		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", MetricsRequestSubject, "$JS.API.>"},
+	state := func(resources ...GroupResource) []Read {
+		return []Read{{Stream: StateStream.Name, Resources: resources}}
+	}
+	roles := []Role{
+		{Name: gatewayName, Publish: []string{"state.>", "state_leases.>", "state_events.>", "state_fence.>", "state_fence_use.>", "state_barrier.>", "watermark.>", "audit.>", GatewayHelloSubject, "node.*.tunnel", MetricsRequestSubject,
+			"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*", // streams are never deleted nor purged
+			"$JS.API.CONSUMER.CREATE.*.>", "$JS.API.CONSUMER.INFO.*.*", "$JS.API.CONSUMER.DELETE.*.*", "$JS.API.CONSUMER.MSG.NEXT.*.*"},
 			Subscribe: []string{APISubjects, LogSubjects, HeartbeatSubjects, GatewayHelloSubject, "watermark.>", "$JS.EVENT.ADVISORY.STREAM.>"}},
-		{Name: controllersName, Identities: Controllers(), Publish: []string{"heartbeat.leader.>", "node.*.volume"},
-			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>", UsageFreshSubject}, Reads: append(state(), Read{Stream: LeasesStream.Name})},
-		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: []string{"heartbeat.leader.>", "scheduler.>"},
-			Subscribe: []string{"heartbeat.leader.>", "scheduler.>"}, Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets, services, csiNodes, csiDrivers, capacities)},
-		{Name: statusName, Identities: []string{StatusUser}, Publish: []string{"heartbeat.leader.>"},
-			Subscribe: []string{HeartbeatSubjects, "heartbeat.leader.>"}, Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
-		{Name: "cloud", Identities: []string{CloudUser}, Publish: []string{"heartbeat.leader.>"},
-			Subscribe: []string{"heartbeat.leader.>"}, Reads: state(nodes, services)},
-		{Name: eventsName, Identities: []string{EventsUser}, Publish: append([]string{"events.>", "heartbeat.leader.>"}, changesRequests()...),
-			Subscribe: []string{"heartbeat.leader.>"}, Reads: append(state(), Read{Stream: LeasesStream.Name}, Read{Stream: EventsStream.Name})},
+	}
+	for _, g := range ControllerGroups() {
+		roles = append(roles, g.role())
+	}
+	scheduler := append(leading("scheduler-broker", "scheduler-planner"), SchedulerTakeSubject(), SchedulerDoneSubject(), SchedulerPlanSubject(), SchedulerReadySubject())
+	return append(roles, []Role{
+		{Name: "scheduler", Identities: []string{SchedulerUser}, Publish: scheduler, Subscribe: scheduler,
+			Reads: state(pods, nodes, claims, volumes, storageClasses, namespaces, budgets, services, csiNodes, csiDrivers, capacities)},
+		{Name: statusName, Identities: []string{StatusUser}, Publish: leading("status"),
+			Subscribe: append(leading("status"), HeartbeatSubjects), Reads: state(pods, nodes), Stream: ReportsStream.Name, Owns: true},
+		{Name: "cloud", Identities: []string{CloudUser}, Publish: leading("cloud"), Subscribe: leading("cloud"), Reads: state(nodes, services)},
+		{Name: eventsName, Identities: []string{EventsUser}, Publish: append(append(leading("events"), "events.>"), changesRequests()...),
+			Subscribe: leading("events"), Reads: append(state(), Read{Stream: LeasesStream.Name}, Read{Stream: EventsStream.Name})},
 		{Name: metricsName, Publish: []string{UsageSampleSubject, UsageFreshSubject, answers + ">"}, // answers to gateways
 			Subscribe: []string{UsageSubjects, MetricsRequestSubject}, Reads: state(pods, nodes)},
 		{Name: "dns", Identities: []string{DNSUser}, Subscribe: []string{}, Reads: state(services, namespaces, endpointSlices)},
-	}
+	}...)
 }
 
 func changesRequests() []string {

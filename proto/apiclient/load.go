@@ -12,6 +12,7 @@ import (
 const (
 	requestsMost = 1024
 	streamsMost  = 4096
+	bytesMost    = 64 << 20 // of requests' messages
 )
 
 // retryAfter is how many seconds the refused should wait.
@@ -29,6 +30,7 @@ type load struct {
 	mu      sync.Mutex
 	stopped bool
 	inHand  map[who]int
+	bytes   map[string]int // of requests, by user
 }
 
 type who struct {
@@ -36,10 +38,11 @@ type who struct {
 	stream bool
 }
 
-func newLoad() *load { return &load{inHand: map[who]int{}} }
+func newLoad() *load { return &load{inHand: map[who]int{}, bytes: map[string]int{}} }
 
-// begin takes one more of an identity in hand, or says why not. Who begins ends.
-func (l *load) begin(w who) error {
+// begin takes one more of an identity in hand, whose message has so many bytes, or says
+// why not. Who begins ends. One message is taken whatever its size.
+func (l *load) begin(w who, size int) error {
 	most := requestsMost
 	if w.stream {
 		most = streamsMost
@@ -49,16 +52,24 @@ func (l *load) begin(w who) error {
 	switch {
 	case l.stopped:
 		return apierrors.NewServiceUnavailable("this gateway is stopping")
-	case l.inHand[w] >= most:
+	case l.inHand[w] >= most, l.bytes[w.user] > 0 && l.bytes[w.user]+size > bytesMost:
 		return errTooMuch()
 	}
 	l.inHand[w]++
+	l.add(w.user, size)
 	l.wait.Add(1)
 	return nil
 }
 
-func (l *load) end(w who) {
+func (l *load) add(user string, size int) {
+	if l.bytes[user] += size; l.bytes[user] == 0 {
+		delete(l.bytes, user)
+	}
+}
+
+func (l *load) end(w who, size int) {
 	l.mu.Lock()
+	l.add(w.user, -size)
 	if l.inHand[w]--; l.inHand[w] == 0 {
 		delete(l.inHand, w)
 	}

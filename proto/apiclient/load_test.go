@@ -15,19 +15,19 @@ func TestWhatIsInHandIsBoundedByIdentity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLoad()
 			for range c.most {
-				if err := l.begin(c.who); err != nil {
+				if err := l.begin(c.who, 0); err != nil {
 					t.Fatal(err)
 				}
 			}
-			err := l.begin(c.who)
+			err := l.begin(c.who, 0)
 			if seconds, ok := apierrors.SuggestsClientDelay(err); !apierrors.IsTooManyRequests(err) || !ok || seconds != retryAfter {
 				t.Errorf("beyond the bound: got %v", err)
 			}
-			if err := l.begin(who{user: "b", stream: c.who.stream}); err != nil {
+			if err := l.begin(who{user: "b", stream: c.who.stream}, 0); err != nil {
 				t.Errorf("another identity pays for it: %v", err)
 			}
-			l.end(c.who)
-			if err := l.begin(c.who); err != nil {
+			l.end(c.who, 0)
+			if err := l.begin(c.who, 0); err != nil {
 				t.Errorf("after one has ended: %v", err)
 			}
 		})
@@ -37,11 +37,11 @@ func TestWhatIsInHandIsBoundedByIdentity(t *testing.T) {
 func TestAGatewayThatStopsTakesNothingAndWaitsForTheRest(t *testing.T) {
 	t.Parallel()
 	l := newLoad()
-	if err := l.begin(who{user: "a"}); err != nil {
+	if err := l.begin(who{user: "a"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	l.stop()
-	if err := l.begin(who{user: "a"}); !apierrors.IsServiceUnavailable(err) {
+	if err := l.begin(who{user: "a"}, 0); !apierrors.IsServiceUnavailable(err) {
 		t.Errorf("got %v", err)
 	}
 	done := make(chan struct{})
@@ -51,9 +51,37 @@ func TestAGatewayThatStopsTakesNothingAndWaitsForTheRest(t *testing.T) {
 		t.Fatal("nobody waited for the request in hand")
 	default:
 	}
-	l.end(who{user: "a"})
+	l.end(who{user: "a"}, 0)
 	<-done
 	if len(l.inHand) != 0 {
 		t.Errorf("left over: %v", l.inHand)
+	}
+}
+
+func TestTheBytesInHandAreBoundedByUser(t *testing.T) {
+	t.Parallel()
+	l := newLoad()
+	a := who{user: "a"}
+	if err := l.begin(a, 2*bytesMost); err != nil {
+		t.Errorf("the first one is taken whatever its size: %v", err)
+	}
+	if err := l.begin(a, 1); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("beyond the bound: got %v", err)
+	}
+	if err := l.begin(who{user: "b"}, 1); err != nil {
+		t.Errorf("another user pays for it: %v", err)
+	}
+	l.end(a, 2*bytesMost)
+	for range 2 {
+		if err := l.begin(a, bytesMost/2); err != nil {
+			t.Errorf("after it has ended: %v", err)
+		}
+	}
+	for range 2 {
+		l.end(a, bytesMost/2)
+	}
+	l.end(who{user: "b"}, 1)
+	if len(l.inHand)+len(l.bytes) != 0 {
+		t.Errorf("left over: %v %v", l.inHand, l.bytes)
 	}
 }

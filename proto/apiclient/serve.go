@@ -77,7 +77,8 @@ func (v *Serving) take(ctx context.Context, m *bus.Msg) {
 
 // run has a request answered on a goroutine of its own, if its sender may have one more.
 func (v *Serving) run(of who, m *bus.Msg, serve func()) {
-	if err := v.load.begin(of); err != nil {
+	size := len(m.Data)
+	if err := v.load.begin(of, size); err != nil {
 		code, body := statusBody(err)
 		respond(m, &message.ApiResponse{Code: int32(code), Body: body, Headers: []*message.Header{
 			{Name: "Content-Type", Value: "application/json"}, {Name: "Retry-After", Value: strconv.Itoa(retryAfter)},
@@ -85,23 +86,23 @@ func (v *Serving) run(of who, m *bus.Msg, serve func()) {
 		return
 	}
 	go func() {
-		defer v.load.end(of)
+		defer v.load.end(of, size)
 		serve()
 	}()
 }
 
 func (v *Serving) tunnel(ctx context.Context, user string, m *bus.Msg) {
 	of, side := who{user, true}, tunnel.GatewayWith(user).SendOnly()
-	if err := v.load.begin(of); err != nil {
+	if err := v.load.begin(of, 0); err != nil {
 		tunnel.Refuse(m, err.Error())
 		return
 	}
 	accepted := side.Accept(ctx, v.conn, m, func(ctx context.Context, open *message.TunnelOpen, t *tunnel.Tunnel) error {
-		defer v.load.end(of)
+		defer v.load.end(of, 0)
 		return serveTunnel(ctx, v.server, user, open, t)
 	})
 	if !accepted {
-		v.load.end(of)
+		v.load.end(of, 0)
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 // Accounts is a server on which each role has its account, as in a cluster.
 type Accounts struct {
 	t      testing.TB
-	server *store.Server
+	server *store.Server // nil: the servers at url
+	url    string
 	roles  map[string]proto.Role // by client
 	seeds  map[string]string     // files, by client
 }
@@ -24,8 +25,20 @@ type Accounts struct {
 // WithAccounts starts a server with the roles of a control plane and of a node.
 func WithAccounts(t testing.TB, node string) *Accounts {
 	t.Helper()
+	a, users := newAccounts(t, node)
+	var err error
+	if a.server, err = store.Start(t.Context(), store.Options{Dir: t.TempDir(), Name: "test", Users: users, Logger: zap.NewNop()}); err != nil {
+		t.Fatalf("bustest: %v", err)
+	}
+	t.Cleanup(a.server.Shutdown)
+	return a
+}
+
+// newAccounts makes the keys of all roles.
+func newAccounts(t testing.TB, node string) (*Accounts, []store.User) {
+	t.Helper()
 	a := &Accounts{t: t, roles: map[string]proto.Role{}, seeds: map[string]string{}}
-	o := store.Options{Dir: t.TempDir(), Name: "test", Logger: zap.NewNop()}
+	var users []store.User
 	dir := t.TempDir()
 	for _, role := range append(proto.Roles(node), store.OperatorRole) {
 		seed, public, err := store.NewKey()
@@ -37,14 +50,9 @@ func WithAccounts(t testing.TB, node string) *Accounts {
 			t.Fatal(err)
 		}
 		a.roles[role.Client()], a.seeds[role.Client()] = role, file
-		o.Users = append(o.Users, store.User{PublicKey: public, Role: role})
+		users = append(users, store.User{PublicKey: public, Role: role})
 	}
-	var err error
-	if a.server, err = store.Start(t.Context(), o); err != nil {
-		t.Fatalf("bustest: %v", err)
-	}
-	t.Cleanup(a.server.Shutdown)
-	return a
+	return a, users
 }
 
 // Clients are those that Connect knows, each with its role.
@@ -53,7 +61,11 @@ func (a *Accounts) Clients() map[string]proto.Role { return maps.Clone(a.roles) 
 // Connect opens a connection as a client (proto.Role.Client).
 func (a *Accounts) Connect(client string) *bus.Conn {
 	a.t.Helper()
-	c, err := bus.Connect(a.t.Context(), bus.Options{InProcess: a.server, Name: client, NkeySeedFile: a.seeds[client], Logger: zap.NewNop()})
+	o := bus.Options{URL: a.url, Name: client, NkeySeedFile: a.seeds[client], Logger: zap.NewNop()}
+	if a.server != nil {
+		o.InProcess = a.server
+	}
+	c, err := bus.Connect(a.t.Context(), o)
 	if err != nil {
 		a.t.Fatalf("bustest: %s: %v", client, err)
 	}

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.uber.org/zap"
@@ -24,6 +25,22 @@ type Client struct {
 	Log   statelog.Source
 	Views *statelog.Views
 	API   *apiclient.Client
+	// Parts are the same for the parts of the service that have a credential of their own,
+	// by role. Whoever finds no part, or no Views in it, has those of the whole.
+	Parts map[string]*Client
+}
+
+// Part is the client of the role, or the whole where it has none of its own.
+func (c *Client) Part(role string) *Client {
+	part := c.Parts[role]
+	if part == nil {
+		return c
+	}
+	own := *part
+	if own.Views == nil {
+		own.Log, own.Views = c.Log, c.Views
+	}
+	return &own
 }
 
 // Options say how a process of its own reaches the cluster.
@@ -35,13 +52,18 @@ type Options struct {
 	Identity     string // the Kubernetes user to speak as at first
 	// Resources restricts the views to what the service reads; none is everything.
 	Resources []proto.GroupResource
+	// Fences are those that the views hear of beside Resources.
+	Fences []string
 	// NoLog is for roles that may not read the log.
 	NoLog bool
 	// Store is for gateways: they read the log where it is, and others by them.
 	Store bool
 	// SigningKeyFile and AdoptFile are those of statelog.LoadTrust, for gateways.
 	SigningKeyFile, AdoptFile string
-	Logger                    *zap.Logger
+	// Parts are further credentials of the process, each with a connection of its own. Of
+	// each only the key, the name, the identity, and what it reads count.
+	Parts  []Options
+	Logger *zap.Logger
 }
 
 // Connect waits for the bus until ctx ends. The views live until ctx ends.
@@ -54,7 +76,13 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", err)
 	}
-	c := &Client{Bus: conn, API: apiclient.New(apiclient.OverBus(conn), o.Identity)}
+	c := &Client{Bus: conn, API: apiclient.New(apiclient.OverBus(conn), o.Identity), Parts: map[string]*Client{}}
+	for _, part := range o.Parts {
+		part.URL, part.CAFile, part.Logger = o.URL, o.CAFile, o.Logger
+		if c.Parts[part.Name], err = Connect(ctx, part); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case o.NoLog:
 	case o.Store:
@@ -63,7 +91,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	default:
 		log := feed.NewLog(conn, o.Name, o.Logger)
 		c.Log = log
-		c.Views = statelog.OpenViewsFrom(ctx, log.Trimmed(), o.Logger, o.Resources...)
+		c.Views = statelog.OpenViewsFrom(ctx, log.Trimmed(), o.Logger, o.Resources...).Hear(o.Fences...)
 		c.Views.KeepLittle()
 	}
 	return c, nil
@@ -76,5 +104,9 @@ func (c *Client) Close() error {
 			return err
 		}
 	}
-	return c.Bus.Drain()
+	var failed []error
+	for _, part := range c.Parts {
+		failed = append(failed, part.Close())
+	}
+	return errors.Join(append(failed, c.Bus.Drain())...)
 }

@@ -82,6 +82,9 @@ func filter(client string, r request) ([]string, error) {
 		for _, gr := range read.Resources {
 			may = append(may, proto.ResourceSubjects(gr))
 		}
+		for _, fence := range read.Fences {
+			may = append(may, proto.FenceSubject(fence))
+		}
 	}
 	if len(may) == 0 {
 		return nil, fmt.Errorf("%s may not read stream %s", client, r.Stream)
@@ -97,9 +100,12 @@ func filter(client string, r request) ([]string, error) {
 	return r.Subjects, nil
 }
 
-// within tells whether all of subject is below of, which ends in ".>".
+// within tells whether all of subject is of, or below it where that ends in ".>".
 func within(of, subject string) bool {
-	prefix := strings.TrimSuffix(of, ">")
+	prefix, below := strings.CutSuffix(of, ">")
+	if !below {
+		return subject == of
+	}
 	return strings.HasPrefix(subject, prefix) && len(subject) > len(prefix)
 }
 

@@ -24,7 +24,12 @@ type Entry struct {
 	created   bool // the writer said so
 	stored    time.Time
 	meta      atomic.Pointer[Meta]
+	mark      atomic.Pointer[Mark]
 }
+
+// Mark is what a reader notes of versions, so that it need not look again; whose it is
+// says its address.
+type Mark struct{ _ byte }
 
 // NewEntry makes the entry of a message. data is the object's JSON without a
 // resourceVersion and is kept, not copied.
@@ -33,6 +38,12 @@ func NewEntry(key proto.Key, revision uint64, data []byte, deleted bool) *Entry 
 	e.splice, e.empty = metadataOffset(data)
 	return e
 }
+
+// Note has the version marked; the last mark stays.
+func (e *Entry) Note(m *Mark) { e.mark.Store(m) }
+
+// Noted says whether the version is marked so.
+func (e *Entry) Noted(m *Mark) bool { return e.mark.Load() == m }
 
 // Key names the object.
 func (e *Entry) Key() proto.Key { return e.key }

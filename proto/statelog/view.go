@@ -425,6 +425,9 @@ func (v *View) take(m *bus.StreamMsg) {
 		if name, err := proto.Untoken(rest); err == nil && json.Unmarshal(m.Data, &f) == nil {
 			f.Epoch = m.Seq
 			v.fences[name] = f
+			for _, t := range v.taps {
+				t.take(m.Subject, &Entry{revision: m.Seq, data: m.Data, stored: m.Time})
+			}
 		}
 	}
 	if v.recent == 0 && m.Time.After(v.began.Add(-forgets)) {

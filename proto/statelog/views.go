@@ -23,6 +23,7 @@ type Views struct {
 	mu        sync.Mutex
 	views     map[string]*View
 	resources []proto.GroupResource
+	fences    []string
 
 	trust Trust
 	found integrity
@@ -48,6 +49,13 @@ func OpenSignedViews(ctx context.Context, conn *bus.Conn, trust Trust, logger *z
 func OpenViewsFrom(ctx context.Context, source Source, logger *zap.Logger, resources ...proto.GroupResource) *Views {
 	group, ctx := errgroup.WithContext(ctx)
 	return &Views{ctx: ctx, source: source, log: logger, group: group, views: map[string]*View{}, resources: resources, keeps: longWindow}
+}
+
+// Hear has the views read who holds the fences of those names, too, where they read only
+// some resources. It is called first.
+func (vs *Views) Hear(fences ...string) *Views {
+	vs.fences = fences
+	return vs
 }
 
 // KeepLittle is for views that only this process watches: it keeps up, so what has
@@ -82,6 +90,11 @@ func (vs *Views) Stream(s proto.Stream) *View {
 	for _, gr := range vs.resources {
 		if proto.StreamFor(gr).Name == s.Name {
 			subjects = append(subjects, proto.ResourceSubjects(gr))
+		}
+	}
+	for _, fence := range vs.fences {
+		if len(subjects) > 0 && s.Name == proto.StateStream.Name {
+			subjects = append(subjects, proto.FenceSubject(fence))
 		}
 	}
 	vs.group.Go(func() error {

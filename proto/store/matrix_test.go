@@ -57,7 +57,7 @@ func subjects(creds []*credential) []string {
 			clients = append(clients, proto.Token(c.role.Client()))
 		}
 		for i, identity := range c.role.Identities {
-			if i == 0 { // of the controllers, one stands for all
+			if i == 0 { // of a group of controllers, one stands for all
 				users = append(users, proto.Token(identity))
 			}
 		}
@@ -172,7 +172,7 @@ func never(t *testing.T, subject string, publish, subscribe []string) {
 	tokens := strings.Split(subject, ".")
 	switch {
 	case tokens[0] == "node" && tokens[len(tokens)-1] == "volume":
-		only(publish, "controllers")
+		only(publish, "controllers-storage")
 	case strings.HasPrefix(subject, "state"), tokens[0] == "watermark", tokens[0] == "node", subject == proto.GatewayHelloSubject:
 		only(publish, "gateway")
 		if tokens[0] != "node" && subject != proto.GatewayHelloSubject {
@@ -186,11 +186,11 @@ func never(t *testing.T, subject string, publish, subscribe []string) {
 	case tokens[0] == "$SYS", subject == ">", subject == "foreign", subject == "_R_.>":
 		only(publish)
 		only(subscribe)
-	case strings.HasPrefix(subject, "$JS.API.") && slices.ContainsFunc(proto.StateStreams(), func(s proto.Stream) bool { return strings.Contains(subject+".", "."+s.Name+".") }):
-		only(publish, "gateway")
 	case strings.HasPrefix(subject, "$JS.API.STREAM.DELETE"), strings.HasPrefix(subject, "$JS.API.STREAM.PURGE"), strings.HasPrefix(subject, "$JS.API.STREAM.SNAPSHOT"),
 		strings.HasPrefix(subject, "$JS.API.STREAM.RESTORE"), strings.HasPrefix(subject, "$JS.API.STREAM.MSG.DELETE"),
 		strings.HasPrefix(subject, "$JS.API.CONSUMER.DURABLE"), strings.HasPrefix(subject, "$JS.API.DIRECT"):
+		only(publish)
+	case strings.HasPrefix(subject, "$JS.API.") && slices.ContainsFunc(proto.StateStreams(), func(s proto.Stream) bool { return strings.Contains(subject+".", "."+s.Name+".") }):
 		only(publish, "gateway")
 	case strings.HasPrefix(subject, "$JS.API.STREAM.") && strings.Contains(subject, "REPORTS"):
 		only(publish, "gateway", "status")

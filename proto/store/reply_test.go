@@ -164,7 +164,7 @@ func TestANodesReplySubjectReplacesNoObject(t *testing.T) {
 		b.streams()
 		for _, victim := range []string{
 			proto.Key{GroupResource: proto.GroupResource{Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, Name: "x"}.Subject(),
-			proto.FenceSubject("controllers"),
+			proto.FenceSubject("controllers-nodes"),
 		} {
 			if before, after := b.reportedOnto(victim); after != before {
 				t.Errorf("%s was %s and is %s", victim, before, after)
@@ -256,14 +256,14 @@ func TestInOneAccountBothExploitsWork(t *testing.T) {
 // foreign are subjects on which no client but a few may speak.
 func foreign() []string {
 	return []string{
-		"state.core.pods.default.web", "state_leases.coordination=2Ek8s=2Eio.leases.a.b", "state_events.core.events.a.b", proto.FenceSubject("controllers"), proto.FenceUseSubject("controllers"),
+		"state.core.pods.default.web", "state_leases.coordination=2Ek8s=2Eio.leases.a.b", "state_events.core.events.a.b", proto.FenceSubject("controllers-nodes"), proto.FenceUseSubject("controllers-nodes"),
 		proto.BarrierSubject("STATE", "w"), proto.WatermarkSubject("STATE"), proto.GatewayHelloSubject, proto.AuditSubject("delete", "pods"),
 		proto.APIRequestSubject(proto.SchedulerUser), proto.APIBulkSubject(proto.ControllerUser("generic-garbage-collector")), proto.APIFenceSubject(proto.StatusUser), proto.APITunnelSubject(proto.NodeUser("node-1")),
-		proto.APIRequestSubject(proto.NodeUser("node-2")), proto.LogReadSubject("controllers"), proto.LogStateSubject("events"),
-		proto.NodeTunnelSubject("node-1"), proto.NodeTunnelSubject("node-2"), proto.NodeVolumeSubject("node-1"), proto.NodeVolumeSubject("node-2"), proto.HeartbeatSubject("node-1"), proto.HeartbeatSubject("node-2"), proto.LeaderSubject("controllers"),
+		proto.APIRequestSubject(proto.NodeUser("node-2")), proto.LogReadSubject("controllers-objects"), proto.LogStateSubject("events"),
+		proto.NodeTunnelSubject("node-1"), proto.NodeTunnelSubject("node-2"), proto.NodeVolumeSubject("node-1"), proto.NodeVolumeSubject("node-2"), proto.HeartbeatSubject("node-1"), proto.HeartbeatSubject("node-2"), proto.LeaderSubject("controllers-nodes"),
 		proto.PodReportSubject("node-1", "a", "b"), proto.PodReportSubject("node-2", "a", "b"), proto.NodeReportSubject("node-2"),
 		proto.SchedulerTakeSubject(), proto.SchedulerPlanSubject(), "events.kubus.core.pods.a.b.added",
-		proto.GatewayInbox(proto.NodeUser("node-1")) + ".x", proto.GatewayInbox("controllers") + ".x", proto.PeerInbox(proto.NodeUser("node-2")) + ".x", proto.PeerInbox("events") + ".x", "_INBOX.gateway.x", "_INBOX.controllers.x", "_R_.x",
+		proto.GatewayInbox(proto.NodeUser("node-1")) + ".x", proto.GatewayInbox("controllers-objects") + ".x", proto.PeerInbox(proto.NodeUser("node-2")) + ".x", proto.PeerInbox("events") + ".x", "_INBOX.gateway.x", "_INBOX.controllers-objects.x", "_R_.x",
 		"$JS.API.STREAM.DELETE.STATE", "$JS.API.STREAM.DELETE.REPORTS", "$JS.API.STREAM.DELETE.CHANGES", "$JS.API.STREAM.PURGE.STATE", "$JS.API.STREAM.CREATE.X", "$JS.API.CONSUMER.CREATE.STATE.x", "$JS.API.CONSUMER.MSG.NEXT.STATE.x",
 		"$JS.ACK.STATE.x.1.1.1.1.1", "$JS.FC.STATE.x.y", "$SYS.REQ.SERVER.PING",
 	}

@@ -75,7 +75,7 @@ func TestOnlyTheGatewayAndTheOperatorMayPublishState(t *testing.T) {
 	for _, r := range append(proto.Roles("node-1"), OperatorRole) {
 		publish, _ := Permissions(r)
 		may := slices.ContainsFunc(publish, func(s string) bool {
-			return s == ">" || strings.HasPrefix(s, "state") || s == "$JS.API.>"
+			return s == ">" || strings.HasPrefix(s, "state") || strings.HasPrefix(s, "$JS.API.STREAM.CREATE.*")
 		})
 		if want := r.Name == "gateway" || r.Name == "operator"; may != want {
 			t.Errorf("%s: may publish state is %v, want %v: %q", r.Name, may, want, publish)

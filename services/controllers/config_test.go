@@ -1,11 +1,9 @@
 package controllers
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
-	"kubus.dev/proto"
 	"kubus.dev/services/kit/kittest"
 )
 
@@ -58,20 +56,6 @@ func TestWhichControllersRun(t *testing.T) {
 		cfg.Controllers = names
 		if cfg.Validate() == nil {
 			t.Errorf("%v was taken", names)
-		}
-	}
-}
-
-func TestEveryGroupHasAFenceAndEveryControllerAUserOfTheRole(t *testing.T) {
-	t.Parallel()
-	for _, g := range Groups() {
-		if !proto.MayHold(Identity, proto.ControllersFence(g.Name)) {
-			t.Errorf("the fence of %s may not be taken", g.Name)
-		}
-		for _, d := range g.Controllers {
-			if !slices.Contains(proto.Controllers(), proto.ControllerUser(d.User)) {
-				t.Errorf("%s: the role does not speak as %s", d.Name, d.User)
-			}
 		}
 	}
 }

@@ -3,8 +3,9 @@
 // its decisions in pure functions.
 //
 // They come in groups (groups.go). Each group has a leader of its own, so several
-// processes can share the work; a process runs those its configuration names. The
-// mirrors of the log are the process's and stay warm while it stands by; everything
+// processes can share the work; a process runs those its configuration names. Each has a
+// credential of its own as well (client.go): it opens what the group's controllers need.
+// The mirrors of the log are the process's and stay warm while it stands by; everything
 // else is built anew for each term, so nothing that was believed in an earlier term
 // survives into the next.
 package controllers
@@ -22,16 +23,13 @@ import (
 	"kubus.dev/proto"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/message"
+	"kubus.dev/proto/statelog"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/queue"
 	"kubus.dev/services/kit"
 	"kubus.dev/services/kit/leader"
 )
-
-// Identity is the user a client of this service speaks as at first, and for which
-// groups take their fences.
-var Identity = proto.ControllerUser("generic-garbage-collector")
 
 // Run runs the configured controllers until ctx ends.
 func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) error {
@@ -47,17 +45,23 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 			return fmt.Errorf("registering metrics: %w", err)
 		}
 	}
-	world := &frame.World{
-		Mirrors: mirror.NewWorld(), Views: c.Views, Bus: frame.OnBus(c.Bus), API: c.API,
-		Settings: settings, Workers: cfg.Workers, Logger: p.Logger,
-	}
 	chosen := cfg.chosen()
 	starting := newWaiting(chosen)
 	p.Health.Ready("controllers", starting.why)
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return world.Mirrors.Run(ctx, c.Views, p.Logger) })
+	mirrors := map[*statelog.Views]*mirror.World{} // groups that read with one credential share them
 	for _, g := range chosen {
+		own := c.Part(proto.ControllersRole(g.Name))
+		if mirrors[own.Views] == nil {
+			kinds := mirror.NewWorld()
+			mirrors[own.Views] = kinds
+			group.Go(func() error { return kinds.Run(ctx, own.Views, p.Logger) })
+		}
+		world := &frame.World{
+			Mirrors: mirrors[own.Views], Views: own.Views, Bus: frame.OnBus(own.Bus), API: own.API,
+			Settings: settings, Workers: cfg.Workers, Logger: p.Logger,
+		}
 		term := func(ctx context.Context, fence *message.Fence) error {
 			return g.Run(ctx, world, fence, func() { starting.done(g.Name) })
 		}
@@ -67,7 +71,7 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 			}
 			return leader.Run(ctx, leader.Options{
 				Name: proto.ControllersFence(g.Name), Instance: cfg.Instance,
-				Fences: c.API.As(Identity), Bus: leader.OnBus(c.Bus), Logger: p.Logger,
+				Fences: own.API.As(proto.ControllersLeader(g.Name)), Bus: leader.OnBus(own.Bus), Logger: p.Logger,
 				Alone: !cfg.LeaderElection,
 			}, term)
 		})

@@ -107,7 +107,7 @@ func newInstance(group, name string, conn *bus.Conn, views *statelog.Views, log 
 // start runs the group until the test ends.
 func (i *instance) start(t *testing.T) {
 	world := &frame.World{
-		Mirrors: mirror.NewWorld(), Views: i.views, API: apiclient.New(i, Identity), Settings: &frame.Settings{}, Workers: 1, Logger: zap.NewNop(),
+		Mirrors: mirror.NewWorld(), Views: i.views, API: apiclient.New(i, proto.ControllersLeader(i.group)), Settings: &frame.Settings{}, Workers: 1, Logger: zap.NewNop(),
 	}
 	g := frame.Group{Name: i.group, Controllers: []frame.Definition{{Name: "marker", User: "marker", Make: func(e *frame.Env) (frame.Loop, error) {
 		return frame.LoopFunc(func(ctx context.Context, _ int) error { return i.mark(ctx, e.Writer) }), nil

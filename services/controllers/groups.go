@@ -34,7 +34,8 @@ import (
 	"kubus.dev/services/controllers/internal/volume/protection"
 )
 
-// Groups are all controllers, by what is led as one.
+// Groups are all controllers, by what is led as one and has one credential: what may be
+// told apart by what it may do is (proto.ControllerGroups).
 func Groups() []frame.Group {
 	return []frame.Group{
 		{Name: "workloads", Controllers: []frame.Definition{
@@ -53,19 +54,23 @@ func Groups() []frame.Group {
 			servicecidr.Controller(),
 		}},
 		{Name: "lifecycle", Controllers: []frame.Definition{
-			namespace.Controller(),
-			garbage.Controller(),
 			podgc.Controller(),
 			ttlafterfinished.Controller(),
 			account.Default(),
 			account.RootCA(),
-			accounttoken.Tokens(),
-			accounttoken.Unused(),
-			resourcequota.Controller(),
 			disruption.Controller(),
-			storagemigration.Controller(),
 			resourceclaim.Controller(),
 			devicetaint.Controller(),
+		}},
+		{Name: "objects", Controllers: []frame.Definition{
+			namespace.Controller(),
+			garbage.Controller(),
+			resourcequota.Controller(),
+			storagemigration.Controller(),
+		}},
+		{Name: "credentials", Controllers: []frame.Definition{
+			accounttoken.Tokens(),
+			accounttoken.Unused(),
 			clusterrole.Controller(),
 			certificate.Approver(),
 			certificate.Signer(),

@@ -1,16 +1,19 @@
 #!/bin/bash
 # Runs the differential test against servers of its own: upstream's etcd and kube-apiserver,
+# with the two controllers of kube-controller-manager whose work is the gateway's own here,
 # and the gateway as `kubus envtest` starts it, with the same keys and the same flags.
 #
 #   UPSTREAM_BIN=… test/differential/run.sh [FLAGS of kubus-differential]
+#   UPSTREAM_BIN=… test/differential/run.sh -- COMMAND…
 #
-# Without FLAGS it asks everything and writes docs/differential.md.
-# UPSTREAM_BIN holds upstream's etcd and kube-apiserver of the version that is served; BIN
+# Without FLAGS it asks everything and writes docs/differential.md. A COMMAND finds the
+# kubeconfigs in UPSTREAM and KUBUS.
+# UPSTREAM_BIN holds upstream's etcd, kube-apiserver and kube-controller-manager of the version that is served; BIN
 # (default bin/) kubus, kubectl and kubus-differential; OUT (default a temporary folder) keys,
-# data and logs. Ports: 28443, 28379 upstream's, 29443, 29379 ours.
+# data and logs. Ports: 28443, 28379, 28257 upstream's, 29443, 29379 ours.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
-: "${UPSTREAM_BIN:?folder with upstream\'s etcd and kube-apiserver}"
+: "${UPSTREAM_BIN:?folder with upstream\'s etcd, kube-apiserver and kube-controller-manager}"
 bin=${BIN:-$root/bin}
 out=${OUT:-$(mktemp -d)}
 mkdir -p "$out/pki"
@@ -49,7 +52,12 @@ answers() { # PID COMMAND...: waits until the command does well, as long as the 
 		sleep 0.2
 	done
 }
-trap 'kill "${pids[@]}" 2> /dev/null; wait' EXIT
+stop() { # the last first: a server does not end well without its store
+	for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+		kill "${pids[i]}" 2> /dev/null && wait "${pids[i]}" || true
+	done
+}
+trap stop EXIT
 serve() { # NAME FOLDER API-PORT ETCD-PORT
 	kubeconfig "$1" "$3"
 	rm -rf "$out/$1"
@@ -65,8 +73,20 @@ serve() { # NAME FOLDER API-PORT ETCD-PORT
 	answers $! curl -sf --cacert ca.crt --cert admin.crt --key admin.key "https://127.0.0.1:$3/readyz"
 }
 serve upstream "$UPSTREAM_BIN" 28443 28379
+"$UPSTREAM_BIN/kube-controller-manager" --kubeconfig "$out/upstream.kubeconfig" --leader-elect=false --bind-address 127.0.0.1 --secure-port 28257 \
+	--authentication-skip-lookup --controllers clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller > "$out/controllers.log" 2>&1 &
+pids+=($!)
+aggregated() { # ROLE: it has rules
+	curl -sf --cacert ca.crt --cert admin.crt --key admin.key "https://127.0.0.1:28443/apis/rbac.authorization.k8s.io/v1/clusterroles/$1" | grep -q '"verbs"'
+}
+for role in view edit admin; do answers $! aggregated "$role"; done
 serve kubus "$("$bin/kubus" envtest "$out/assets")" 29443 29379
 
+if [ "${1:-}" = -- ]; then
+	shift
+	UPSTREAM=$out/upstream.kubeconfig KUBUS=$out/kubus.kubeconfig "$@"
+	exit
+fi
 [ $# -gt 0 ] || set -- -write "$root/docs/differential.md"
 cd "$root"
 "$bin/kubus-differential" -upstream "$out/upstream.kubeconfig" -kubus "$out/kubus.kubeconfig" "$@"

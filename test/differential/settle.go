@@ -10,22 +10,31 @@ import (
 // own time. Scenarios of them wait for it where they can, so that both sides go on from
 // the same.
 
-// settled are the kinds whose objects get a condition after they were written, and which.
+// settled are the kinds whose objects get a status after they were written: the condition
+// that tells of it, or "" where it is the generation that was seen.
 var settled = map[string]string{
-	"customresourcedefinitions.apiextensions.k8s.io": "Established",
-	"apiservices.apiregistration.k8s.io":             "Available",
-	"flowschemas.flowcontrol.apiserver.k8s.io":       "Dangling",
+	"customresourcedefinitions.apiextensions.k8s.io":           "Established",
+	"apiservices.apiregistration.k8s.io":                       "Available",
+	"flowschemas.flowcontrol.apiserver.k8s.io":                 "Dangling",
+	"validatingadmissionpolicies.admissionregistration.k8s.io": "",
 }
 
 // send is a Scenario's, and waits behind a create.
 func (s *story) send(name, method, path string, body any) {
 	s.Scenario.send(name, method, path, body)
 	obj, ok := body.(map[string]any)
-	if !ok || method != http.MethodPost || path != s.collection() || settled[s.k.Title()] == "" {
+	if !ok || method != http.MethodPost || path != s.collection() {
 		return
 	}
 	if named, _ := meta(obj)["name"].(string); named != "" {
-		s.add(Step{Name: name + ", settled", Method: http.MethodGet, Path: s.collection() + "/" + named, Until: s.settled})
+		s.settle(name, s.collection()+"/"+named)
+	}
+}
+
+// settle waits behind a step for what the server itself writes into an object.
+func (s *story) settle(step, path string) {
+	if _, is := settled[s.k.Title()]; is {
+		s.add(Step{Name: step + ", settled", Method: http.MethodGet, Path: path, Until: s.settled})
 	}
 }
 
@@ -57,6 +66,9 @@ func (s *story) settled(code int, doc any) bool {
 	}
 	obj, _ := doc.(map[string]any)
 	status, _ := obj["status"].(map[string]any)
+	if settled[s.k.Title()] == "" {
+		return status["observedGeneration"] == meta(obj)["generation"]
+	}
 	conditions, _ := status["conditions"].([]any)
 	return slices.ContainsFunc(conditions, func(c any) bool {
 		condition, _ := c.(map[string]any)

@@ -17,6 +17,7 @@ func applies(s *story) {
 	apply("without a manager", "", labels())
 	apply("dry", "?fieldManager=one&dryRun=All", labels("a", "1"))
 	apply("create", "?fieldManager=one", labels("a", "1", "b", "1"))
+	s.settle("create", s.path(a))
 	apply("again", "?fieldManager=one", labels("a", "1", "b", "1"))
 	apply("a label less", "?fieldManager=one", labels("a", "1"))
 	apply("another manager, the same", "?fieldManager=two", bare(map[string]any{"a": "1"}))

@@ -20,6 +20,7 @@ func subresources(s *story) {
 		s.patch("merge "+sub, path, mergePatch, `{"metadata":{"labels":{"merged":"yes"},"annotations":{"a":"b"}}}`)
 		s.patch("json "+sub, path, jsonPatch, `[{"op":"add","path":"/metadata/annotations","value":{"c":"d"}}]`)
 		s.patch("merge spec and status by "+sub, path, mergePatch, `{"spec":{"replicas":3,"unknown":1},"status":{"phase":"Running","observedGeneration":9,"replicas":2,"conditions":[{"type":"T","status":"True","lastTransitionTime":"2001-01-01T00:00:00Z","reason":"R","message":"m"}]}}`)
+		s.settle("merge spec and status by "+sub, s.path(a))
 		s.patch("dry "+sub, path+"?dryRun=All", mergePatch, `{"metadata":{"labels":{"dry":"yes"}}}`)
 		s.add(Step{Name: "table of " + sub, Method: "GET", Path: path, Header: map[string]string{"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}})
 		s.add(Step{Name: "protobuf of " + sub, Method: "GET", Path: path, Header: map[string]string{"Accept": protobufType}})

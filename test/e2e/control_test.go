@@ -211,6 +211,71 @@ func TestAClusterLivesInAnExternalStore(t *testing.T) {
 	}
 }
 
+// A NATS of somebody else's with the cluster's own accounts works as ours does: each
+// service by its own key, in its own account (the matrix of proto/store is of such a server).
+func TestAClusterHasItsOwnAccountsInAnExternalStore(t *testing.T) {
+	need(t, false, "kubus", "kubectl", "nats-server", "kubus-keeper")
+	for _, form := range []string{"allinone", "services"} {
+		t.Run(form, func(t *testing.T) {
+			address, dir, config := freeAddress(t), filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "config")
+			kubus := filepath.Join(*binDir, "kubus")
+			nats := make(chan error, 1)
+			go func() { nats <- natsWithAccounts(t, dir, address) }()
+			t.Cleanup(func() { _, _ = command(time.Minute, kubus, "down", "--data-dir", dir, "--purge", "--yes") })
+			out, err := command(time.Minute, kubus, "up", "--detach", "--nodes", "0", "--form", form, "--data-dir", dir, "--kubeconfig", config,
+				"--listen", freeAddress(t), "--store", "nats://"+address, "--store-nkey", "own")
+			if err := errors.Join(err, <-nats); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			c := &cluster{config: config, dir: dir}
+			c.run(t, "create", "deployment", "web", "--image", "x", "--replicas", "2")
+			eventually(t, 30*time.Second, "controllers make its pods", func() error {
+				out, err := c.try("get", "pods", "-o", "name")
+				if err != nil || strings.Count(out, "pod/web-") != 2 {
+					return fmt.Errorf("%v %s", err, out)
+				}
+				return nil
+			})
+			c.run(t, "create", "serviceaccount", "robot")
+			c.run(t, "delete", "deployment", "web")
+			eventually(t, 30*time.Second, "garbage collection", func() error {
+				out, err := c.try("get", "pods", "-o", "name")
+				if err != nil || out != "" {
+					return fmt.Errorf("%v %s", err, out)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// natsWithAccounts starts a nats-server with the accounts of an instance as soon as they
+// are written, until the test ends.
+func natsWithAccounts(t *testing.T, dir, address string) error {
+	accounts := filepath.Join(dir, "config", "nats-accounts.conf")
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(accounts); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			return err
+		}
+	}
+	conf := filepath.Join(dir, "config", "theirs.conf")
+	text := fmt.Sprintf("listen: %q\nmax_payload: 8MB\njetstream { store_dir: %q, sync_interval: always }\ninclude nats-accounts.conf\n", address, t.TempDir())
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return err
+	}
+	server := exec.Command(filepath.Join(*binDir, "nats-server"), "-c", conf)
+	if err := server.Start(); err != nil {
+		return err
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	return nil
+}
+
 func TestAFullDiskIsToldBeforeAnythingIsWritten(t *testing.T) {
 	need(t, true, "kubus")
 	small := t.TempDir()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -36,7 +37,7 @@ func newNodes(t *testing.T, name, form string, count int, extra ...string) *node
 	}
 	t.Cleanup(own.Close)
 	settings := filepath.Join(t.TempDir(), "settings.yaml")
-	text := "agent: {insecureRegistries: [\"" + own.Address + "\"]}\ncontrollers: {nodeGracePeriod: 15s}\n"
+	text := "agent: {insecureRegistries: [\"" + own.Address + "\"]}\ncontrollers: {nodeGracePeriod: 20s}\n"
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,9 @@ func (n *nodes) on(t *testing.T, selector string) map[string]string {
 	}
 	byNode := map[string]string{}
 	for pod, node := range pods {
-		byNode[node] = pod
+		if slices.Contains(n.names, node) { // not on one that was removed
+			byNode[node] = pod
+		}
 	}
 	return byNode
 }
@@ -212,11 +215,7 @@ func TestSeveralNodesOnOneMachine(t *testing.T) {
 	}
 	may := func(name string, f func(t *testing.T)) { t.Run(name, f) }
 	step("up --nodes 3 starts three nodes with addresses of their own", n.start3)
-	s, err := n.status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := traces(n.dir, s.Instance)
+	m := n.marks(t)
 	may("pods of all nodes reach each other, Services, names and the API", n.meet)
 	may("NodePort, hostPort and hostNetwork belong to each node", n.ports)
 	may("exec, logs, port-forward and the API's proxy reach each node", n.streams)
@@ -239,19 +238,32 @@ func TestNodesInTunnelsWithAProcessForEachService(t *testing.T) {
 	before := snapshot(t)
 	n := newNodes(t, "e2e-tunnel", "services", 2, "--pod-network", "vxlan")
 	n.up(t)
-	s, err := n.status()
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := n.marks(t)
 	n.apply(t, n.everywhere())
 	n.run(t, "rollout", "status", "daemonset/each", "--timeout=60s")
+	n.run(t, "rollout", "status", "daemonset/host", "--timeout=60s")
 	n.meet(t)
 	n.ports(t)
 	n.streams(t)
 	if out, err := n.kubus("down", "--purge", "--yes"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	unchanged(t, before, traces(n.dir, s.Instance))
+	unchanged(t, before, m)
+}
+
+// marks waits until all processes are well.
+func (n *nodes) marks(t *testing.T) marks {
+	t.Helper()
+	var m marks
+	eventually(t, 30*time.Second, "the cluster is healthy", func() error {
+		s, err := n.status()
+		if err != nil {
+			return err
+		}
+		m = traces(n.dir, s.Instance)
+		return nil
+	})
+	return m
 }
 
 func (n *nodes) start3(t *testing.T) {
@@ -279,8 +291,8 @@ func (n *nodes) meet(t *testing.T) {
 		for _, other := range each {
 			n.fetch(t, pod, "http://"+n.get(t, "pod/"+other, ".status.podIP")+":8080/", other)
 		}
-		n.fetch(t, pod, "http://"+service+"/", "hello")
-		n.fetch(t, pod, "http://each.default.svc.cluster.local/", "hello")
+		n.fetch(t, pod, "http://"+service+"/", "v1")
+		n.fetch(t, pod, "http://each.default.svc.cluster.local/", "v1")
 		n.fetch(t, pod, "https://kubernetes.default/version", "gitVersion")
 	}
 }
@@ -292,12 +304,17 @@ func (n *nodes) ports(t *testing.T) {
 		for _, p := range []string{port, "18080", "18081"} {
 			eventually(t, 20*time.Second, name+" answers at "+p, func() error { return ask("http://" + net.JoinHostPort(ip, p) + "/") })
 		}
+		for _, pod := range n.on(t, "app=each") { // also one to which the port leads back
+			for _, other := range n.on(t, "app=each") {
+				n.fetch(t, pod, "http://"+net.JoinHostPort(ip, port)+"/", other)
+			}
+		}
 	}
 }
 
 func (n *nodes) streams(t *testing.T) {
 	for node, pod := range n.on(t, "app=each") {
-		if out := n.run(t, "exec", pod, "--", "/bin/sh", "-c", "hostname"); strings.TrimSpace(out) != pod {
+		if out := n.run(t, "exec", pod, "--", "cat", "/etc/hostname"); strings.TrimSpace(out) != pod {
 			t.Errorf("exec on %s: %q", node, out)
 		}
 		n.run(t, "logs", pod)
@@ -522,7 +539,7 @@ func (n *nodes) comeBack(t *testing.T) {
 		t.Errorf("it was started %d times", starts)
 	}
 	each := n.on(t, "app=each")
-	n.fetch(t, each[second], "http://"+n.get(t, "pod/"+each[n.names[0]], ".status.podIP")+":8080/", "hello")
+	n.fetch(t, each[second], "http://"+n.get(t, "pod/"+each[n.names[0]], ".status.podIP")+":8080/", "v1")
 }
 
 func (n *nodes) replace(t *testing.T) {
@@ -537,12 +554,13 @@ func (n *nodes) replace(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	n.names[2] = "e2e-new"
-	n.run(t, "rollout", "status", "daemonset/each", "--timeout=60s")
-	eventually(t, 30*time.Second, "there is a pod on the new node and none on the old", func() error {
-		if each := n.on(t, "app=each"); each["e2e-new"] == "" || each[third] != "" {
+	eventually(t, 30*time.Second, "there is a pod on the new node", func() error {
+		each := n.on(t, "app=each")
+		if each["e2e-new"] == "" {
 			return fmt.Errorf("they are on %v", each)
 		}
-		return nil
+		_, err := n.try("wait", "--for=condition=Ready", "pod/"+each["e2e-new"], "--timeout=1s")
+		return err
 	})
 	n.meet(t)
 }

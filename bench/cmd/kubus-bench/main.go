@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -38,6 +39,8 @@ func command(args []string) error {
 	switch args[0] {
 	case "run":
 		return run(args[1:])
+	case "flood": // what run starts for the figures of that name
+		return flood(args[1:])
 	case "table":
 		return table.Print(os.Stdout, args[1:])
 	}
@@ -53,7 +56,7 @@ func run(args []string) error {
 	flags.Float64Var(&o.Scale, "scale", 1, "multiplies all amounts; figures are published at 1")
 	flags.IntVar(&o.Nodes, "nodes", 100, "how many nodes pods are bound to")
 	flags.IntVar(&o.ControllersPID, "controllers-pid", 0, "process of the controllers, for the figure memory, which is only run when it is given")
-	flags.StringVar(&o.Consumer, "consumer", "", "image of upstream's resource-consumer, for the figure autoscale, which is only run when it is given, and needs a node")
+	flags.StringVar(&o.Consumer, "consumer", "", "image that serves POST /ConsumeCPU as upstream's resource-consumer, such as that of test/images/web, for the figure autoscale, which is only run when it is given, and needs a node")
 	flags.BoolVar(&o.Keep, "keep", false, "leave what was made, on a server that is thrown away")
 	out := flags.String("out", "", "file to append the results to, one JSON line each")
 	if err := flags.Parse(args); err != nil {
@@ -78,7 +81,7 @@ func run(args []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		line := table.Line{Server: *name, Figure: f.Name, What: f.What, Unit: f.Unit, Result: r}
+		line := table.Line{Server: *name, Figure: f.Name, What: f.What, Unit: f.Unit, Less: f.Less, Result: r}
 		data, err := json.Marshal(line)
 		if err != nil {
 			return err
@@ -91,6 +94,33 @@ func run(args []string) error {
 		}
 	}
 	return nil
+}
+
+// flood asks as much as it can until its input ends, and prints what became of it.
+func flood(args []string) error {
+	flags := flag.NewFlagSet("flood", flag.ContinueOnError)
+	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "as of run")
+	kind := flags.String("kind", "", "of what")
+	ns := flags.String("namespace", "", "where")
+	scale := flags.Float64("scale", 1, "as of run")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg, err := client.Load(*kubeconfig)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	go func() { // ends with the input
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	result, err := measure.Flood(ctx, cfg.WithToken(os.Getenv(measure.FloodToken)), *kind, *ns, *scale)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
 }
 
 func appendLine(path string, data []byte) error {

@@ -24,7 +24,9 @@ import (
 // Config is a server and the credentials for it.
 type Config struct {
 	Server string
+	File   string // the kubeconfig
 	tls    *tls.Config
+	token  string
 }
 
 type kubeconfig struct {
@@ -72,7 +74,7 @@ func Load(path string) (*Config, error) {
 		}
 	}
 	dir := filepath.Dir(path)
-	cfg := &Config{tls: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}}
+	cfg := &Config{File: path, tls: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}}
 	for _, c := range k.Clusters {
 		if c.Name != cluster {
 			continue
@@ -127,9 +129,11 @@ type Client struct {
 // New opens no connection yet. Bodies come as they are, not compressed: the
 // machine's own loopback needs no gzip.
 func (c *Config) New() *Client {
-	return &Client{c.Server, &http.Client{Transport: &http.Transport{
-		TLSClientConfig: c.tls.Clone(), ForceAttemptHTTP2: true, DisableCompression: true,
-	}}}
+	var t http.RoundTripper = &http.Transport{TLSClientConfig: c.tls.Clone(), ForceAttemptHTTP2: true, DisableCompression: true}
+	if c.token != "" {
+		t = bearer{c.token, t}
+	}
+	return &Client{c.Server, &http.Client{Transport: t}}
 }
 
 // Close closes the client's connections.
@@ -147,6 +151,18 @@ func (e *StatusError) Error() string { return fmt.Sprintf("HTTP %d: %.300s", e.C
 func IsNotFound(err error) bool {
 	var s *StatusError
 	return errors.As(err, &s) && s.Code == http.StatusNotFound
+}
+
+// IsRefused tells whether the server said 429.
+func IsRefused(err error) bool {
+	var s *StatusError
+	return errors.As(err, &s) && s.Code == http.StatusTooManyRequests
+}
+
+// IsInvalid tells whether the server said 422.
+func IsInvalid(err error) bool {
+	var s *StatusError
+	return errors.As(err, &s) && s.Code == http.StatusUnprocessableEntity
 }
 
 // IsExists tells whether the server said 409.
@@ -190,6 +206,25 @@ func (c *Client) Read(ctx context.Context, path string) (int64, error) {
 	return io.Copy(io.Discard, resp.Body)
 }
 
+// ReadAs is Read with an Accept of the caller's.
+func (c *Client) ReadAs(ctx context.Context, path, accept string) (int64, error) {
+	resp, err := c.sendAs(ctx, http.MethodGet, path, nil, "", accept)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return io.Copy(io.Discard, resp.Body)
+}
+
+// Open begins an answer and leaves it unread. The caller closes it.
+func (c *Client) Open(ctx context.Context, path string) (io.Closer, error) {
+	resp, err := c.send(ctx, http.MethodGet, path, nil, "")
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
 // Watch calls line with each line of a watch until it returns false or ctx ends.
 // The slice is good until the next call.
 func (c *Client) Watch(ctx context.Context, path string, line func([]byte) bool) error {
@@ -221,6 +256,10 @@ func (c *Client) Watch(ctx context.Context, path string, line func([]byte) bool)
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body any, contentType string) (*http.Response, error) {
+	return c.sendAs(ctx, method, path, body, contentType, "application/json")
+}
+
+func (c *Client) sendAs(ctx context.Context, method, path string, body any, contentType, accept string) (*http.Response, error) {
 	var r io.Reader
 	if body != nil {
 		data, ok := body.([]byte)
@@ -236,7 +275,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any, conten
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", "kubus-bench")
 	if body != nil {
 		req.Header.Set("Content-Type", contentType)

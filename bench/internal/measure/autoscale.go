@@ -14,11 +14,11 @@ import (
 
 // autoscale measures how long it takes from the moment when the load of two pods
 // doubles until a HorizontalPodAutoscaler of default behaviour has made four of them,
-// on a real node with a real load: each pod burns what it is told to (upstream's
-// resource-consumer). The least, the median and the most of five times.
+// on a real node with a real load: each pod burns what it is told to. The median of five
+// times.
 func autoscale(ctx context.Context, e *Env) (Result, error) {
 	if e.Consumer == "" {
-		return Result{}, errors.New("-consumer names the image resource-consumer, for a cluster with a node")
+		return Result{}, errors.New("-consumer names an image that burns CPU when told to, for a cluster with a node")
 	}
 	ns, remove, err := e.namespace(ctx, "autoscale")
 	if err != nil {

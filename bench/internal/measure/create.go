@@ -16,13 +16,28 @@ func creates(ctx context.Context, e *Env) (Result, error) {
 		return Result{}, err
 	}
 	defer remove()
-	n := e.amount(5000)
+	return e.createdBy16(ctx, configMaps, ns, e.amount(5000))
+}
+
+// kind is what figures that compare kinds write: an object with a map of strings.
+type kind struct{ path, version, name, resource string }
+
+var configMaps = kind{"/api/v1", "v1", "ConfigMap", "configmaps"}
+
+func (k kind) in(ns string) string { return k.path + "/namespaces/" + ns + "/" + k.resource }
+
+func (k kind) object(ns, name, value string) fields {
+	o := object(k.version, k.name, ns, name)
+	o["data"] = fields{"value": value}
+	return o
+}
+
+// createdBy16 creates n objects of 1 KiB by 16 clients.
+func (e *Env) createdBy16(ctx context.Context, k kind, ns string, n int) (Result, error) {
 	value := strings.Repeat("x", 1000)
 	create := func(prefix string) func(ctx context.Context, c *client.Client, i int) error {
 		return func(ctx context.Context, c *client.Client, i int) error {
-			cm := object("v1", "ConfigMap", ns, fmt.Sprintf("%s-%06d", prefix, i))
-			cm["data"] = fields{"value": value}
-			_, err := c.Do(ctx, http.MethodPost, "/api/v1/namespaces/"+ns+"/configmaps", cm)
+			_, err := c.Do(ctx, http.MethodPost, k.in(ns), k.object(ns, fmt.Sprintf("%s-%06d", prefix, i), value))
 			return err
 		}
 	}

@@ -45,6 +45,7 @@ func (e *Env) registerNodes(ctx context.Context, n int) (*fleet, error) {
 	f.done.Go(func() { f.keep(beats) })
 	// A new node is tainted until the node controller has seen it Ready.
 	err = e.until(ctx, 2*time.Minute, func() (bool, error) {
+		time.Sleep(400 * time.Millisecond) // a list of a thousand nodes is work
 		data, err := e.admin.Do(ctx, http.MethodGet, "/api/v1/nodes", nil)
 		if err != nil {
 			return false, err

@@ -9,10 +9,18 @@ import (
 	"kubus.dev/bench/internal/client"
 )
 
-// lists measures how often one client reads 10,000 pods as JSON. The pods name a
-// scheduler that does not exist, so that nobody touches them meanwhile.
-func lists(ctx context.Context, e *Env) (Result, error) {
-	ns, remove, err := e.namespace(ctx, "list")
+// lists measures how often one client reads 10,000 pods in the form that accept asks
+// for. The pods name a scheduler that does not exist, so that nobody touches them
+// meanwhile.
+func lists(figure, accept string) func(context.Context, *Env) (Result, error) {
+	return func(ctx context.Context, e *Env) (Result, error) { return e.lists(ctx, figure, accept) }
+}
+
+// tables is what kubectl get asks for.
+const tables = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+func (e *Env) lists(ctx context.Context, figure, accept string) (Result, error) {
+	ns, remove, err := e.namespace(ctx, figure)
 	if err != nil {
 		return Result{}, err
 	}
@@ -24,9 +32,13 @@ func lists(ctx context.Context, e *Env) (Result, error) {
 	}); err != nil {
 		return Result{}, err
 	}
-	path := "/api/v1/namespaces/" + ns + "/pods"
-	rounds := max(5, int(20*e.Scale))
+	return e.readAgain(ctx, "/api/v1/namespaces/"+ns+"/pods", accept, max(5, int(20*e.Scale)))
+}
+
+// readAgain measures how often a second one client reads something.
+func (e *Env) readAgain(ctx context.Context, path, accept string, rounds int) (Result, error) {
 	var size int64
+	var err error
 	took := make([]time.Duration, 0, rounds)
 	var began time.Time
 	for i := -2; i < rounds; i++ { // two to warm up
@@ -34,7 +46,7 @@ func lists(ctx context.Context, e *Env) (Result, error) {
 			began = time.Now()
 		}
 		at := time.Now()
-		if size, err = e.admin.Read(ctx, path); err != nil {
+		if size, err = e.admin.ReadAs(ctx, path, accept); err != nil {
 			return Result{}, err
 		}
 		if i >= 0 {

@@ -22,24 +22,41 @@ type Figure struct {
 	Name string
 	What string
 	Unit string
+	// Less is better; otherwise more is.
+	Less bool
 	Run  func(ctx context.Context, e *Env) (Result, error)
 }
 
-// All lists the figures in the order in which they are run.
+// All lists the figures in the order in which they are run. The first ones are of a
+// server that has just begun.
 func All() []Figure {
 	return []Figure{
-		{"create", "create ConfigMap, 16 clients", "creates/s", creates},
-		{"list", "list 10,000 pods as JSON", "lists/s", lists},
-		{"watch", "watch burst, 500 watchers", "events/s", watchers},
-		{"schedule", "2,000 pods of one Deployment, until all bound", "pods/s", schedule},
-		{"job", "2,000 pods of one Job, until all bound", "pods/s", job},
-		{"daemonset", "a DaemonSet on all nodes, until all pods are bound", "pods/s", daemonset},
-		{"statefulset", "500 pods of one parallel StatefulSet, until all bound", "pods/s", statefulset},
-		{"namespace", "delete a namespace with 5,000 ConfigMaps", "objects/s", namespaces},
-		{"replace", "a pod fails, until its successor is there, p99", "ms", replacements},
-		{"slices", "5,000 Services, one pod changes, until the slice is written, p99", "ms", sliceWrites},
-		{"autoscale", "the load of two pods doubles, until there are four", "s", autoscale},
-		{"memory", "memory of the controllers with 2,000 ReplicaSets, 10,000 pods", "MiB", memory},
+		{"discovery", "discovery and OpenAPI v3 of everything, first request", "ms", true, documents},
+		{"idle", "memory after 20 s without requests", "MiB", true, idle},
+		{"create", "create ConfigMap, 16 clients", "creates/s", false, creates},
+		{"list", "list 10,000 pods as JSON", "lists/s", false, lists("list", "application/json")},
+		{"table", "list 10,000 pods as Table", "lists/s", false, lists("table", tables)},
+		{"watch", "watch burst, 500 watchers", "events/s", false, watchers},
+		{"schedule", "2,000 pods of one Deployment, until all bound", "pods/s", false, schedule},
+		{"job", "2,000 pods of one Job, until all bound", "pods/s", false, job},
+		{"daemonset", "a DaemonSet on all nodes, until all pods are bound", "pods/s", false, daemonset},
+		{"statefulset", "500 pods of one parallel StatefulSet, until all bound", "pods/s", false, statefulset},
+		{"namespace", "delete a namespace with 5,000 ConfigMaps", "objects/s", false, namespaces},
+		{"replace", "a pod fails, until its successor is there, p99", "ms", true, replacements},
+		{"slices", "5,000 Services, one pod changes, until the slice is written, p99", "ms", true, sliceWrites},
+		{"autoscale", "the load of two pods doubles, until there are four", "s", true, autoscale},
+		{"memory", "memory of the controllers with 2,000 ReplicaSets, 10,000 pods", "MiB", true, memory},
+		{"flood-writes", "another client's p99 beside a flood of writes", "x", true, flooded("writes")},
+		{"flood-large", "another client's p99 beside a flood of 900 KB writes", "x", true, flooded("large")},
+		{"flood-lists", "another client's p99 beside a flood of lists of 5,000 ConfigMaps", "x", true, flooded("lists")},
+		{"flood-watches", "another client's p99 beside 2,000 unread watches of 900 KB writes", "x", true, flooded("watches")},
+		{"events", "p99 of pod writes beside 1,667 Events a second", "x", true, flooded("events")},
+		{"policies", "100 ValidatingAdmissionPolicies that match a create", "ms", true, policies},
+		{"custom-create", "create custom resource, 16 clients, beside ConfigMap", "x", false, customCreates},
+		{"custom-list", "list 5,000 custom resources, beside ConfigMaps", "x", false, customLists},
+		{"custom-watch", "watch burst of custom resources, beside ConfigMaps", "x", false, customWatches},
+		{"crds", "2,000 CustomResourceDefinitions, memory of each", "MiB", true, definitions},
+		{"custom-memory", "100,000 custom resources of 10 KiB, memory beside their JSON", "x", true, customMemory},
 	}
 }
 

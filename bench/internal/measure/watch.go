@@ -21,10 +21,14 @@ func watchers(ctx context.Context, e *Env) (Result, error) {
 		return Result{}, err
 	}
 	defer remove()
+	return e.burst(ctx, configMaps, ns, "burst", e.amount(500), e.amount(1000))
+}
+
+// burst is so many watchers of a kind, who are told of so many creates.
+func (e *Env) burst(ctx context.Context, k kind, ns, prefix string, count, objects int) (Result, error) {
 	const perConnection = 25
-	count, objects := e.amount(500), e.amount(1000)
-	path := "/api/v1/namespaces/" + ns + "/configmaps"
-	marker := []byte(`"name":"burst-`)
+	path := k.in(ns)
+	marker := []byte(`"name":"` + prefix + "-")
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -57,17 +61,14 @@ func watchers(ctx context.Context, e *Env) (Result, error) {
 			})
 		}
 	}
-	first := object("v1", "ConfigMap", ns, "first")
-	if _, err := e.admin.Do(ctx, http.MethodPost, path, first); err != nil {
+	if _, err := e.admin.Do(ctx, http.MethodPost, path, k.object(ns, "first-"+prefix, "")); err != nil {
 		cancel(err)
 	}
 	opened.Wait()
 	time.Sleep(500 * time.Millisecond)
 	began := time.Now()
-	_, _, err = e.parallel(ctx, 16, objects, func(ctx context.Context, c *client.Client, i int) error {
-		cm := object("v1", "ConfigMap", ns, fmt.Sprintf("burst-%05d", i))
-		cm["data"] = fields{"value": "a value of some length, as configuration has it"}
-		_, err := c.Do(ctx, http.MethodPost, path, cm)
+	_, _, err := e.parallel(ctx, 16, objects, func(ctx context.Context, c *client.Client, i int) error {
+		_, err := c.Do(ctx, http.MethodPost, path, k.object(ns, fmt.Sprintf("%s-%05d", prefix, i), "a value of some length, as configuration has it"))
 		return err
 	})
 	if err != nil {

@@ -19,12 +19,13 @@ type Line struct {
 	Figure string `json:"figure"`
 	What   string `json:"what"`
 	Unit   string `json:"unit"`
+	Less   bool   `json:"less,omitempty"`
 	measure.Result
 }
 
 // Print writes a Markdown table of the results in the files: a row a figure, a
 // column a server in the order of appearance, each cell the median of its runs and
-// their range, and how many times the first server's the last one's is.
+// their range, and how many times better than the first server's the last one's is.
 func Print(w io.Writer, files []string) error {
 	var lines []Line
 	for _, file := range files {
@@ -59,7 +60,7 @@ func read(file string) ([]Line, error) {
 // Format is the table of Print.
 func Format(lines []Line) string {
 	var servers, figures []string
-	what := map[string]string{}
+	what, less := map[string]string{}, map[string]bool{}
 	values := map[[2]string][]float64{}
 	for _, l := range lines {
 		if !slices.Contains(servers, l.Server) {
@@ -68,7 +69,7 @@ func Format(lines []Line) string {
 		if !slices.Contains(figures, l.Figure) {
 			figures = append(figures, l.Figure)
 		}
-		what[l.Figure] = l.What + ", " + l.Unit
+		what[l.Figure], less[l.Figure] = l.What+", "+l.Unit, l.Less
 		k := [2]string{l.Figure, l.Server}
 		values[k] = append(values[k], l.Value)
 	}
@@ -86,6 +87,9 @@ func Format(lines []Line) string {
 		}
 		if ratio {
 			first, last := median(values[[2]string{f, servers[0]}]), median(values[[2]string{f, servers[len(servers)-1]}])
+			if less[f] {
+				first, last = last, first
+			}
 			if first > 0 && last > 0 {
 				fmt.Fprintf(&b, " %.1fx |", last/first)
 			} else {

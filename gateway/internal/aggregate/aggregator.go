@@ -130,7 +130,7 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 	a.objects[k.Name] = s
 	a.byName[k.Name] = a.newRemote(s, before, old)
 	a.publish()
-	if a.checks[k.Name] != nil && sameServer(s, old) {
+	if a.checks[k.Name] != nil && sameServer(s, old) && judged(s) {
 		return
 	}
 	a.stopCheck(k.Name)
@@ -143,6 +143,12 @@ func (a *Aggregator) take(ctx context.Context, group *errgroup.Group, k proto.Ke
 		a.check(ctx, k.Name)
 		return nil
 	})
+}
+
+// judged says whether an APIService tells if its server is there: somebody may have written
+// over it.
+func judged(s *api.APIService) bool {
+	return slices.ContainsFunc(s.Status.Conditions, func(c api.APIServiceCondition) bool { return c.Type == api.Available })
 }
 
 // stopCheck ends the check of a server, if there is one. The caller holds mu.

@@ -173,3 +173,62 @@ func TestNothingIsServedBelowTheWordProxy(t *testing.T) {
 		}
 	}
 }
+
+// What is served is what the request was authorized as: the namespace, name and
+// subresource of its path, and a verb that means its method. So for every kind, each
+// subresource, each method, and each word that may stand before.
+func TestWhatIsServedIsWhatWasAuthorized(t *testing.T) {
+	t.Parallel()
+	for _, kind := range resource.BuiltIn() {
+		prefix := "/apis/" + kind.GVR.Group + "/" + kind.GVR.Version
+		if kind.GVR.Group == "" {
+			prefix = "/api/v1"
+		}
+		e := answering(kind, false)
+		subs := []string{""}
+		for _, sub := range kind.Subresources {
+			subs = append(subs, sub.Name)
+		}
+		for _, word := range []string{"", "/watch", "/proxy", "/redirect"} {
+			for _, namespace := range []string{"", "mine", "namespaces", kind.GVR.Resource} {
+				for _, name := range []string{"", "x", "mine", "namespaces", kind.GVR.Resource} {
+					for _, sub := range subs {
+						if sub != "" && name == "" {
+							continue
+						}
+						path := prefix + word
+						if namespace != "" {
+							path += "/namespaces/" + namespace
+						}
+						path += "/" + kind.GVR.Resource
+						if name != "" {
+							path += "/" + name
+						}
+						if sub != "" {
+							path += "/" + sub
+						}
+						for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"} {
+							code, info := answer(t, e, method, path)
+							if code != 0 {
+								continue
+							}
+							served := namespace
+							if kind.GVR.Resource == "namespaces" { // a Namespace is in itself, where it is named
+								served = name
+							}
+							if info.Resource != kind.GVR.Resource || info.Namespace != served || info.Name != name || info.Subresource != sub {
+								t.Errorf("%s %s is authorized as %s %q/%q %q", method, path, info.Resource, info.Namespace, info.Name, info.Subresource)
+							}
+							if methods[info.Verb] != method {
+								t.Errorf("%s %s is authorized as %s", method, path, info.Verb)
+							}
+							if word == "/proxy" || word == "/redirect" || word == "/watch" && method != "GET" {
+								t.Errorf("%s %s is served", method, path)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -2,9 +2,12 @@ package bootstrap
 
 import (
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -85,7 +88,9 @@ func aggregateRoles(roles []rbacv1.ClusterRole) error {
 	return nil
 }
 
+// sum is what upstream's controller makes of the roles: by name, each rule once.
 func sum(roles []rbacv1.ClusterRole, rule *rbacv1.AggregationRule, self string) ([]rbacv1.PolicyRule, error) {
+	roles = slices.SortedStableFunc(slices.Values(roles), func(a, b rbacv1.ClusterRole) int { return strings.Compare(a.Name, b.Name) })
 	var out []rbacv1.PolicyRule
 	for i := range rule.ClusterRoleSelectors {
 		selector, err := metav1.LabelSelectorAsSelector(&rule.ClusterRoleSelectors[i])
@@ -93,8 +98,13 @@ func sum(roles []rbacv1.ClusterRole, rule *rbacv1.AggregationRule, self string) 
 			return nil, fmt.Errorf("bootstrap: aggregating %s: %w", self, err)
 		}
 		for _, role := range roles {
-			if role.Name != self && selector.Matches(labels.Set(role.Labels)) {
-				out = append(out, role.Rules...)
+			if role.Name == self || !selector.Matches(labels.Set(role.Labels)) {
+				continue
+			}
+			for _, r := range role.Rules {
+				if !slices.ContainsFunc(out, func(had rbacv1.PolicyRule) bool { return apiequality.Semantic.DeepEqual(had, r) }) {
+					out = append(out, r)
+				}
 			}
 		}
 	}
@@ -109,25 +119,20 @@ type service struct {
 }
 
 func services() []service {
-	events := rbac.NewRule("create", "patch", "update").Groups("", "events.k8s.io").Resources("events").RuleOrDie()
 	return []service{
 		{"system:kubus:status", proto.StatusUser, []rbacv1.PolicyRule{
-			rbac.NewRule("get", "list", "watch", "delete").Groups("").Resources("pods").RuleOrDie(),
-			rbac.NewRule("patch", "update").Groups("").Resources("pods/status", "nodes/status").RuleOrDie(),
-			rbac.NewRule("create", "get", "list", "watch", "patch", "update").Groups("").Resources("nodes").RuleOrDie(),
-			events,
+			rbac.NewRule("get", "delete").Groups("").Resources("pods").RuleOrDie(),
+			rbac.NewRule("patch").Groups("").Resources("pods/status", "nodes/status").RuleOrDie(),
+			rbac.NewRule("create", "get", "patch").Groups("").Resources("nodes").RuleOrDie(),
 		}},
 		{"system:kubus:cloud", proto.CloudUser, []rbacv1.PolicyRule{
 			rbac.NewRule("patch").Groups("").Resources("nodes", "nodes/status", "services/status").RuleOrDie(),
-			events,
+			rbac.NewRule("create").Groups("").Resources("events").RuleOrDie(),
 		}},
 		// Upstream's controller of token Secrets speaks as kube-controller-manager itself.
 		{"system:kubus:tokens", proto.ControllerUser("tokens-controller"), []rbacv1.PolicyRule{
 			rbac.NewRule("patch", "delete").Groups("").Resources("secrets").RuleOrDie(),
 			rbac.NewRule("get", "update").Groups("").Resources("serviceaccounts").RuleOrDie(),
-		}},
-		{"system:kubus:events", proto.EventsUser, []rbacv1.PolicyRule{
-			rbac.NewRule("get", "list", "watch").Groups("").Resources("namespaces").RuleOrDie(),
 		}},
 	}
 }

@@ -6,8 +6,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubernetes/pkg/apis/rbac"
-
-	"kubus.dev/proto"
 )
 
 func TestAdminHasWhatEditAndViewHave(t *testing.T) {
@@ -74,63 +72,5 @@ func TestCorrected(t *testing.T) {
 				t.Errorf("got %v, %v, %+v", err, changed, got)
 			}
 		})
-	}
-}
-
-// What they ask of the API is in services/dns/internal/advertise and
-// services/cloud/internal/reconcile; they read by the log.
-func TestTheServicesOfNodesHaveTheRightsOfTheirCallsAndNoOthers(t *testing.T) {
-	t.Parallel()
-	objects, err := policies()
-	if err != nil {
-		t.Fatal(err)
-	}
-	has := map[string]map[string]bool{} // by user: rights
-	rules := map[string][]rbacv1.PolicyRule{}
-	for _, o := range objects {
-		switch o := o.(type) {
-		case *rbacv1.ClusterRole:
-			rules["/"+o.Name] = o.Rules
-		case *rbacv1.Role:
-			rules[o.Namespace+"/"+o.Name] = o.Rules
-		}
-	}
-	grant := func(subjects []rbacv1.Subject, namespace, role string) {
-		for _, s := range subjects {
-			if has[s.Name] == nil {
-				has[s.Name] = map[string]bool{}
-			}
-			for _, rule := range rules[role] {
-				for _, verb := range rule.Verbs {
-					for _, resource := range rule.Resources {
-						has[s.Name][verb+" "+resource+" "+namespace] = true
-					}
-				}
-			}
-		}
-	}
-	for _, o := range objects {
-		switch o := o.(type) {
-		case *rbacv1.ClusterRoleBinding:
-			grant(o.Subjects, "", "/"+o.RoleRef.Name)
-		case *rbacv1.RoleBinding:
-			if o.RoleRef.Kind == "Role" {
-				grant(o.Subjects, o.Namespace, o.Namespace+"/"+o.RoleRef.Name)
-			}
-		}
-	}
-	for user, want := range map[string][]string{
-		proto.DNSUser:   {"create services kube-system", "create endpointslices kube-system", "update endpointslices kube-system"},
-		proto.CloudUser: {"patch nodes ", "patch nodes/status ", "patch services/status ", "create events ", "patch events ", "update events "},
-	} {
-		for _, right := range want {
-			if !has[user][right] {
-				t.Errorf("%s may not %s", user, right)
-			}
-			delete(has[user], right)
-		}
-		for right := range has[user] {
-			t.Errorf("%s may %s", user, right)
-		}
 	}
 }

@@ -58,4 +58,11 @@ func agentOf(name string) string {
 }
 
 // controllers are the users of the controllers, each of which speaks as its own.
-var controllers = sync.OnceValue(proto.Controllers)
+var controllers = sync.OnceValue(func() (all []string) {
+	for _, group := range proto.ControllerGroups() {
+		for _, user := range group.Users {
+			all = append(all, proto.ControllerUser(user))
+		}
+	}
+	return all
+})

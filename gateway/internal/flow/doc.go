@@ -7,6 +7,11 @@
 // list is known from the view, and a bulk of many requests takes its seats once
 // (docs/adr/0005-fairness.md).
 //
+// On a few CPUs seats are not enough, so two bounds stand before them: what one user has
+// in hand while it is not alone (crowd), and how many requests that cost tens of
+// milliseconds of a CPU are served at a time, the users in turn (lane). Whoever does not
+// read what is written to it gives all of its places up (place).
+//
 // Start with New; Handler wraps what comes behind authentication, Bulk runs what has
 // many requests inside, Run follows the objects. Before Run every request but those
 // of system:masters is of the level catch-all.

@@ -3,11 +3,13 @@ package flow
 import (
 	"context"
 	"net/http"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/server/filters"
@@ -24,6 +26,9 @@ type ViewFunc func(proto.GroupResource) *statelog.View
 
 // waitLimit is how long a request without a deadline waits for a seat, as upstream's.
 const waitLimit = 15 * time.Second
+
+// inHandPerCPU is what a user may have in hand for each CPU while it is not alone.
+const inHandPerCPU = 2
 
 // Options are what fairness reads and writes.
 type Options struct {
@@ -43,12 +48,17 @@ type Fairness struct {
 	control flowcontrol.Interface
 	objects *objects
 	width   width.WorkEstimatorFunc
+	lane    *lane
+	crowd   *crowd
+	bodies  *bodies
 }
 
 // New makes a Fairness; it follows the objects once Run runs.
 func New(o Options) (*Fairness, error) {
 	metrics.Register()
 	f := &Fairness{o: o, objects: newObjects(o.View)}
+	cpus := runtime.GOMAXPROCS(0)
+	f.lane, f.crowd, f.bodies = newLane(max(1, cpus/2)), newCrowd(inHandPerCPU*cpus), newBodies()
 	client, err := newClient(o.API, o.View)
 	if err != nil {
 		return nil, err
@@ -71,17 +81,119 @@ func (f *Fairness) Run(ctx context.Context) error {
 	return err
 }
 
-// Handler has requests wait for their seats before next serves them. Members of a
-// bulk sit on its seats.
+// Handler has requests wait for their turns and seats before next serves them. Members
+// of a bulk sit on its seats.
 func (f *Fairness) Handler(next http.Handler) http.Handler {
-	fair := filters.WithPriorityAndFairness(next, f.o.LongRunning, f.control, f.width, waitLimit)
+	// The filter's goroutine keeps the seat, the request's own serves it: so that the
+	// seat can be given back before the request ends.
+	seats := filters.WithPriorityAndFairness(http.HandlerFunc(keepSeat), f.o.LongRunning, f.control, f.width, waitLimit)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if seated(r.Context()) {
+		info, ok := request.RequestInfoFrom(r.Context())
+		if seated(r.Context()) || ok && info.Verb != "watch" && f.o.LongRunning(r, info) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		fair.ServeHTTP(w, r)
+		p := &place{lane: f.lane, crowd: f.crowd, ctx: r.Context(), seat: func() {}}
+		defer p.Signal()
+		u, known := request.UserFrom(r.Context())
+		if ok && known && !slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
+			release, err := f.wait(p, u, r, info)
+			if err != nil {
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, tooMany, http.StatusTooManyRequests)
+				return
+			}
+			defer release()
+		}
+		f.serve(seats, next, w, r, p)
 	})
+}
+
+// serve serves a request once it has its seat.
+func (f *Fairness) serve(seats, next http.Handler, w http.ResponseWriter, r *http.Request, p *place) {
+	k := &keeper{seated: make(chan context.Context, 1), free: make(chan struct{})}
+	release := sync.OnceFunc(func() { close(k.free) })
+	p.seat = release
+	if p.costly {
+		// Nobody waits in the lane for those who wait for seats.
+		timer := time.AfterFunc(patience, p.yield)
+		defer timer.Stop()
+	}
+	ended := make(chan any, 1)
+	go func() { // ends with the request; waited for below
+		defer func() { ended <- recover() }()
+		seats.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keeperKey{}, k)))
+	}()
+	select {
+	case reason := <-ended: // it was refused
+		if reason != nil {
+			panic(reason)
+		}
+	case ctx := <-k.seated:
+		defer func() {
+			release()
+			if reason := <-ended; reason != nil {
+				panic(reason)
+			}
+		}()
+		if info, _ := request.RequestInfoFrom(ctx); info.Verb == "watch" {
+			begun := ctx
+			p.seat = func() { flowcontrol.WatchInitialized(begun) } // it stays registered as long as it lasts
+			ctx = flowcontrol.WithInitializationSignal(ctx, p)
+		}
+		p.resume()
+		next.ServeHTTP(&writer{w, p, http.NewResponseController(w)}, r.WithContext(ctx))
+	}
+}
+
+// keeper is how the goroutine that keeps a seat and the one that serves the request know
+// of each other.
+type keeper struct {
+	seated chan context.Context // gets the context to serve with
+	free   chan struct{}        // closed when the seat is not needed any more
+}
+
+type keeperKey struct{}
+
+func keepSeat(_ http.ResponseWriter, r *http.Request) {
+	k, _ := r.Context().Value(keeperKey{}).(*keeper)
+	k.seated <- r.Context()
+	<-k.free
+}
+
+// wait waits until a user may have the request in hand and, if it is costly, for its
+// turn: both together as long as for a seat. The function gives back what the body took.
+func (f *Fairness) wait(p *place, u user.Info, r *http.Request, info *request.RequestInfo) (func(), error) {
+	p.user = u.GetName()
+	// A get costs next to nothing, and others may wait for it.
+	free, among, costly := func() {}, crowded(u) && info.Verb != "get", f.costly(r, info)
+	if among && f.crowd.try(p.user) {
+		among, p.inHand = false, true
+	}
+	if !among && !costly {
+		return free, nil
+	}
+	free, err := f.bodies.hold(r, p.user)
+	if err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(p.ctx, waitLimit)
+	defer cancel()
+	if among {
+		if err := f.crowd.enter(wait, p.user); err != nil {
+			free()
+			return nil, err
+		}
+		p.inHand = true
+	}
+	if costly {
+		if err := f.lane.enter(wait, p.user, waitingMost); err != nil {
+			free()
+			return nil, err
+		}
+		p.costly, p.turn, p.waits = true, true, true // for its seat
+	}
+	return free, nil
 }
 
 // membersPerSeat is how many requests of a bulk share a seat: they come in one
@@ -116,7 +228,7 @@ func (f *Fairness) Bulk(ctx context.Context, u user.Info, n int, run func(contex
 			run(context.WithValue(ctx, seatedKey{}, true))
 		})
 	if !ran {
-		return apierrors.NewTooManyRequests("Too many requests, please try again later.", 1)
+		return errTooMany()
 	}
 	return nil
 }

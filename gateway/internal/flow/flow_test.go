@@ -228,15 +228,11 @@ func TestAWatchHoldsItsSeatOnlyWhileItBegins(t *testing.T) {
 	var wait sync.WaitGroup
 	wait.Go(func() { h.ServeHTTP(httptest.NewRecorder(), get(who("watcher"), watch)) })
 	<-begun
-	code := 0
-	for end := time.Now().Add(20 * time.Second); code != http.StatusOK && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	eventually(t, "beside a watch that has begun another request is served", func() bool {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, get(who("watcher"), getPods()))
-		code = rec.Code
-	}
-	if code != http.StatusOK {
-		t.Errorf("beside a watch that has begun: got %d", code)
-	}
+		return rec.Code == http.StatusOK
+	})
 	close(release)
 	wait.Wait()
 }
@@ -253,5 +249,14 @@ func TestSizesComeOfTheView(t *testing.T) {
 	got, err := sizes(w.log.View)("pods")
 	if err != nil || got.ObjectCount != 3 || got.EstimatedAverageObjectSizeBytes < 20 || got.EstimatedAverageObjectSizeBytes > 200 {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within a minute: %s", what)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	width "k8s.io/apiserver/pkg/util/flowcontrol/request"
 
-	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
@@ -18,10 +17,7 @@ const sampled = 16
 func sizes(view ViewFunc) func(string) (storage.Stats, error) {
 	return func(name string) (storage.Stats, error) {
 		gr := schema.ParseGroupResource(name)
-		of := proto.GroupResource{Group: gr.Group, Resource: gr.Resource}
-		if of.Resource == proto.Events.Resource && of.Group == "events.k8s.io" {
-			of = proto.Events
-		}
+		of := resourceOf(gr.Group, gr.Resource)
 		snapshot := view(of).Snapshot(of)
 		n := snapshot.Len()
 		if n == 0 {

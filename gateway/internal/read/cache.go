@@ -33,6 +33,8 @@ type cacheItem struct {
 	bytes  []byte
 	entry  *statelog.Entry // for formOpened
 	fields fields.Set      // for formFields
+	row    *row            // for formRow
+	brief  bool            // it is true for a moment, and not kept
 	size   int
 }
 
@@ -67,10 +69,16 @@ func (c *cache) get(kind *resource.Kind, entry *statelog.Entry, f form, derive f
 	if err != nil {
 		return cacheItem{}, err
 	}
+	if item.brief {
+		return item, nil
+	}
 	item.key = key
 	item.size = len(item.bytes) + itemOverhead
 	if item.entry != nil {
 		item.size += len(item.entry.Data())
+	}
+	if item.row != nil {
+		item.size += len(item.row.after)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -26,6 +26,7 @@ const (
 	formPartialProtobuf
 	formFields
 	formNode
+	formRow
 	formVersionJSON     form = 0x100 // + version
 	formVersionProtobuf form = 0x200 // + version
 )
@@ -39,10 +40,12 @@ type encoder struct {
 	stored  []byte
 	served  []byte
 	cache   *cache
+	// plain marks entries that are direct. A kind never changes, nor does an entry.
+	plain *statelog.Mark
 }
 
 func newEncoder(kind *resource.Kind, gv schema.GroupVersion, cache *cache) *encoder {
-	e := &encoder{kind: kind, gv: gv, gvk: kind.ServedKind(gv), cache: cache}
+	e := &encoder{kind: kind, gv: gv, gvk: kind.ServedKind(gv), cache: cache, plain: &statelog.Mark{}}
 	e.stored, e.served = typePrefix(kind.GVK), typePrefix(e.gvk)
 	for i, served := range kind.Served {
 		if served == gv {
@@ -68,7 +71,14 @@ func (e *encoder) appendJSON(dst []byte, entry *statelog.Entry) ([]byte, error) 
 
 // direct says whether the stored document is what the served version shows.
 func (e *encoder) direct(entry *statelog.Entry) bool {
-	return e.kind.Codec.Direct(entry.Data(), entry.Revision(), e.gv)
+	if entry.Noted(e.plain) {
+		return true
+	}
+	is := e.kind.Codec.Direct(entry.Data(), entry.Revision(), e.gv)
+	if is {
+		entry.Note(e.plain)
+	}
+	return is
 }
 
 // appendItem appends an object as an item of a list. As upstream's, items of a typed

@@ -169,17 +169,25 @@ const frameLength = 4
 // appendProtobufEvent appends a frame of upstream's protobuf stream: four bytes of
 // length, then a WatchEvent message without envelope, its object with one.
 func appendProtobufEvent(dst []byte, eventType string, gvk schema.GroupVersionKind, raw []byte) []byte {
+	dst = appendProtobufEventHead(dst, eventType, gvk, len(raw))
+	dst = append(dst, raw...)
+	return appendEnvelopeEnd(dst)
+}
+
+// appendProtobufEventHead appends such a frame up to its object's message, which is n
+// bytes long and followed by the envelope's end.
+func appendProtobufEventHead(dst []byte, eventType string, gvk schema.GroupVersionKind, n int) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = appendProtoString(dst, 1, eventType)
-	body := len(appendEnvelope(nil, gvk, len(raw))) + len(raw) + 4
+	envelope := appendEnvelope(nil, gvk, n)
+	end := len(appendEnvelopeEnd(nil))
+	body := len(envelope) + n + end
 	dst = append(dst, 2<<3|2)
 	dst = binary.AppendUvarint(dst, uint64(1+varintLen(body)+body))
 	dst = append(dst, 1<<3|2)
 	dst = binary.AppendUvarint(dst, uint64(body))
-	dst = appendEnvelope(dst, gvk, len(raw))
-	dst = append(dst, raw...)
-	dst = appendEnvelopeEnd(dst)
-	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-frameLength))
+	dst = append(dst, envelope...)
+	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-frameLength+n+end))
 	return dst
 }

@@ -78,6 +78,9 @@ func (c *collection) find(req *http.Request, ns, name, revision string) (*statel
 }
 
 func (c *collection) respondObject(w http.ResponseWriter, req *http.Request, s shape, entry *statelog.Entry) error {
+	if len(entry.Data()) >= spliced && c.respondSpliced(w, req, s, entry) {
+		return nil
+	}
 	var body []byte
 	var err error
 	switch {

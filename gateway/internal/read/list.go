@@ -208,9 +208,8 @@ func (c *collection) respondList(w http.ResponseWriter, req *http.Request, s sha
 	}
 	// What a webhook has to convert may fail at any item: nothing is sent before the last.
 	_, batch := c.kind.Codec.(resource.Batch)
-	whole := s.format == formatYAML || s.pretty || p.size < chunk || batch
-	if whole {
-		body, err := produce(nil, func(b []byte) []byte { return b })
+	if s.format == formatYAML || s.pretty || p.size < chunk || batch {
+		body, err := produce(nil, whole{})
 		if err != nil {
 			return err
 		}
@@ -228,7 +227,8 @@ func (c *collection) respondList(w http.ResponseWriter, req *http.Request, s sha
 	return nil
 }
 
-type producer func(buf []byte, emit func([]byte) []byte) ([]byte, error)
+// producer appends an answer to buf and hands what it has to the sink now and then.
+type producer func(buf []byte, to sink) ([]byte, error)
 
 // producer writes the page in the shape asked for.
 func (c *collection) producer(req *http.Request, s shape, p *page) (producer, error) {
@@ -238,7 +238,7 @@ func (c *collection) producer(req *http.Request, s shape, p *page) (producer, er
 		if err != nil {
 			return nil, err
 		}
-		return func(buf []byte, emit func([]byte) []byte) ([]byte, error) { return t.list(req.Context(), buf, p, emit) }, nil
+		return func(buf []byte, to sink) ([]byte, error) { return t.list(req.Context(), buf, p, to) }, nil
 	case s.format == formatProtobuf && s.transform == asPartial:
 		return c.protobufList(p, s.meta.WithKind("PartialObjectMetadataList"), c.enc.partialProtobuf), nil
 	case s.format == formatProtobuf:
@@ -246,15 +246,16 @@ func (c *collection) producer(req *http.Request, s shape, p *page) (producer, er
 	case s.transform == asPartial:
 		return jsonList(p, s.meta.WithKind("PartialObjectMetadataList"), noAhead, func(dst []byte, e *statelog.Entry) ([]byte, error) {
 			return c.enc.partialJSON(dst, e, s.meta), nil
-		}), nil
+		}, nil), nil
 	}
-	return jsonList(p, c.kind.ServedListKind(c.gv), c.ahead(p).encode, c.enc.appendItem), nil
+	return jsonList(p, c.kind.ServedListKind(c.gv), c.ahead(p).encode, c.enc.appendItem, c.enc.splitItem), nil
 }
 
 // jsonList writes a list of items; before is told of each entry's place before it is
-// written.
-func jsonList(p *page, gvk schema.GroupVersionKind, before func(i int) error, item func([]byte, *statelog.Entry) ([]byte, error)) producer {
-	return func(buf []byte, emit func([]byte) []byte) ([]byte, error) {
+// written. split, if there is one, gives a large item in two parts, the second shared.
+func jsonList(p *page, gvk schema.GroupVersionKind, before func(i int) error, item func([]byte, *statelog.Entry) ([]byte, error),
+	split func([]byte, *statelog.Entry) ([]byte, []byte, bool)) producer {
+	return func(buf []byte, to sink) ([]byte, error) {
 		buf = fmt.Appendf(buf, `{"kind":%q,"apiVersion":%q,"metadata":`, gvk.Kind, gvk.GroupVersion().String())
 		buf = p.appendMeta(buf)
 		if len(p.entries) == 0 && gvk.Kind == "PartialObjectMetadataList" {
@@ -269,10 +270,16 @@ func jsonList(p *page, gvk schema.GroupVersionKind, before func(i int) error, it
 			if err = before(i); err != nil {
 				return buf, apierrors.NewInternalError(err)
 			}
+			if split != nil && len(e.Data()) >= spliced {
+				if head, rest, ok := split(buf, e); ok {
+					buf = to.pass(head, rest)
+					continue
+				}
+			}
 			if buf, err = item(buf, e); err != nil {
 				return buf, apierrors.NewInternalError(err)
 			}
-			buf = emit(buf)
+			buf = to.emit(buf)
 		}
 		return append(buf, "]}\n"...), nil
 	}
@@ -298,7 +305,7 @@ func (p *page) appendMeta(dst []byte) []byte {
 // protobufList writes a list message: all of Kubernetes' list types are ListMeta
 // as field 1 and items as field 2.
 func (c *collection) protobufList(p *page, gvk schema.GroupVersionKind, item func(*statelog.Entry) ([]byte, error)) producer {
-	return func(buf []byte, emit func([]byte) []byte) ([]byte, error) {
+	return func(buf []byte, to sink) ([]byte, error) {
 		meta := metav1.ListMeta{ResourceVersion: strconv.FormatUint(p.revision, 10), Continue: p.next, RemainingItemCount: p.remaining}
 		head, err := meta.Marshal()
 		if err != nil {
@@ -320,7 +327,11 @@ func (c *collection) protobufList(p *page, gvk schema.GroupVersionKind, item fun
 		for _, it := range items {
 			buf = append(buf, 2<<3|2)
 			buf = binary.AppendUvarint(buf, uint64(len(it)))
-			buf = emit(append(buf, it...))
+			if len(it) >= spliced {
+				buf = to.pass(buf, it)
+				continue
+			}
+			buf = to.emit(append(buf, it...))
 		}
 		return appendEnvelopeEnd(buf), nil
 	}

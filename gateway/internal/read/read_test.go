@@ -84,8 +84,16 @@ func startOver(t testing.TB, conn *bus.Conn, change func(*read.Options)) *server
 // serve answers reads over HTTP until stop is called.
 func serve(t testing.TB, reader *read.Reader) (url string, stop func()) {
 	t.Helper()
+	hs := httptest.NewServer(handler(reader))
+	return hs.URL, func() {
+		hs.CloseClientConnections()
+		hs.Close()
+	}
+}
+
+func handler(reader *read.Reader) http.Handler {
 	resolver := &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
-	handler := filters.WithRequestInfo(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return filters.WithRequestInfo(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		info, _ := request.RequestInfoFrom(req.Context())
 		gvr := schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource}
 		kind := kinds.Find(gvr)
@@ -95,11 +103,6 @@ func serve(t testing.TB, reader *read.Reader) (url string, stop func()) {
 		}
 		reader.Handler(kind, gvr.GroupVersion()).ServeHTTP(w, req)
 	}), resolver)
-	hs := httptest.NewServer(handler)
-	return hs.URL, func() {
-		hs.CloseClientConnections()
-		hs.Close()
-	}
 }
 
 // fill writes pods as large as real ones, all at once.

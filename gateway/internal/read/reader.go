@@ -47,6 +47,8 @@ type Reader struct {
 	cache *cache
 	pages *pages
 	kinds resource.PerKind[map[schema.GroupVersion]*collection]
+	// gathered is what watches hold that was not written yet.
+	gathered budget
 }
 
 // New makes a Reader and registers the indexes it uses.
@@ -72,7 +74,7 @@ func New(o Options) *Reader {
 			view.AddIndex(gr, name, indexFunc(gr, name))
 		}
 	}
-	return &Reader{o: o, cache: newCache(o.CacheBytes), pages: newPages(o.PageTTL)}
+	return &Reader{o: o, cache: newCache(o.CacheBytes), pages: newPages(o.PageTTL), gathered: budget{most: watchMemory}}
 }
 
 // Handler serves GET and HEAD of one kind as gv: an object when the request info

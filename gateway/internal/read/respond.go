@@ -22,9 +22,21 @@ const gzipThreshold = 128 << 10
 // chunk is how much of a list is gathered before it is written.
 const chunk = 64 << 10
 
+// smallChunk is what a watch gathers at least.
+const smallChunk = 12 << 10
+
+// putSmall gives a small buffer back.
+func putSmall(buf []byte) {
+	if cap(buf) <= spliced {
+		buf = buf[:0]
+		smallChunks.Put(&buf)
+	}
+}
+
 var (
-	chunks  = sync.Pool{New: func() any { b := make([]byte, 0, chunk+16<<10); return &b }}
-	gzipper = sync.Pool{New: func() any {
+	chunks      = sync.Pool{New: func() any { b := make([]byte, 0, chunk+16<<10); return &b }}
+	smallChunks = sync.Pool{New: func() any { b := make([]byte, 0, smallChunk+4<<10); return &b }}
+	gzipper     = sync.Pool{New: func() any {
 		w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
 		if err != nil {
 			panic("gzip refuses its own level: " + err.Error())
@@ -103,31 +115,64 @@ func dress(s shape, body []byte) ([]byte, error) {
 	return body, nil
 }
 
+// sink takes an answer while it is made.
+type sink interface {
+	// emit takes what was gathered, once it is worth it, and gives a buffer to go on with.
+	emit(buf []byte) []byte
+	// pass takes what was gathered, and behind it what is not to be copied.
+	pass(buf, shared []byte) []byte
+}
+
+// whole is the sink of an answer that is gathered as a whole.
+type whole struct{}
+
+func (whole) emit(buf []byte) []byte         { return buf }
+func (whole) pass(buf, shared []byte) []byte { return append(buf, shared...) }
+
+// chunked is the sink of an answer that is written in chunks. After an error it writes
+// nothing more.
+type chunked struct {
+	out    io.Writer
+	failed error
+}
+
+func (c *chunked) emit(buf []byte) []byte {
+	if len(buf) < chunk {
+		return buf
+	}
+	return c.write(buf)
+}
+
+func (c *chunked) pass(buf, shared []byte) []byte {
+	buf = c.write(buf)
+	c.write(shared)
+	return buf
+}
+
+func (c *chunked) write(buf []byte) []byte {
+	if c.failed == nil {
+		_, c.failed = c.out.Write(buf)
+	}
+	return buf[:0]
+}
+
 // stream writes an answer as produce appends it, in chunks, so that its size does
-// not matter. size is an estimate. produce is given an emit that it calls often.
-func stream(w http.ResponseWriter, req *http.Request, s shape, size int, produce func(buf []byte, emit func([]byte) []byte) ([]byte, error)) error {
+// not matter. size is an estimate. produce hands over what it has often.
+func stream(w http.ResponseWriter, req *http.Request, s shape, size int, produce producer) error {
 	w.Header().Set("Content-Type", s.mediaType)
 	run := func(out io.Writer) error {
 		p := chunks.Get().(*[]byte)
 		defer func() { chunks.Put(p) }()
-		var failed error
-		buf, err := produce((*p)[:0], func(buf []byte) []byte {
-			if len(buf) < chunk {
-				return buf
-			}
-			if failed == nil {
-				_, failed = out.Write(buf)
-			}
-			return buf[:0]
-		})
+		to := &chunked{out: out}
+		buf, err := produce((*p)[:0], to)
 		if err != nil {
 			return err
 		}
-		if failed == nil {
-			_, failed = out.Write(buf)
+		to.write(buf)
+		if cap(buf) <= 2*chunk {
+			*p = buf[:0]
 		}
-		*p = buf[:0]
-		return failed
+		return to.failed
 	}
 	if size > gzipThreshold && compresses(req) {
 		return writeCompressed(w, run)

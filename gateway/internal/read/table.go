@@ -1,12 +1,12 @@
 package read
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversionscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
@@ -18,8 +18,7 @@ import (
 	"kubus.dev/proto/statelog"
 )
 
-// table renders entries as kubectl's columns, by upstream's printers. Rows hold
-// ages, so they are made anew each time.
+// table renders entries as kubectl's columns, by upstream's printers.
 type table struct {
 	c       *collection
 	s       shape
@@ -46,16 +45,16 @@ func (c *collection) newTable(req *http.Request, s shape) (*table, error) {
 
 // object renders one entry as a whole Table document.
 func (t *table) object(ctx context.Context, e *statelog.Entry) ([]byte, error) {
-	return t.document(ctx, nil, fmt.Appendf(nil, `{"resourceVersion":"%d"}`, e.Revision()), []*statelog.Entry{e}, func(b []byte) []byte { return b })
+	return t.document(ctx, nil, fmt.Appendf(nil, `{"resourceVersion":"%d"}`, e.Revision()), []*statelog.Entry{e}, whole{})
 }
 
-func (t *table) list(ctx context.Context, buf []byte, p *page, emit func([]byte) []byte) ([]byte, error) {
+func (t *table) list(ctx context.Context, buf []byte, p *page, to sink) ([]byte, error) {
 	t.ahead = t.c.ahead(p)
 	entries, err := t.inOrder(p.entries)
 	if err != nil {
 		return buf, apierrors.NewInternalError(err)
 	}
-	return t.document(ctx, buf, p.appendMeta(nil), entries, emit)
+	return t.document(ctx, buf, p.appendMeta(nil), entries, to)
 }
 
 // inOrder gives entries as the kind orders the rows of a table.
@@ -75,7 +74,7 @@ func (t *table) inOrder(entries []*statelog.Entry) ([]*statelog.Entry, error) {
 	return slices.SortedStableFunc(slices.Values(entries), func(a, b *statelog.Entry) int { return order(objects[a], objects[b]) }), nil
 }
 
-func (t *table) document(ctx context.Context, buf, meta []byte, entries []*statelog.Entry, emit func([]byte) []byte) ([]byte, error) {
+func (t *table) document(ctx context.Context, buf, meta []byte, entries []*statelog.Entry, to sink) ([]byte, error) {
 	buf = fmt.Appendf(buf, `{"kind":"Table","apiVersion":%q,"metadata":`, t.s.meta.String())
 	buf = append(buf, meta...)
 	buf = append(buf, `,"columnDefinitions":`...)
@@ -108,42 +107,63 @@ func (t *table) document(ctx context.Context, buf, meta []byte, entries []*state
 		if buf, err = t.row(ctx, buf, e); err != nil {
 			return buf, apierrors.NewInternalError(err)
 		}
-		buf = emit(buf)
+		buf = to.emit(buf)
 	}
 	return append(buf, "]}\n"...), nil
 }
 
 // row appends one entry's row.
 func (t *table) row(ctx context.Context, buf []byte, e *statelog.Entry) ([]byte, error) {
+	row, err := t.printed(ctx, e)
+	if err != nil {
+		return buf, err
+	}
+	buf = row.append(buf, time.Now())
+	switch t.options.IncludeObject {
+	case metav1.IncludeObject:
+		buf, err = t.c.enc.appendJSON(buf, e)
+	case metav1.IncludeMetadata, "":
+		buf = t.c.enc.partialJSON(buf, e, t.s.meta)
+	default:
+		buf = append(buf, "null"...)
+	}
+	return append(buf, '}'), err
+}
+
+// printed gives an entry's row, which is kept where it depends on the time by its age
+// alone.
+func (t *table) printed(ctx context.Context, e *statelog.Entry) (row, error) {
+	if !aging[t.c.gr] {
+		return t.print(ctx, e)
+	}
+	item, err := t.c.cache.get(t.c.kind, e, formRow, func() (cacheItem, error) {
+		r, err := t.print(ctx, e)
+		return cacheItem{bytes: r.before, row: &r, brief: r.brief()}, err
+	})
+	if err != nil {
+		return row{}, err
+	}
+	return *item.row, nil
+}
+
+func (t *table) print(ctx context.Context, e *statelog.Entry) (row, error) {
 	obj := t.ahead.object(e)
 	if obj == nil {
 		var err error
 		if obj, err = t.c.enc.internal(e); err != nil {
-			return buf, err
+			return row{}, err
 		}
 	}
-	made, err := t.c.kind.Tables.ConvertToTable(ctx, obj, &metav1.TableOptions{NoHeaders: true})
+	made, err := t.c.kind.Tables.ConvertToTable(ctx, obj, &metav1.TableOptions{NoHeaders: !aging[t.c.gr]})
 	if err != nil {
-		return buf, fmt.Errorf("printing %s: %w", e.Key(), err)
+		return row{}, fmt.Errorf("printing %s: %w", e.Key(), err)
 	}
 	if len(made.Rows) != 1 {
-		return buf, fmt.Errorf("printing %s: got %d rows", e.Key(), len(made.Rows))
+		return row{}, fmt.Errorf("printing %s: got %d rows", e.Key(), len(made.Rows))
 	}
-	row := made.Rows[0]
-	row.Object.Object, row.Object.Raw = nil, []byte("null")
-	switch t.options.IncludeObject {
-	case metav1.IncludeObject:
-		if row.Object.Raw, err = t.c.enc.appendJSON(nil, e); err != nil {
-			return buf, err
-		}
-	case metav1.IncludeMetadata, "":
-		row.Object.Raw = t.c.enc.partialJSON(nil, e, t.s.meta)
+	r, err := newRow(made, obj)
+	if err != nil {
+		return row{}, fmt.Errorf("printing %s: %w", e.Key(), err)
 	}
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(row); err != nil {
-		return buf, fmt.Errorf("printing %s: %w", e.Key(), err)
-	}
-	return append(buf, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...), nil
+	return r, nil
 }

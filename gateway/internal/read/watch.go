@@ -36,8 +36,10 @@ type watcher struct {
 	frame *framer
 
 	out       watchOut
-	batch     int // how many bytes are gathered before they are written
+	batch     int  // how many bytes are gathered before they are written
+	whole     bool // each frame is a message of its own
 	buf       []byte
+	taken     int // of the budget, for buf
 	bookmarks bool
 	written   time.Time // when the last write ended
 }
@@ -76,7 +78,7 @@ func (c *collection) watch(w http.ResponseWriter, req *http.Request, s shape, ns
 	}
 	if asksForSocket(w, req) {
 		overSocket(ctx, w, req, func(ctx context.Context, out watchOut) {
-			wr.out, wr.batch = out, 1
+			wr.out, wr.batch, wr.whole = out, 1, true
 			run(ctx)
 		}, s.format == formatProtobuf)
 		return nil
@@ -273,15 +275,72 @@ func (wr *watcher) send(t statelog.EventType, e *statelog.Entry) bool {
 	if wr.frame.s.list {
 		return false
 	}
+	if len(e.Data()) >= spliced {
+		return wr.sendLarge(t, e)
+	}
 	if wr.buf == nil {
-		wr.buf = (*chunks.Get().(*[]byte))[:0]
+		wr.buf = (*smallChunks.Get().(*[]byte))[:0]
 	}
 	var err error
 	if wr.buf, err = wr.frame.event(wr.buf, t, e); err != nil {
 		wr.fail(apierrors.NewInternalError(err))
 		return false
 	}
+	if wr.taken == 0 && len(wr.buf) >= smallChunk && !wr.grow() {
+		return wr.flush() // less at a time, until others have written what they hold
+	}
 	return len(wr.buf) < wr.batch || wr.flush()
+}
+
+// grow lets the watcher gather a whole batch, if the budget allows it.
+func (wr *watcher) grow() bool {
+	if wr.batch <= smallChunk || !wr.c.gathered.take(watchBatch) {
+		return false
+	}
+	wr.taken = watchBatch
+	buf := append((*chunks.Get().(*[]byte))[:0], wr.buf...)
+	putSmall(wr.buf)
+	wr.buf = buf
+	return true
+}
+
+// sendLarge sends an event of its own, from where its object is kept.
+func (wr *watcher) sendLarge(t statelog.EventType, e *statelog.Entry) bool {
+	if wr.whole {
+		return wr.sendWhole(t, e)
+	}
+	if wr.buf == nil {
+		wr.buf = (*smallChunks.Get().(*[]byte))[:0]
+	}
+	head, rest, end, ok := wr.frame.split(wr.buf, t, e)
+	if !ok {
+		return wr.sendWhole(t, e)
+	}
+	wr.buf = head
+	if !wr.flush() || wr.out.write(rest) != nil || wr.out.write([]byte(end)) != nil {
+		return false
+	}
+	wr.written = time.Now()
+	return true
+}
+
+// sendWhole sends an event that has to be copied. Those of all watches are bounded: who
+// comes when there is no room falls behind, or sends it later.
+func (wr *watcher) sendWhole(t statelog.EventType, e *statelog.Entry) bool {
+	if !wr.flush() {
+		return false
+	}
+	size := 2 * len(e.Data())
+	if !wr.c.gathered.wait(wr.frame.ctx, size) {
+		return false
+	}
+	defer wr.c.gathered.give(size)
+	frame, err := wr.frame.event(nil, t, e)
+	if err != nil {
+		wr.fail(apierrors.NewInternalError(err))
+		return false
+	}
+	return wr.out.write(frame) == nil
 }
 
 // flush writes what was gathered and gives the buffer back.
@@ -289,10 +348,14 @@ func (wr *watcher) flush() bool {
 	if wr.buf == nil {
 		return true
 	}
-	buf := wr.buf
-	wr.buf = nil
+	buf, taken := wr.buf, wr.taken
+	wr.buf, wr.taken = nil, 0
 	defer func() {
-		if cap(buf) <= 2*watchBatch {
+		wr.c.gathered.give(taken)
+		switch {
+		case taken == 0:
+			putSmall(buf)
+		case cap(buf) <= 2*watchBatch:
 			buf = buf[:0]
 			chunks.Put(&buf)
 		}

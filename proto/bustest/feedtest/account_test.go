@@ -62,8 +62,8 @@ func TestTheAPICrossesAccounts(t *testing.T) {
 	if got, err := node.Do(t.Context(), apiclient.Request{Path: "/large"}); err != nil || len(got) != 12<<20 {
 		t.Errorf("a stream: %d bytes, %v", len(got), err)
 	}
-	controllers := apiclient.New(apiclient.OverBus(a.Connect("controllers")), proto.ControllerUser("node-controller"))
-	if fence, err := controllers.AcquireFence(t.Context(), "controllers", "me", 0); err != nil || fence.Holder != proto.ControllerUser("node-controller") || fence.Epoch != 7 {
+	controllers := apiclient.New(apiclient.OverBus(a.Connect("controllers-nodes")), proto.ControllerUser("node-controller"))
+	if fence, err := controllers.AcquireFence(t.Context(), "controllers-nodes", "me", 0); err != nil || fence.Holder != proto.ControllerUser("node-controller") || fence.Epoch != 7 {
 		t.Errorf("a fence: %v, %v", fence, err)
 	}
 }
@@ -124,7 +124,7 @@ func TestWhatANodeSaysReachesThoseWhoListenAndNobodyElse(t *testing.T) {
 	a := bustest.WithAccounts(t, "n")
 	agent := a.Connect(proto.AgentName("n"))
 	heard := make(chan string, 10)
-	for _, client := range []string{"gateway", "controllers", "status"} {
+	for _, client := range []string{"gateway", "controllers-nodes", "status"} {
 		conn := a.Connect(client)
 		if _, err := conn.Subscribe(proto.HeartbeatSubjects, "", func(m *bus.Msg) { heard <- client + " " + m.Subject }); err != nil {
 			t.Fatal(err)

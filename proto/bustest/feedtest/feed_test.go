@@ -139,7 +139,7 @@ func TestAReaderSeesBatchesWholeAndWithTheirHeaders(t *testing.T) {
 func TestAReaderGoesOnWhereItWasWhenAnotherGatewayComes(t *testing.T) {
 	a := bustest.WithAccounts(t, "n")
 	first := startGateway(t, a)
-	reader := feed.NewLog(a.Connect("controllers"), "controllers", zap.NewNop())
+	reader := feed.NewLog(a.Connect("controllers-objects"), "controllers-objects", zap.NewNop())
 	view := statelog.OpenViewsFrom(t.Context(), reader, zap.NewNop()).Stream(proto.StateStream)
 	seen := make(chan uint64, 100)
 	rev := first.put(services, "s", 0)

@@ -7,6 +7,7 @@
 //	            POST /mend?what=healthz turn either off and on
 //	/exit?code= ends the process
 //	/stream     one line a second until the client leaves
+//	POST /ConsumeCPU?millicores=100&durationSec=60 burns that much of a CPU meanwhile
 //
 // With -get it is a client: it fetches one page, over HTTPS as the pod's
 // ServiceAccount, and ends. (Debian's static busybox cannot resolve names: its C
@@ -117,6 +118,7 @@ func run(listen string, drain time.Duration) error {
 
 func (s *site) routes() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /ConsumeCPU", consume)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		log.Printf("%s %s", r.Method, r.URL)
 		fmt.Fprintf(w, "%s %s %s\n", s.host, s.version, os.Getenv("GREETING"))

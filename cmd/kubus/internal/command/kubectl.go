@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,14 @@ func newKubectl(streams) *cobra.Command {
 			config := i.AdminConfig()
 			if _, err := os.Stat(config); err != nil {
 				return fmt.Errorf("no cluster's kubeconfig can be read at %s (%w): start one with `kubus up`, or name its --data-dir", config, err)
+			}
+			if i, err = instance.Load(dir); err != nil {
+				return err
+			}
+			if i != nil {
+				if err := renew(i, time.Now()); err != nil {
+					return err
+				}
 			}
 			path, err := preflight.FindTool("kubectl")
 			if err != nil {

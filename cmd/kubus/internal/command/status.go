@@ -258,6 +258,10 @@ func failing(text string) []string {
 }
 
 func (st *Status) api(ctx context.Context, i *instance.Instance) {
+	if err := renew(i, time.Now()); err != nil {
+		st.problem("%v", err)
+		return
+	}
 	c, err := admin.New(st.API.Server, i.Path("pki"))
 	if err != nil {
 		st.problem("%v", err)

@@ -175,6 +175,9 @@ func alreadyUp(ctx context.Context, s streams, f upFlags, old, wanted *instance.
 		}
 		return fmt.Errorf("the cluster in %s runs (process %d) with another %s: stop it first with `kubus down`", old.Dir, pid, changed)
 	}
+	if err := renew(old, time.Now()); err != nil {
+		return err
+	}
 	limited, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
 	if err := waitUp(limited, old); err != nil {

@@ -175,6 +175,11 @@ func ensureNode(link string, node instance.Node, machine netip.Addr, prefix neti
 	if err := netlink.LinkSetMaster(end, bridge); err != nil {
 		return fmt.Errorf("putting %s on the bridge: %w", link, err)
 	}
+	// A node port of the machine may lead back to the node that asks. Where bridged packets pass iptables, such a packet
+	// is sent back by the bridge itself.
+	if err := netlink.LinkSetHairpin(end, true); err != nil {
+		return fmt.Errorf("letting %s hear itself: %w", link, err)
+	}
 	if err := netlink.LinkSetUp(end); err != nil {
 		return err
 	}

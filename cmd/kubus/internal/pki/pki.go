@@ -47,6 +47,9 @@ const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	leafLife      = 365 * 24 * time.Hour
 	renewBefore   = 60 * 24 * time.Hour
+	// The administrator's cannot be revoked: it lives short, and commands renew it.
+	adminLife        = 7 * 24 * time.Hour
+	adminRenewBefore = adminLife / 2
 )
 
 // Ensure makes what Options need and is not there.
@@ -67,20 +70,20 @@ func Ensure(o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := api.issue(o, leaf{file: "apiserver", name: "kube-apiserver", names: o.Names, usage: x509.ExtKeyUsageServerAuth}); err != nil {
+	if _, err := api.issue(o, leaf{file: "apiserver", name: "kube-apiserver", names: o.Names, usage: x509.ExtKeyUsageServerAuth}); err != nil {
 		return err
 	}
-	if err := api.issue(o, leaf{file: "admin", name: "kubernetes-admin", group: "system:masters", usage: x509.ExtKeyUsageClientAuth}); err != nil {
+	if _, err := api.issue(o, admin); err != nil {
 		return err
 	}
 	front, err := authority(o, "front-proxy-ca", "kubus front proxy authority")
 	if err != nil {
 		return err
 	}
-	if err := front.issue(o, leaf{file: "front-proxy-client", name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth}); err != nil {
+	if _, err := front.issue(o, leaf{file: "front-proxy-client", name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth}); err != nil {
 		return err
 	}
-	if err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: append([]string{"localhost", "127.0.0.1"}, o.BusNames...), usage: x509.ExtKeyUsageServerAuth}); err != nil {
+	if _, err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: append([]string{"localhost", "127.0.0.1"}, o.BusNames...), usage: x509.ExtKeyUsageServerAuth}); err != nil {
 		return err
 	}
 	if err := signingKey(filepath.Join(o.Dir, "sa.key")); err != nil {
@@ -95,6 +98,25 @@ func Ensure(o Options) error {
 		}
 	}
 	return nil
+}
+
+// admin is the administrator's certificate. Its key stays, so that a renewal is one file.
+var admin = leaf{
+	file: "admin", name: "kubernetes-admin", group: "system:masters", usage: x509.ExtKeyUsageClientAuth,
+	life: adminLife, renewBefore: adminRenewBefore, keepsKey: true,
+}
+
+// RenewAdmin renews the administrator's certificate of an instance that has one, when half
+// of its life is over, and tells whether it did.
+func RenewAdmin(dir string, now time.Time) (renewed bool, err error) {
+	ca, err := read(dir, "ca")
+	if err != nil {
+		return false, err
+	}
+	if ca == nil {
+		return false, fmt.Errorf("renewing the administrator's certificate: %w", &fs.PathError{Op: "open", Path: filepath.Join(dir, "ca.crt"), Err: fs.ErrNotExist})
+	}
+	return ca.issue(Options{Dir: dir, Now: now}, admin)
 }
 
 type pair struct {
@@ -125,20 +147,30 @@ type leaf struct {
 	file, name, group string
 	names             []string
 	usage             x509.ExtKeyUsage
+	life, renewBefore time.Duration // 0: the usual ones
+	keepsKey          bool
 }
 
-func (ca *pair) issue(o Options, l leaf) error {
+// issue makes a certificate where there is none that is good for long enough, but no longer
+// than it may be.
+func (ca *pair) issue(o Options, l leaf) (issued bool, err error) {
+	if l.life == 0 {
+		l.life, l.renewBefore = leafLife, renewBefore
+	}
 	old, err := read(o.Dir, l.file)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if old != nil && old.cert.NotAfter.Sub(o.Now) > renewBefore && covers(old.cert, l.names) && old.cert.CheckSignatureFrom(ca.cert) == nil {
-		return nil
+	if old != nil {
+		left := old.cert.NotAfter.Sub(o.Now)
+		if left > l.renewBefore && left <= l.life && covers(old.cert, l.names) && old.cert.CheckSignatureFrom(ca.cert) == nil {
+			return false, nil
+		}
 	}
 	template := &x509.Certificate{
 		Subject:  pkix.Name{CommonName: l.name},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{l.usage}, BasicConstraintsValid: true,
-		NotBefore: o.Now.Add(-time.Hour), NotAfter: o.Now.Add(leafLife),
+		NotBefore: o.Now.Add(-time.Hour), NotAfter: o.Now.Add(l.life),
 	}
 	if l.group != "" {
 		template.Subject.Organization = []string{l.group}
@@ -150,8 +182,12 @@ func (ca *pair) issue(o Options, l leaf) error {
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	_, err = sign(o.Dir, l.file, template, ca)
-	return err
+	if old != nil && l.keepsKey {
+		_, err = certify(o.Dir, l.file, template, old.key, ca)
+	} else {
+		_, err = sign(o.Dir, l.file, template, ca)
+	}
+	return err == nil, err
 }
 
 func covers(c *x509.Certificate, names []string) bool {

@@ -56,11 +56,12 @@ func All() []Service {
 		row("controllers", Anywhere, controllers.Default,
 			func(c *controllers.Config, i *instance.Instance, _ instance.Node) {
 				c.Common, c.Instance, c.LeaderElection = common(i, "controllers"), i.ID, false
+				c.Bus.NkeySeedFile = BusKey(i, proto.ControllersRole("*"))
 				c.PodCIDR, c.NodeMaskSize, c.RootCAFile = i.PodCIDR, nodeMask(i.PodCIDR), i.PKI("ca.crt")
 				c.SigningCertFile, c.SigningKeyFile = i.PKI("ca.crt"), i.PKI("ca.key")
 			}, controllers.Run,
 			func(c *controllers.Config) cluster.Options {
-				return options(c.Bus, "controllers", controllers.Identity)
+				return controllers.Options(c)
 			}),
 		row("scheduler", Anywhere, scheduler.Default,
 			func(c *scheduler.Config, i *instance.Instance, _ instance.Node) {

@@ -94,7 +94,7 @@ func operator(ctx context.Context, i *instance.Instance, running bool, logger *z
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := b.connect(ctx, store.OperatorRole.Name, store.OperatorRole.Name)
+	conn, err := b.connect(ctx, store.OperatorRole.Name)
 	if err != nil {
 		b.close()
 		return nil, nil, err

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -80,8 +81,15 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 		}
 		cfg := configs[s.Name]
 		own := c
-		if conn := conns[s.Name]; conn != nil {
+		o := s.Options(cfg)
+		if conn := conns[o.Name]; conn != nil {
 			own.Bus = conn
+		}
+		own.Parts = map[string]*cluster.Client{}
+		for _, part := range o.Parts {
+			if conn := conns[part.Name]; conn != nil {
+				own.Parts[part.Name] = &cluster.Client{Bus: conn, API: c.API}
+			}
 		}
 		group.Go(func() error {
 			err := s.Run(ctx, cfg, p.Named(s.Name), &own)
@@ -108,9 +116,12 @@ func Run(ctx context.Context, i *instance.Instance, logger *zap.Logger) error {
 	return group.Wait()
 }
 
-// ownConnection are the services that keep a stream in an account of their own, that others
+// ownConnection are the roles that keep a stream in an account of their own, that others
 // than gateways speak to there, or that speak to such. The others share the gateway's.
-var ownConnection = map[string]bool{"status": true, "events": true, "metrics": true, "agent": true, "controllers": true}
+var ownConnection = map[string]bool{
+	"status": true, "events": true, "metrics": true, "agent": true,
+	proto.ControllersRole("nodes"): true, proto.ControllersRole("storage"): true, proto.ControllersRole("autoscaling"): true,
+}
 
 // busOf is the way to the store, which is started here when it is ours.
 type busOf struct {
@@ -151,17 +162,20 @@ func (b *busOf) connect(ctx context.Context, client string) (*bus.Conn, error) {
 	return conn, err
 }
 
-// own opens the connections of the services that have one, by service.
+// own opens the connections of the clients that have one, by their names.
 func (b *busOf) own(ctx context.Context, configs map[string]any) (map[string]*bus.Conn, error) {
 	conns := map[string]*bus.Conn{}
 	for _, s := range roster.For(b.instance) {
-		if !ownConnection[s.Name] {
-			continue
-		}
-		var err error
-		client := s.Options(configs[s.Name]).Name
-		if conns[s.Name], err = b.connect(ctx, client); err != nil {
-			return nil, err
+		whole := s.Options(configs[s.Name])
+		for _, o := range append([]cluster.Options{whole}, whole.Parts...) {
+			role, _, _ := strings.Cut(o.Name, "/")
+			if !ownConnection[role] {
+				continue
+			}
+			var err error
+			if conns[o.Name], err = b.connect(ctx, o.Name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return conns, nil

@@ -1,6 +1,7 @@
 // Command gen writes the OpenAPI documents of what the gateway serves: upstream's
-// published documents, without the paths and types of what is not in the table of
-// kinds, and the types for server-side apply. Run it from the folder above.
+// published documents, with the values of enumerations and without the paths and types
+// of what is not in the table of kinds, and the types for server-side apply. Run it from
+// the folder above.
 package main
 
 import (
@@ -44,16 +45,20 @@ func run(out string) error {
 		return err
 	}
 	dir := filepath.Join(upstream, "api", "openapi-spec")
+	values, err := readEnums(upstream)
+	if err != nil {
+		return fmt.Errorf("enumerations: %w", err)
+	}
 	if err := os.RemoveAll(out); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(out, "v3"), 0o755); err != nil {
 		return err
 	}
-	if err := writeV2(filepath.Join(dir, "swagger.json"), out); err != nil {
+	if err := writeV2(filepath.Join(dir, "swagger.json"), out, values); err != nil {
 		return fmt.Errorf("v2: %w", err)
 	}
-	models, err := writeV3(filepath.Join(dir, "v3"), filepath.Join(out, "v3"))
+	models, err := writeV3(filepath.Join(dir, "v3"), filepath.Join(out, "v3"), values)
 	if err != nil {
 		return fmt.Errorf("v3: %w", err)
 	}
@@ -95,7 +100,7 @@ func pack(path string, data []byte) error {
 }
 
 // writeV2 keeps the served paths and the definitions they lead to.
-func writeV2(from, out string) error {
+func writeV2(from, out string, values enums) error {
 	doc, err := load(from)
 	if err != nil {
 		return err
@@ -103,6 +108,7 @@ func writeV2(from, out string) error {
 	doc["info"].(object)["title"] = "Kubus"
 	keepServed(doc["paths"].(object))
 	definitions := doc["definitions"].(object)
+	values.addTo(definitions)
 	doc["definitions"] = closure(definitions, refs(doc["paths"]), kindNames(definitions))
 	data, err := json.Marshal(doc)
 	if err != nil {
@@ -123,7 +129,7 @@ func writeV2(from, out string) error {
 }
 
 // writeV3 writes the document of each served group version and gives all schemas.
-func writeV3(from, out string) (object, error) {
+func writeV3(from, out string, values enums) (object, error) {
 	models := object{}
 	names := []string{"api", "apis", "version"}
 	for _, gv := range discovery.Versions(table) {
@@ -143,6 +149,7 @@ func writeV3(from, out string) (object, error) {
 		keepServed(doc["paths"].(object))
 		if components, ok := doc["components"].(object); ok {
 			if schemas, ok := components["schemas"].(object); ok {
+				values.addTo(schemas)
 				kept := closure(schemas, refs(doc["paths"]), nil)
 				components["schemas"] = kept
 				for k, v := range kept {

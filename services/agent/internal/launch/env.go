@@ -33,8 +33,8 @@ type Environment struct {
 	Allocatable corev1.ResourceList
 }
 
-// Variables gives a container's environment as NAME=value, sorted by name.
-func (e *Environment) Variables(ctx context.Context, pod *corev1.Pod, c *corev1.Container, a downward.Addresses) ([]string, error) {
+// Variables gives a container's environment as NAME=value, sorted by name. volumes says where the pod's volumes are.
+func (e *Environment) Variables(ctx context.Context, pod *corev1.Pod, c *corev1.Container, a downward.Addresses, volumes map[string]string) ([]string, error) {
 	links := pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
 	service, err := e.Services.Variables(ctx, pod.Namespace, links)
 	if err != nil {
@@ -57,7 +57,12 @@ func (e *Environment) Variables(ctx context.Context, pod *corev1.Pod, c *corev1.
 		v := &c.Env[i]
 		value, skip := Expand(v.Value, lookup), false
 		if v.Value == "" && v.ValueFrom != nil {
-			if value, skip, err = e.source(ctx, pod, c, v.ValueFrom, a); err != nil {
+			if v.ValueFrom.FileKeyRef != nil {
+				value, skip, err = fromFile(v.ValueFrom.FileKeyRef, volumes)
+			} else {
+				value, skip, err = e.source(ctx, pod, c, v.ValueFrom, a)
+			}
+			if err != nil {
 				return nil, err
 			}
 		}

@@ -74,7 +74,7 @@ func TestVariables(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := env.Variables(t.Context(), pod, &corev1.Container{Name: "c", Env: c.env, EnvFrom: c.from}, downward.Addresses{PodIPs: []string{"10.0.0.5"}})
+			got, err := env.Variables(t.Context(), pod, &corev1.Container{Name: "c", Env: c.env, EnvFrom: c.from}, downward.Addresses{PodIPs: []string{"10.0.0.5"}}, nil)
 			switch absent, isAbsent := strings.CutPrefix(c.want, "!"); {
 			case c.err != "":
 				if err == nil || err.Error() != c.err {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
+	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
 	"kubus.dev/services/agent/internal/runtime"
 )
@@ -30,7 +31,10 @@ type Settings struct {
 const maxImages = 50
 
 // declared is what the API lets pods of the node ask for, because the node can do it. Sorted.
-var declared = []string{inplacepodresize.PodLevelResourcesResizeFeature.Name(), inplacepodresize.NonSidecarInitContainerResizeFeature.Name()}
+var declared = []string{
+	inplacepodresize.PodLevelResourcesResizeFeature.Name(), inplacepodresize.NonSidecarInitContainerResizeFeature.Name(),
+	restartallcontainers.RestartAllContainersOnContainerExits,
+}
 
 // State is what changes about a node.
 type State struct {

@@ -38,6 +38,9 @@ func (w *worker) act(ctx context.Context, p Plan) {
 	if p.Resize {
 		w.resizeNow(ctx)
 	}
+	if p.Reset {
+		w.reset(ctx)
+	}
 	for _, name := range p.Start {
 		w.start(ctx, name)
 	}

@@ -21,7 +21,7 @@ import (
 func quantity(s string) resource.Quantity { return resource.MustParse(s) }
 
 // fakeRuntime keeps containers in memory. A container whose first command word
-// is "exit" ends at once with the code that follows.
+// is "exit" ends at once with the code that follows, with "exit-first" its first attempt alone.
 type fakeRuntime struct {
 	mu         sync.Mutex
 	next       int
@@ -37,12 +37,13 @@ type fakeRuntime struct {
 	stopCode   int             // of containers that were asked to end
 	graces     []time.Duration // that containers were given to stop
 	stubborn   bool            // containers end only when the grace of their stop is over
+	removeUpTo int             // containers; the next removal fails. -1: no bound
 }
 
 func newFakeRuntime() *fakeRuntime {
 	return &fakeRuntime{
 		sandboxes: map[string]*runtime.Sandbox{}, containers: map[string]*runtime.ContainerStatus{},
-		images: map[string]bool{"img": true}, events: make(chan runtime.Event, 1000), stopCode: 143,
+		images: map[string]bool{"img": true}, events: make(chan runtime.Event, 1000), stopCode: 143, removeUpTo: -1,
 	}
 }
 
@@ -150,7 +151,7 @@ func (f *fakeRuntime) CreateContainer(_ context.Context, sandbox string, s runti
 	f.next++
 	id := fmt.Sprint("c", f.next)
 	c := &runtime.ContainerStatus{ID: id, SandboxID: sandbox, Name: s.Name, Attempt: s.Attempt, State: runtime.ContainerCreated, CreatedAt: time.Now(), Labels: s.Labels, LogPath: s.LogPath, ImageRef: "ref", Resources: s.Resources}
-	if len(s.Command) > 1 && s.Command[0] == "exit" {
+	if len(s.Command) > 1 && (s.Command[0] == "exit" || s.Command[0] == "exit-first" && s.Attempt == 0) {
 		c.Message = s.Command[1] // its fate, until it is started
 	}
 	f.containers[id] = c
@@ -258,6 +259,12 @@ func (f *fakeRuntime) MemoryUsed(string) (int64, error) {
 func (f *fakeRuntime) RemoveContainer(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	switch {
+	case f.removeUpTo == 0:
+		return errors.New("the agent is about to end")
+	case f.removeUpTo > 0:
+		f.removeUpTo--
+	}
 	delete(f.containers, id)
 	return nil
 }

@@ -96,6 +96,7 @@ func (w *worker) observe(ctx context.Context, now time.Time) {
 			w.flipPull(spec, c)
 		}
 	}
+	w.restarting = w.restartAll() || w.restarting && !w.regularMade()
 	if w.volumes.Stage == Ready && !w.renewAt.IsZero() && !now.Before(w.renewAt) && !w.terminating() {
 		w.refresh()
 	}
@@ -137,7 +138,7 @@ func (w *worker) countExit(spec *corev1.Container, c *container, now time.Time) 
 		again = status.InitRestarts(w.pod, spec, code)
 	}
 	c.retryAt = time.Time{}
-	if !again || c.again || w.terminating() {
+	if !again || c.again || status.RestartsAll(spec, code) || w.terminating() {
 		return
 	}
 	until := c.crash.After(r.FinishedAt)
@@ -188,7 +189,7 @@ func (w *worker) report(done bool, now time.Time) time.Time {
 	in := status.Input{
 		Pod: w.pod, Previous: &w.last, Containers: make(map[string]status.Container, len(w.containers)),
 		PodIPs: w.podIPs(), HostIPs: w.d.Node.IPs(), SandboxReady: w.sandboxThing.Stage == Ready && !w.closing,
-		Terminal: done, Failure: w.failure, Resize: w.resize.conditions(), Resizing: len(w.resize.changes.Steps) > 0, Now: now,
+		Terminal: done, Failure: w.failure, Resize: w.resize.conditions(), Resizing: len(w.resize.changes.Steps) > 0, Restarting: w.restarting, Now: now,
 	}
 	for _, spec := range w.specs() {
 		c := w.container(spec.Name)

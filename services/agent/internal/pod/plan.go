@@ -37,6 +37,7 @@ type Container struct {
 	PostStart  bool      // has a hook that the containers after it wait for
 	NoRestarts bool      // ephemeral containers run once
 	Again      bool      // was stopped so as to start anew, however it ended
+	Ephemeral  bool      // takes no part in a restart of all
 }
 
 // World is a pod's surroundings as observed.
@@ -46,6 +47,8 @@ type World struct {
 	Containers map[string]Container
 	StartTime  time.Time
 	Resize     Resize
+	// RestartAll: a container ended whose rule wants all to start anew.
+	RestartAll bool
 	// Terminating: the pod is deleted, rejected or failed; everything of it is to end.
 	Terminating bool
 	// Deleted: when all has ended, nothing of it may stay on the node.
@@ -69,6 +72,7 @@ type Plan struct {
 	Stop          []Stop
 	CancelStarts  bool // starts in flight are no longer wanted
 	Resize        bool // set the cgroups of what runs; what is to start waits for that
+	Reset         bool // nothing runs that is to start anew: remove all containers
 	StopSandbox   bool
 	// Done: nothing runs and nothing will; the phase may be final.
 	Done bool
@@ -103,6 +107,10 @@ func Decide(pod *corev1.Pod, w World, now time.Time) Plan {
 			p.wake(end)
 		}
 	}
+	if !w.Terminating && w.RestartAll {
+		restartAll(&p, &w)
+		return p
+	}
 	if w.Terminating || finished(pod, &w) {
 		terminate(&p, pod, &w)
 		return p
@@ -131,6 +139,27 @@ func Decide(pod *corev1.Pod, w World, now time.Time) Plan {
 	}
 	p.Start = wanted
 	return p
+}
+
+// RestartAllReason says why containers end without any grace that did nothing wrong.
+const RestartAllReason = "RestartAllContainers"
+
+// restartAll ends what runs, at once; then all containers are removed, and the pod begins with its first init container.
+func restartAll(p *Plan, w *World) {
+	alive := false
+	for name, c := range w.Containers {
+		switch {
+		case c.Ephemeral:
+		case c.Stage == Busy:
+			p.CancelStarts, alive = true, true
+		case c.Stage == Ready:
+			alive = true
+			if !c.Stopping {
+				p.Stop = append(p.Stop, Stop{name, RestartAllReason})
+			}
+		}
+	}
+	p.Reset = !alive && w.Sandbox.Stage != Busy
 }
 
 // resizeFirst begins a resize that is due. While one is under way nothing starts: the pod's group grows before what is

@@ -170,6 +170,19 @@ func TestDecide(t *testing.T) {
 		"a container stopped for a resize starts again though it succeeded": {
 			spec(corev1.RestartPolicyOnFailure, nil, "a"), World{Sandbox: ready, Volumes: ready, Containers: things{"a": {Stage: Ended, Again: true}}},
 			Plan{Start: []string{"a"}}},
+		"a restart of all ends what runs, but for debuggers": {
+			spec(corev1.RestartPolicyNever, inits("s"), "a", "b"),
+			World{Sandbox: ready, Volumes: ready, RestartAll: true, Containers: things{"s": up, "a": failed, "b": up, "d": {Stage: Ready, Ephemeral: true}}},
+			Plan{Stop: []Stop{{"b", RestartAllReason}, {"s", RestartAllReason}}}},
+		"it breaks off what starts": {
+			spec(corev1.RestartPolicyNever, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, RestartAll: true, Containers: things{"a": failed, "b": busy}},
+			Plan{CancelStarts: true}},
+		"and removes all when nothing runs": {
+			spec(corev1.RestartPolicyNever, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, RestartAll: true, Containers: things{"a": failed, "b": failed}},
+			Plan{Reset: true}},
+		"a deleted pod is not restarted": {
+			spec(corev1.RestartPolicyNever, nil, "a", "b"), World{Sandbox: ready, Volumes: ready, RestartAll: true, Terminating: true, Deleted: true, Containers: things{"a": failed, "b": up}},
+			Plan{Stop: []Stop{{Name: "b"}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -137,11 +137,14 @@ func (w *worker) nextAttempt(name string, c *container) int {
 	if len(c.records) > 0 {
 		return c.records[0].Attempt + 1
 	}
+	next := 0
+	if s := lastStatus(&w.last, name); s != nil && w.restarting {
+		next = int(s.RestartCount) + 1
+	}
 	entries, err := os.ReadDir(filepath.Join(w.d.Node.podLogDir(w.pod), name))
 	if err != nil {
-		return 0
+		return next
 	}
-	next := 0
 	for _, e := range entries {
 		next = max(next, attemptOf(e.Name())+1)
 	}
@@ -259,7 +262,7 @@ func (a *attempt) postStart(ctx context.Context, id string, hook *corev1.Lifecyc
 // containerSpec says what to run; its errors are the user's to mend.
 func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mounted *volume.Mounted, addresses downward.Addresses) (runtime.ContainerSpec, error) {
 	c := a.spec
-	env, err := a.d.Environment.Variables(ctx, a.pod, c, addresses)
+	env, err := a.d.Environment.Variables(ctx, a.pod, c, addresses, mounted.Paths)
 	if err != nil {
 		return runtime.ContainerSpec{}, err
 	}

@@ -13,8 +13,22 @@ import (
 	"kubus.dev/services/agent/internal/runtime"
 )
 
-// leastGrace is what a container gets even when hooks have used up its time.
+// leastGrace is what a container gets even when hooks have used up its time, or it was given none.
 const leastGrace = 2 * time.Second
+
+// killAfter is how long a container that is told to end has until it is killed: its grace, less what its pre-stop hook
+// took of it.
+func killAfter(grace, hookTook time.Duration, hooked, atOnce bool) time.Duration {
+	switch {
+	case atOnce:
+		return 0
+	case hooked:
+		return max(grace-hookTook, leastGrace)
+	case grace <= 0:
+		return leastGrace
+	}
+	return grace
+}
 
 // graceOf is how long the pod's containers have to end.
 func graceOf(pod *corev1.Pod) time.Duration {
@@ -50,6 +64,9 @@ func (w *worker) stop(ctx context.Context, s Stop) {
 	again := s.Reason == resizeKill(s.Name)
 	c.again = c.again || again
 	grace := graceFor(w.pod, spec, s.Reason != "" && !again)
+	if s.Reason == RestartAllReason {
+		grace = 0
+	}
 	message := s.Reason
 	if message == "" {
 		message = "Stopping container " + s.Name
@@ -67,10 +84,7 @@ func (w *worker) stop(ctx context.Context, s Stop) {
 		if hook {
 			preStop(ctx, d, pod, spec, id, ip, path, grace, w.log)
 		}
-		left := max(grace-d.now().Sub(began), leastGrace)
-		if grace == 0 && pod.DeletionTimestamp != nil {
-			left = leastGrace
-		}
+		left := killAfter(grace, d.now().Sub(began), hook, s.Reason == RestartAllReason)
 		var err error
 		if ctx.Err() == nil {
 			err = d.Runtime.StopContainer(ctx, id, left)
@@ -88,14 +102,19 @@ func (w *worker) stopOver(name string, c *container, cut bool, err error) {
 	}
 	w.log.Warn("container not stopped, trying again", zap.String("container", name), zap.Error(err))
 	w.event(name, corev1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error())
+	w.after(stopRetry, func() { c.stopping = false })
+}
+
+// after runs f on the worker when the time has passed, or the manager ends.
+func (w *worker) after(d time.Duration, f func()) {
 	w.ops.Add(1)
-	go func() { // the same container is tried again after a while
+	go func() {
 		defer w.ops.Done()
 		select {
 		case <-w.m.ctx.Done():
-		case <-time.After(stopRetry):
+		case <-time.After(d):
 		}
-		w.post(func() { c.stopping = false })
+		w.post(f)
 	}()
 }
 

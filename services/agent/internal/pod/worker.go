@@ -73,6 +73,8 @@ type worker struct {
 	refreshing    bool
 	refreshAgain  bool
 	containers    map[string]*container
+	restarting    bool // all containers start anew; see restartall.go
+	resetting     bool // they are being removed
 	closing       bool // the sandbox is being stopped or removed
 	closeRetryAt  time.Time
 	finished      bool // the worker has nothing more to do
@@ -141,6 +143,7 @@ func newWorker(m *Manager, pod *corev1.Pod, last *corev1.PodStatus, rejected *st
 	} else {
 		w.fromAPI.Store(true)
 	}
+	w.restarting = status.RestartingAll(&w.last)
 	w.resize.remember(w.last.Conditions)
 	if !w.waiting {
 		w.resize.pending = nil
@@ -355,7 +358,8 @@ func (w *worker) world() World {
 		Deleted:     w.pod.DeletionTimestamp != nil || w.removed,
 		Resize:      Resize{Wanted: len(w.resize.changes.Steps) > 0, Busy: w.resizeBusy(), RetryAt: w.resize.retryAt},
 	}
-	if w.closing {
+	world.RestartAll = w.restartAll()
+	if w.closing || w.resetting {
 		world.Sandbox.Stage = Busy
 	}
 	if w.last.StartTime != nil {
@@ -363,7 +367,7 @@ func (w *worker) world() World {
 	}
 	for _, spec := range w.specs() {
 		c := w.container(spec.Name)
-		k := Container{RetryAt: c.retryAt, Stopping: c.stopping, PostStart: spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil, Again: c.again}
+		k := Container{RetryAt: c.retryAt, Stopping: c.stopping, PostStart: spec.Lifecycle != nil && spec.Lifecycle.PostStart != nil, Again: c.again, Ephemeral: w.ephemeral(spec.Name)}
 		var newest *status.Record
 		if len(c.records) > 0 {
 			newest = c.records[0]

@@ -21,7 +21,7 @@ const (
 var owned = map[corev1.PodConditionType]bool{
 	corev1.PodScheduled: true, corev1.PodReady: true, corev1.PodInitialized: true,
 	corev1.ContainersReady: true, corev1.PodReadyToStartContainers: true,
-	corev1.PodResizePending: true, corev1.PodResizeInProgress: true,
+	corev1.PodResizePending: true, corev1.PodResizeInProgress: true, corev1.AllContainersRestarting: true,
 }
 
 func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodCondition {
@@ -56,7 +56,28 @@ func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodConditi
 	add(corev1.PodReady, podReady(in.Pod, foreign, containers))
 	add(corev1.ContainersReady, containers)
 	add(corev1.PodScheduled, verdict{ok: true})
+	if MayRestartAll(in.Pod) {
+		add(corev1.AllContainersRestarting, restartingAll(in, s))
+	}
 	return out
+}
+
+func restartingAll(in Input, s *corev1.PodStatus) verdict {
+	switch {
+	case s.Phase == corev1.PodSucceeded:
+		return verdict{reason: podCompleted}
+	case s.Phase == corev1.PodFailed:
+		return verdict{reason: podFailed}
+	case in.anew():
+		return verdict{ok: true, reason: "RestartAllContainersStarted", message: "container exited with restart policy rule"}
+	}
+	return verdict{}
+}
+
+// RestartingAll tells whether a status says that all containers are to start anew.
+func RestartingAll(s *corev1.PodStatus) bool {
+	c := condition(s.Conditions, corev1.AllContainersRestarting)
+	return c != nil && c.Status == corev1.ConditionTrue
 }
 
 type verdict struct {

@@ -109,6 +109,12 @@ func containerStatus(in Input, c *corev1.Container, k Container, previous []core
 			s.RestartCount = max(s.RestartCount, p.RestartCount)
 		}
 	}
+	if in.anew() && s.State.Running == nil {
+		if s.State.Terminated != nil {
+			s.LastTerminationState = s.State
+		}
+		s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: RestartingAllContainers, Message: "The container is removed because RestartAllContainers in place"}}
+	}
 	if k.Waiting != nil && s.State.Running == nil {
 		if s.State.Terminated != nil {
 			s.LastTerminationState = s.State

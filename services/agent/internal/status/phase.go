@@ -33,7 +33,7 @@ func phase(in Input, statuses []corev1.ContainerStatus, initialized bool) corev1
 		switch code, ended := ended(s); {
 		case !ended:
 			pendingInit++
-		case code != 0 && !Restarts(pod, c, code):
+		case code != 0 && !Restarts(pod, c, code) && !in.anew():
 			return corev1.PodFailed
 		case s.State.Terminated == nil && code == 0:
 			pendingInit++
@@ -54,7 +54,7 @@ func phase(in Input, statuses []corev1.ContainerStatus, initialized bool) corev1
 				continue
 			}
 			stopped++
-			if !in.Containers[c.Name].Again && !Restarts(pod, c, code) {
+			if !in.Containers[c.Name].Again && !in.anew() && !Restarts(pod, c, code) {
 				final++
 			}
 			if s.State.Terminated != nil && code == 0 {
@@ -78,6 +78,9 @@ func phase(in Input, statuses []corev1.ContainerStatus, initialized bool) corev1
 	}
 	return corev1.PodPending
 }
+
+// anew tells whether no end of a container counts, since all are to start anew.
+func (in Input) anew() bool { return in.Restarting && !in.Terminal }
 
 // ended gives the exit code of a container that has ended at least once and does not run.
 func ended(s *corev1.ContainerStatus) (code int32, ok bool) {

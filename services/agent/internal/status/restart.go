@@ -15,11 +15,8 @@ func Sidecar(c *corev1.Container) bool {
 // the container's own rules, then its policy, then the pod's.
 func Restarts(pod *corev1.Pod, c *corev1.Container, exitCode int32) bool {
 	if c.RestartPolicy != nil {
-		for i := range c.RestartPolicyRules {
-			rule := &c.RestartPolicyRules[i]
-			if rule.ExitCodes != nil && matches(rule.ExitCodes, exitCode) && rule.Action == corev1.ContainerRestartRuleActionRestart {
-				return true
-			}
+		if rule(c, exitCode) != "" {
+			return true
 		}
 		switch *c.RestartPolicy {
 		case corev1.ContainerRestartPolicyAlways:
@@ -37,6 +34,38 @@ func Restarts(pod *corev1.Pod, c *corev1.Container, exitCode int32) bool {
 		return false
 	}
 	return true
+}
+
+// RestartsAll tells whether a container that ended with the code asks for all containers of its pod to start anew.
+func RestartsAll(c *corev1.Container, exitCode int32) bool {
+	return rule(c, exitCode) == corev1.ContainerRestartRuleActionRestartAllContainers
+}
+
+// MayRestartAll tells whether a container of the pod has a rule by which all may start anew.
+func MayRestartAll(pod *corev1.Pod) bool {
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			for j := range list[i].RestartPolicyRules {
+				if list[i].RestartPolicyRules[j].Action == corev1.ContainerRestartRuleActionRestartAllContainers {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// rule is the action of the first of the container's rules that the exit code fits; "" when none does.
+func rule(c *corev1.Container, exitCode int32) corev1.ContainerRestartRuleAction {
+	if c.RestartPolicy == nil {
+		return ""
+	}
+	for i := range c.RestartPolicyRules {
+		if r := &c.RestartPolicyRules[i]; r.ExitCodes != nil && matches(r.ExitCodes, exitCode) {
+			return r.Action
+		}
+	}
+	return ""
 }
 
 func matches(on *corev1.ContainerRestartRuleOnExitCodes, code int32) bool {

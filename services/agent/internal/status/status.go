@@ -14,6 +14,8 @@ import (
 const (
 	ContainerCreating = "ContainerCreating"
 	PodInitializing   = "PodInitializing"
+	// RestartingAllContainers is that of one that ended, or was ended, so that all of its pod start anew.
+	RestartingAllContainers = "RestartingAllContainers"
 )
 
 // IDPrefix stands before a container's id in the API.
@@ -60,10 +62,12 @@ type Input struct {
 	SandboxReady bool
 	// Terminal: nothing runs any more and nothing will be started again.
 	Terminal bool
-	Failure  *Failure              // deadline exceeded, rejected by the node
-	Resize   []corev1.PodCondition // of a resize that waits or is under way
-	Resizing bool                  // the pod's cgroup may not have yet what the pod is granted
-	Now      time.Time
+	Failure  *Failure // deadline exceeded, rejected by the node
+	// Restarting: all containers are to start anew, by the rule of one, and no regular one has since.
+	Restarting bool
+	Resize     []corev1.PodCondition // of a resize that waits or is under way
+	Resizing   bool                  // the pod's cgroup may not have yet what the pod is granted
+	Now        time.Time
 }
 
 // Generate writes the status.

@@ -126,6 +126,22 @@ func TestForeignConditionsAndGates(t *testing.T) {
 	}
 }
 
+func TestTheFirstRuleThatFitsDecides(t *testing.T) {
+	t.Parallel()
+	never := corev1.ContainerRestartPolicyNever
+	on := func(action corev1.ContainerRestartRuleAction, codes ...int32) corev1.ContainerRestartRule {
+		return corev1.ContainerRestartRule{Action: action, ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: codes}}
+	}
+	c := &corev1.Container{RestartPolicy: &never, RestartPolicyRules: []corev1.ContainerRestartRule{
+		on(corev1.ContainerRestartRuleActionRestart, 1, 2), on(corev1.ContainerRestartRuleActionRestartAllContainers, 2, 3),
+	}}
+	for code, want := range map[int32][2]bool{0: {}, 1: {true, false}, 2: {true, false}, 3: {true, true}, 4: {}} {
+		if got := [2]bool{Restarts(&corev1.Pod{}, c, code), RestartsAll(c, code)}; got != want {
+			t.Errorf("code %d: starts again, all start again %v, want %v", code, got, want)
+		}
+	}
+}
+
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	never, onFailure := corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure

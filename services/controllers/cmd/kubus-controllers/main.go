@@ -12,10 +12,9 @@ import (
 func main() {
 	cfg := controllers.Default()
 	kit.Main("kubus-controllers", &cfg, func(ctx context.Context, p *kit.Process) error {
-		c, err := cluster.Connect(ctx, cluster.Options{
-			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
-			Name: "controllers", Identity: controllers.Identity, Logger: p.Logger,
-		})
+		o := controllers.Options(&cfg)
+		o.Logger = p.Logger
+		c, err := cluster.Connect(ctx, o)
 		if err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ type keeper struct {
 }
 
 func newKeeper(e *frame.Env, gr proto.GroupResource, name string, build func(string, *statelog.Entry) (any, error)) *keeper {
-	k := &keeper{world: e.World, view: e.Views.Stream(proto.StateStream), gr: gr, name: name, build: build, writer: e.Writer}
+	k := &keeper{world: e.World, view: e.View(gr), gr: gr, name: name, build: build, writer: e.Writer}
 	k.queue = frame.Keyed(e, k.reconcile, frame.On(e.World.Namespaces, func(old, new *corev1.Namespace, add func(string)) {
 		if new != nil && (old == nil || old.UID != new.UID) {
 			add(new.Name)

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto/statelog"
-	"kubus.dev/services/controllers/internal/feed"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/write"
@@ -26,7 +25,7 @@ type cleaner struct {
 	accounts *mirror.Kind[corev1.ServiceAccount]
 	pods     *mirror.Kind[corev1.Pod]
 	objects  frame.Objects[corev1.Secret]
-	feed     *feed.Feed
+	view     *statelog.View // of pods
 	writer   *write.Client
 	logger   *zap.Logger
 	unused   time.Duration
@@ -37,7 +36,7 @@ type cleaner struct {
 func Unused() frame.Definition {
 	return frame.Definition{Name: "legacy-serviceaccount-token-cleaner", User: "legacy-service-account-token-cleaner", Workers: 1, Make: func(e *frame.Env) (frame.Loop, error) {
 		c := &cleaner{
-			e.World.Secrets, e.World.ServiceAccounts, e.World.Pods, frame.Of(e, e.World.Secrets), e.Feed, e.Writer, e.Logger, e.Config.LegacyTokenCleanUpPeriod,
+			e.World.Secrets, e.World.ServiceAccounts, e.World.Pods, frame.Of(e, e.World.Secrets), e.View(e.World.Pods.Resource()), e.Writer, e.Logger, e.Config.LegacyTokenCleanUpPeriod,
 		}
 		return frame.Keyed(e, c.reconcile,
 			frame.On(c.secrets, func(_, new *corev1.Secret, add func(types.NamespacedName)) {
@@ -114,7 +113,7 @@ func (c *cleaner) notedSince(ctx context.Context) (time.Time, error) {
 // so any mention will do: a token that is kept for nothing does no harm.
 func (c *cleaner) mounted(secret *corev1.Secret) (found bool) {
 	name := []byte(strconv.Quote(secret.Name))
-	c.feed.Snapshot(c.pods.Resource()).Ascend(secret.Namespace, func(entry *statelog.Entry) bool {
+	c.view.Snapshot(c.pods.Resource()).Ascend(secret.Namespace, func(entry *statelog.Entry) bool {
 		found = bytes.Contains(entry.Data(), name)
 		return !found
 	})

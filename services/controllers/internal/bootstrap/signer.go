@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
-	"kubus.dev/services/controllers/internal/feed"
 	"kubus.dev/services/controllers/internal/frame"
 	"kubus.dev/services/controllers/internal/mirror"
 	"kubus.dev/services/controllers/internal/write"
@@ -29,33 +29,44 @@ type signer struct {
 // Signer signs cluster-info.
 func Signer() frame.Definition {
 	return frame.Definition{Name: "bootstrapsigner", User: "bootstrap-signer", Workers: 1, Make: func(e *frame.Env) (frame.Loop, error) {
-		s := &signer{secrets: e.World.Secrets, view: e.Views.For(configMaps), writer: e.Writer}
+		s := &signer{secrets: e.World.Secrets, view: e.View(configMaps), writer: e.Writer}
 		s.queue = frame.Keyed(e, s.reconcile, frame.On(s.secrets, func(old, new *corev1.Secret, add func(string)) {
 			if old != nil && isToken(old) || new != nil && isToken(new) {
 				add(signed)
 			}
 		}))
-		e.Feed.Subscribe(s)
+		e.Go(s.watch)
 		return s.queue, nil
 	}}
 }
 
-// Replace implements feed.Subscriber.
-func (s *signer) Replace(resource *feed.Resource, _ statelog.Snapshot) {
-	if resource.GroupResource == configMaps {
+// watch wakes the queue when cluster-info changes.
+func (s *signer) watch(ctx context.Context) error {
+	for {
+		watch, err := s.view.Watch(configMaps, s.view.Snapshot(configMaps).Revision())
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", signed, err)
+		}
 		s.queue.Add(signed)
+		for {
+			events, err := watch.Next(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, statelog.ErrExpired) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("watching %s: %w", signed, err)
+			}
+			for _, event := range events {
+				if key := event.Entry.Key(); key.Namespace == public && key.Name == signed {
+					s.queue.Add(signed)
+				}
+			}
+		}
 	}
 }
-
-// Change implements feed.Subscriber.
-func (s *signer) Change(resource *feed.Resource, event statelog.Event) {
-	if key := event.Entry.Key(); resource.GroupResource == configMaps && key.Namespace == public && key.Name == signed {
-		s.queue.Add(signed)
-	}
-}
-
-// Catalog implements feed.Subscriber.
-func (s *signer) Catalog(*feed.Catalog) {}
 
 func (s *signer) reconcile(ctx context.Context, _ string) (time.Duration, error) {
 	entry := s.view.Snapshot(configMaps).Get(public, signed)

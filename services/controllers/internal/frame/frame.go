@@ -12,6 +12,8 @@ package frame
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,7 +47,7 @@ type Definition struct {
 
 // Group is led as one: its controllers run in the same process.
 type Group struct {
-	Name        string // part of the fence's name
+	Name        string // part of the fence's name, and of that of its credential
 	Controllers []Definition
 }
 
@@ -80,7 +82,7 @@ type Settings struct {
 	LargeClusterSizeThreshold int     // nodes in a zone
 }
 
-// World is what all terms of a process share.
+// World is what all terms of a process share that have a credential in common.
 type World struct {
 	Mirrors  *mirror.World
 	Views    *statelog.Views
@@ -108,6 +110,7 @@ type Env struct {
 
 	stops  []func()
 	beside []func(ctx context.Context) error
+	looks  map[proto.GroupResource]bool
 }
 
 // NewEnv is what a controller has that needs no views, feed or bus. Tests make one by
@@ -118,6 +121,18 @@ func NewEnv(name, component string, world *mirror.World, writer *write.Client, s
 		Logger: logger, Config: settings, Suffix: func(string) string { return rand.String(5) },
 	}
 }
+
+// View is the log's view of a resource that is not mirrored.
+func (e *Env) View(gr proto.GroupResource) *statelog.View {
+	if e.looks == nil {
+		e.looks = map[proto.GroupResource]bool{}
+	}
+	e.looks[gr] = true
+	return e.Views.For(gr)
+}
+
+// Needs is what of the log the controller looks at, mirrors apart.
+func (e *Env) Needs() []proto.GroupResource { return slices.Collect(maps.Keys(e.looks)) }
 
 // Until has stop called when the term is over.
 func (e *Env) Until(stop func()) { e.stops = append(e.stops, stop) }
@@ -151,7 +166,7 @@ func (g Group) Run(ctx context.Context, w *World, fence *message.Fence, ready fu
 	writer := func(user string) *write.Client {
 		return write.New(w.API.As(proto.ControllerUser(user)), func() *message.Fence { return fence })
 	}
-	all := feed.New(w.Views.Stream(proto.StateStream), writer("generic-garbage-collector").Read, w.Logger)
+	all := feed.New(w.Views.Stream(proto.StateStream), write.New(w.API.As(proto.ControllersLeader(g.Name)), nil).Read, w.Logger)
 	for _, d := range g.Controllers {
 		component := d.Component
 		if component == "" {
@@ -174,7 +189,7 @@ func (g Group) Run(ctx context.Context, w *World, fence *message.Fence, ready fu
 	if all.Subscribed() {
 		group.Go(func() error { return all.Run(ctx) })
 	}
-	if err := w.caughtUp(ctx, writer("generic-garbage-collector").Read); err == nil {
+	if err := w.caughtUp(ctx, fence); err == nil {
 		w.Logger.Info("controllers are running", zap.String("group", g.Name), zap.Int("controllers", len(loops)))
 		ready()
 		for _, r := range loops {
@@ -193,31 +208,17 @@ func (g Group) Run(ctx context.Context, w *World, fence *message.Fence, ready fu
 	return group.Wait()
 }
 
-// caughtUp returns once every mirror that is followed shows what the log held at some
-// moment after the term began: nothing that the leader before wrote can be missed, as
-// its fence holds no more. The error is ctx's.
-func (w *World) caughtUp(ctx context.Context, read func(ctx context.Context, path string) ([]byte, error)) error {
+// caughtUp returns once every mirror that is followed shows what the log held when the term
+// began: the fence is a message of the log, and what the leader before wrote is before it.
+// Without a fence there is no leader before. The error is ctx's.
+func (w *World) caughtUp(ctx context.Context, fence *message.Fence) error {
 	if err := w.Mirrors.Ready(ctx); err != nil {
 		return err
 	}
-	for {
-		body, err := read(ctx, write.Path("", "v1", "", "namespaces")+"?limit=1")
-		if err == nil {
-			if err = w.Views.Stream(proto.StateStream).WaitFor(ctx, write.Revision(body)); err == nil {
-				return w.Mirrors.CatchUp(ctx, w.Views)
-			}
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		w.Logger.Warn("asking how far the log is", zap.Error(err))
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(askAgain):
+	if fence != nil {
+		if err := w.Views.Stream(proto.StateStream).WaitFor(ctx, fence.Epoch); err != nil {
+			return err
 		}
 	}
+	return w.Mirrors.CatchUp(ctx, w.Views)
 }
-
-// askAgain is the wait after a question to the API without an answer.
-const askAgain = 500 * time.Millisecond

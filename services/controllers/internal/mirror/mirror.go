@@ -71,6 +71,7 @@ type Follower interface {
 	// Synced is closed when the mirror holds what the log held when following began.
 	Synced() <-chan struct{}
 	followed() bool
+	collection() proto.GroupResource
 	// CatchUp waits until the mirror shows all that the log's view holds now: it is not
 	// older then than what another mirror of the same view has shown.
 	CatchUp(ctx context.Context, views *statelog.Views) error
@@ -134,6 +135,8 @@ func (k *Kind[T]) Follow() {
 }
 
 func (k *Kind[T]) followed() bool { return k.wanted.Load() }
+
+func (k *Kind[T]) collection() proto.GroupResource { return k.gr }
 
 // CatchUp implements Follower. Without views, where a test fills the mirror, it is there.
 func (k *Kind[T]) CatchUp(ctx context.Context, views *statelog.Views) error {

@@ -22,6 +22,7 @@ import (
 	migrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
@@ -167,6 +168,16 @@ func (w *World) Run(ctx context.Context, views *statelog.Views, logger *zap.Logg
 		group.Go(func() error { return kind.run(ctx, views, logger) })
 	}
 	return group.Wait()
+}
+
+// Followed are the kinds that somebody follows.
+func (w *World) Followed() (all []proto.GroupResource) {
+	for _, kind := range w.kinds {
+		if kind.followed() {
+			all = append(all, kind.collection())
+		}
+	}
+	return all
 }
 
 // Ready returns once every kind that is followed now is filled.

@@ -86,13 +86,13 @@ func (p *Process) run(ctx context.Context) error {
 	settings := p.c.settings
 	world := &frame.World{
 		Mirrors: mirror.NewWorld(), Views: statelog.OpenViewsFrom(ctx, p, zap.NewNop()), Bus: p,
-		API: apiclient.New(p, proto.ControllerUser("generic-garbage-collector")), Settings: &settings, Workers: workers, Logger: zap.NewNop(), Suffix: p.suffix,
+		API: apiclient.New(p, ""), Settings: &settings, Workers: workers, Logger: zap.NewNop(), Suffix: p.suffix,
 	}
 	group.Go(func() error { return world.Mirrors.Run(ctx, world.Views, zap.NewNop()) })
 	for _, g := range p.c.groups {
 		group.Go(func() error {
 			return leader.Run(ctx, leader.Options{
-				Name: proto.ControllersFence(g.Name), Instance: p.Name, Fences: world.API, Bus: p, Logger: zap.NewNop(),
+				Name: proto.ControllersFence(g.Name), Instance: p.Name, Fences: world.API.As(proto.ControllersLeader(g.Name)), Bus: p, Logger: zap.NewNop(),
 			}, func(ctx context.Context, fence *message.Fence) error { return g.Run(ctx, world, fence, func() {}) })
 		})
 	}
