@@ -101,17 +101,14 @@ func (m *Mirror) Claimed(s *shape.Shape) bool {
 // Explain is Check with upstream's sentences for the reason, and whether it can be helped by
 // taking pods off the node.
 func (m *Mirror) Explain(a *Ask, i int32) filter.Refusal {
-	n := m.nodes[i]
-	reason := m.plain(a, i)
-	if reason == filter.OK {
-		expected := m.expected(a, i)
-		if len(expected) == 0 {
-			return filter.Refusal{}
-		}
-		if reason = m.beside(a, i, expected); reason == filter.Resources {
-			n = m.with(i, expected)
+	if expected := m.expected(a, i); len(expected) > 0 { // upstream asks this first
+		if reason := m.beside(a, i, expected); reason != filter.OK {
+			n := m.with(i, expected)
+			return filter.Refuse(reason, a.Shape, &n)
 		}
 	}
+	n := m.nodes[i]
+	reason := m.plain(a, i)
 	return filter.Refuse(reason, a.Shape, &n)
 }
 

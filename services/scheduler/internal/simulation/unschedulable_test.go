@@ -88,6 +88,7 @@ func TestS6HigherPriorityFirst(t *testing.T) {
 			}))})
 		}
 		w.change(changes...)
+		w.settle() // what a worker has in hand already goes before
 		w.change(feed.Change{Node: aNode("n", 20_000)})
 		w.settle()
 		for _, p := range w.pods {
