@@ -210,7 +210,7 @@ func TestASlowReaderIsNotToldThatWhatItMissedIsThere(t *testing.T) {
 		name := fmt.Sprint("s", i)
 		revs[proto.Key{GroupResource: services, Namespace: "a", Name: name}.Subject()] = g.put(services, name, 0)
 	}
-	reader := feed.NewLog(a.Connect("controllers"), "controllers", zap.NewNop())
+	reader := feed.NewLog(a.Connect("controllers-objects"), "controllers-objects", zap.NewNop())
 	type told struct {
 		m       *bus.StreamMsg
 		settled uint64
