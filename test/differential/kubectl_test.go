@@ -42,16 +42,13 @@ func commands(resources string) []string {
 }
 
 // shared takes out of what kubectl prints the group that is served here alone
-// (metrics-group in testdata/known.yaml), and the values of enumerations, which our
-// documents do not list yet.
+// (metrics-group in testdata/known.yaml).
 func shared(printed string) string {
 	lines := strings.Split(printed, "\n")
 	for i := range lines {
 		lines[i] = strings.Join(strings.Fields(lines[i]), " ") // a column may be as wide as that group needs
 	}
-	lines = slices.DeleteFunc(lines, func(line string) bool {
-		return strings.Contains(line, "metrics.k8s.io/v1beta1") || strings.HasPrefix(line, "enum:")
-	})
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "metrics.k8s.io/v1beta1") })
 	return strings.Join(lines, "\n")
 }
 
