@@ -86,7 +86,7 @@ func TestAReaderSeesWhatItMayReadAndNothingElse(t *testing.T) {
 	g := startGateway(t, a)
 	g.put(services, "before", 0)
 	g.put(secrets, "hidden", 0)
-	proxy := feed.NewLog(a.Connect("proxy"), "proxy", zap.NewNop())
+	proxy := feed.NewLog(a.Connect(proto.ProxyName("n")), proto.ProxyName("n"), zap.NewNop())
 	// Asked for everything, it gets what the role may read.
 	view := statelog.OpenViewsFrom(t.Context(), proxy, zap.NewNop()).Stream(proto.StateStream)
 	if err := view.Ready(t.Context()); err != nil {
