@@ -306,8 +306,11 @@ func TestWhatOneStolenCredentialOpens(t *testing.T) {
 
 func (r *attackRig) stolen(th *thief) {
 	name := th.client
-	if th.role.Node != "" {
+	switch {
+	case th.role.Node != "" && len(th.role.Identities) > 0:
 		name = "a node"
+	case th.role.Node != "":
+		name = "a node's " + th.role.Name
 	}
 	for _, a := range onTheBus {
 		a.does(th)

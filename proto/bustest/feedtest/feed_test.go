@@ -86,7 +86,7 @@ func TestAReaderSeesWhatItMayReadAndNothingElse(t *testing.T) {
 	g := startGateway(t, a)
 	g.put(services, "before", 0)
 	g.put(secrets, "hidden", 0)
-	proxy := feed.NewLog(a.Connect("proxy"), "proxy", zap.NewNop())
+	proxy := feed.NewLog(a.Connect(proto.ProxyName("n")), proto.ProxyName("n"), zap.NewNop())
 	// Asked for everything, it gets what the role may read.
 	view := statelog.OpenViewsFrom(t.Context(), proxy, zap.NewNop()).Stream(proto.StateStream)
 	if err := view.Ready(t.Context()); err != nil {
@@ -210,7 +210,7 @@ func TestASlowReaderIsNotToldThatWhatItMissedIsThere(t *testing.T) {
 		name := fmt.Sprint("s", i)
 		revs[proto.Key{GroupResource: services, Namespace: "a", Name: name}.Subject()] = g.put(services, name, 0)
 	}
-	reader := feed.NewLog(a.Connect("controllers"), "controllers", zap.NewNop())
+	reader := feed.NewLog(a.Connect("controllers-objects"), "controllers-objects", zap.NewNop())
 	type told struct {
 		m       *bus.StreamMsg
 		settled uint64
