@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func file(s string) File { return File{Data: []byte(s), Mode: 0o644, UID: -1} }
+func holding(s string) File { return File{Data: []byte(s), Mode: 0o644, UID: -1} }
 
 func TestWrite(t *testing.T) {
 	t.Parallel()
@@ -23,12 +23,12 @@ func TestWrite(t *testing.T) {
 			}
 		}
 	}
-	step(map[string]File{"a": file("1"), "d/b": file("2")})
+	step(map[string]File{"a": holding("1"), "d/b": holding("2")})
 	first, err := os.Readlink(filepath.Join(dir, dataLink))
 	if err != nil {
 		t.Fatal(err)
 	}
-	step(map[string]File{"a": file("1"), "d/b": file("2")})
+	step(map[string]File{"a": holding("1"), "d/b": holding("2")})
 	if again, _ := os.Readlink(filepath.Join(dir, dataLink)); again != first {
 		t.Error("unchanged content was written again")
 	}
@@ -37,7 +37,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	step(map[string]File{"a": file("3"), "c": file("4")})
+	step(map[string]File{"a": holding("3"), "c": holding("4")})
 	if _, err := os.Lstat(filepath.Join(dir, "d")); !os.IsNotExist(err) {
 		t.Errorf("what is no longer there is still visible: %v", err)
 	}
@@ -61,7 +61,7 @@ func TestWriteRemovesNothingThatALinkInTheVolumeLeadsTo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := Write(dir, map[string]File{"a": file("1")}, -1); err != nil {
+	if err := Write(dir, map[string]File{"a": holding("1")}, -1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(outside, "sub")); err != nil {
@@ -72,7 +72,7 @@ func TestWriteRemovesNothingThatALinkInTheVolumeLeadsTo(t *testing.T) {
 func TestWriteRefusesPathsThatLeaveTheVolume(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"../x", "/x", "a/../../x", "..data", "..x", "", "a/./b", "a//b"} {
-		if err := Write(t.TempDir(), map[string]File{name: file("x")}, -1); err == nil {
+		if err := Write(t.TempDir(), map[string]File{name: holding("x")}, -1); err == nil {
 			t.Errorf("%q was written", name)
 		}
 	}
