@@ -33,7 +33,7 @@ import (
 var Policies = proto.GroupResource{Group: admissionv1.GroupName, Resource: "validatingadmissionpolicies"}
 
 // manager is upstream's name for who writes these statuses.
-const manager = "validatingadmissionpolicy-status-controller"
+const manager = "validatingadmissionpolicy-status"
 
 // A policy that could not be checked or written is tried again after retryFirst, doubling
 // to retryMost.
