@@ -116,7 +116,7 @@ Pod other/bad: 0 pods
 }
 
 func TestAManifestWithoutPodsIsToldSo(t *testing.T) {
-	_, err := Plan(t.Context(), &fakeAPI{}, scheduler.Default(), strings.NewReader("{apiVersion: v1, kind: Service, metadata: {name: a}}"), "default")
+	_, err := Plan(t.Context(), &fakeAPI{}, scheduler.Default(), strings.NewReader("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"), "default")
 	if err == nil || !strings.Contains(err.Error(), "no object that makes pods") {
 		t.Errorf("got %v", err)
 	}
