@@ -15,7 +15,6 @@ import (
 	"k8s.io/kubernetes/pkg/apis/discovery"
 	"k8s.io/kubernetes/pkg/apis/flowcontrol"
 	"k8s.io/kubernetes/pkg/apis/rbac"
-	"k8s.io/kubernetes/pkg/controlplane/controller/legacytokentracking"
 
 	"kubus.dev/gateway/internal/resource"
 )
@@ -36,7 +35,7 @@ func corrected(live, want runtime.Object) (fixed runtime.Object, changed bool, e
 		return fixed, mayUpdate(&o.ObjectMeta) && addSubjects(&o.Subjects, want.(*rbacv1.RoleBinding).Subjects, &err), err
 	case *core.ConfigMap:
 		data := want.(*corev1.ConfigMap).Data
-		if _, err := time.Parse(time.DateOnly, o.Data[legacytokentracking.ConfigMapDataKey]); o.Name == legacytokentracking.ConfigMapName && err == nil {
+		if _, err := time.Parse(time.DateOnly, o.Data[trackingSince]); o.Name == trackingConfigMap && err == nil {
 			return fixed, false, nil // since then, not since now
 		}
 		if apiequality.Semantic.DeepEqual(o.Data, data) {

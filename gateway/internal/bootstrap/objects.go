@@ -12,12 +12,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	scheduling "k8s.io/kubernetes/pkg/apis/scheduling/v1"
-	"k8s.io/kubernetes/pkg/controlplane/controller/legacytokentracking"
 
 	"kubus.dev/gateway/internal/aggregate"
 	"kubus.dev/gateway/internal/discovery"
 	"kubus.dev/gateway/internal/resource"
 	"kubus.dev/proto/volume"
+)
+
+// trackingConfigMap says since when uses of legacy tokens are noted, under trackingSince.
+const (
+	trackingConfigMap = "kube-apiserver-legacy-service-account-token-tracking"
+	trackingSince     = "since"
 )
 
 func typed(kind string, gv schema.GroupVersion) metav1.TypeMeta {
@@ -85,8 +90,8 @@ func (b *boot) authentication() []runtime.Object {
 func tracking(now time.Time) []runtime.Object {
 	return []runtime.Object{&corev1.ConfigMap{
 		TypeMeta:   typed("ConfigMap", corev1.SchemeGroupVersion),
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: legacytokentracking.ConfigMapName},
-		Data:       map[string]string{legacytokentracking.ConfigMapDataKey: now.UTC().Format(time.DateOnly)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: trackingConfigMap},
+		Data:       map[string]string{trackingSince: now.UTC().Format(time.DateOnly)},
 	}}
 }
 

@@ -43,6 +43,9 @@ func rights(t *testing.T) map[string]map[string]bool {
 			for _, rule := range rules[role] {
 				for _, verb := range rule.Verbs {
 					for _, resource := range rule.Resources {
+						if resource == "*" && !slices.Contains(rule.APIGroups, "*") && !slices.Contains(rule.APIGroups, "") {
+							resource = "*." + rule.APIGroups[0] // all of groups that have no Secrets
+						}
 						has[user][verb+" "+resource+" "+namespace] = true
 					}
 				}
@@ -54,6 +57,9 @@ func rights(t *testing.T) map[string]map[string]bool {
 		case *rbacv1.ClusterRoleBinding:
 			grant(o.Subjects, "", "/"+o.RoleRef.Name)
 		case *rbacv1.RoleBinding:
+			if o.Name == "system:controller:cloud-provider" {
+				continue // upstream's, for its own cloud controllers of that name
+			}
 			role := "/" + o.RoleRef.Name
 			if o.RoleRef.Kind == "Role" {
 				role = o.Namespace + role
@@ -97,8 +103,8 @@ func TestOurOwnServicesHaveTheRightsOfTheirCallsAndNoOthers(t *testing.T) {
 		{proto.CloudUser, "services/cloud", []call{
 			{`patch("/api/v1/nodes/"+n.Name, map`, []string{"patch nodes "}},
 			{`patch("/api/v1/nodes/"+n.Name+"/status", map`, []string{"patch nodes/status "}},
-			{`return &apiclient.Request{`, []string{"patch services/status "}},
 			{`apiclient.Request{Method: http.MethodPost, Path: "/api/v1/namespaces/" + s.Namespace + "/events"`, []string{"create events "}},
+			{`return &apiclient.Request{`, []string{"patch services/status "}},
 			{`apiclient.Request{Method: http.MethodPatch, Path: path, Body: data`, nil}, // patch itself
 		}},
 		{proto.DNSUser, "services/dns", []call{

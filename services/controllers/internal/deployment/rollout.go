@@ -185,7 +185,9 @@ func (p *planner) resize() {
 func (p *planner) resizeSets(newest *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) {
 	all := withPods(append(append([]*appsv1.ReplicaSet(nil), old...), newest))
 	if only := onlyActive(newest, old, all); only != nil {
-		p.scale(only, *p.d.Spec.Replicas, false)
+		// Also a set that happens to have the size is noted to be sized: it would seem resized
+		// for ever, and nothing would roll.
+		p.scale(only, *p.d.Spec.Replicas, true)
 		return
 	}
 	if saturated(p.d, newest) {

@@ -17,7 +17,7 @@ func mergePod(present, reported corev1.PodStatus) (next corev1.PodStatus, change
 	next = *reported.DeepCopy()
 	next.Conditions = mergePodConditions(present.Conditions, reported.Conditions)
 	next.NominatedNodeName = present.NominatedNodeName
-	if next.QOSClass == "" {
+	if present.QOSClass != "" { // it follows from the spec, and never changes
 		next.QOSClass = present.QOSClass
 	}
 	if next.StartTime == nil {
