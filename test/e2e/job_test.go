@@ -217,7 +217,8 @@ func (j *job) exec(t *testing.T) {
 	defer terminal.Close()
 	out := &output{}
 	go func() { _, _ = io.Copy(out, terminal) }() // ends with the terminal
-	fmt.Fprintf(terminal, "test -t 0 && stty size; hostname; exit 7\n")
+	// The size is told beside the input, and may come a moment after it.
+	fmt.Fprintf(terminal, "for i in $(seq 50); do stty size 2>/dev/null && break; sleep 0.1; done; hostname; exit 7\n")
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
