@@ -2,6 +2,7 @@ package statelog
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,9 +75,9 @@ func TestABatchWhoseWriterSaysNothingIsShownWhenItIsProvedToBeOnDisk(t *testing.
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := readyView(t, proto.StateStream)
-		answers := false
+		var answers atomic.Bool
 		v.prove = func(context.Context) (uint64, error) {
-			if !answers {
+			if !answers.Load() {
 				return 0, ErrUnavailable
 			}
 			return 9, nil
@@ -86,7 +87,7 @@ func TestABatchWhoseWriterSaysNothingIsShownWhenItIsProvedToBeOnDisk(t *testing.
 		if v.Get(pods, "ns", "a") != nil {
 			t.Error("it is shown while the store does not answer")
 		}
-		answers = true
+		answers.Store(true)
 		pass(time.Second)
 		if v.Get(pods, "ns", "a") == nil {
 			t.Error("it is not shown when the store has stored something behind it")

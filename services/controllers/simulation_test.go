@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,10 @@ func TestAllTogether(t *testing.T) {
 	})
 }
 
+// number ends the name of a pod. How many of them an attempt takes whose process or term
+// ends before it is sent is chance.
+var number = regexp.MustCompile(`\b[ab][0-9]{4}\b`)
+
 // TestASeedIsAlwaysTheSamePlay is what replaying a failure depends on.
 func TestASeedIsAlwaysTheSamePlay(t *testing.T) {
 	t.Parallel()
@@ -62,7 +67,7 @@ func TestASeedIsAlwaysTheSamePlay(t *testing.T) {
 			})
 		}
 		for i, line := range told[0] {
-			if i >= len(told[1]) || told[1][i] != line {
+			if i >= len(told[1]) || number.ReplaceAllString(told[1][i], "#") != number.ReplaceAllString(line, "#") {
 				t.Fatalf("seed %d, line %d:\n%s\nbut then\n%s", seed, i, line, strings.Join(told[1][min(i, len(told[1])):min(i+1, len(told[1]))], ""))
 			}
 		}

@@ -91,7 +91,7 @@ type World struct {
 	Settings *Settings
 	Workers  int
 	Logger   *zap.Logger
-	// Suffix ends the names of new objects; nil: at random.
+	// Suffix ends the names of new objects, of which it is told namespace and beginning; nil: at random.
 	Suffix func(base string) string
 }
 
@@ -106,7 +106,7 @@ type Env struct {
 	Views  *statelog.Views
 	Feed   *feed.Feed // of every kind; shared by the term's controllers
 	Bus    Bus
-	Suffix func(base string) string // ends a name that is to be new
+	Suffix func(base string) string // ends a name that is to be new; base is its namespace and beginning
 
 	stops  []func()
 	beside []func(ctx context.Context) error

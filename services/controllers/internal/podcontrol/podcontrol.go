@@ -163,7 +163,7 @@ func (c *Control) creations(pods []*corev1.Pod) ([]apiclient.Request, error) {
 		}
 		for p.Name == "" {
 			base := p.GenerateName[:min(len(p.GenerateName), 63-5)] // as the API shortens it
-			name := base + c.suffix(base)
+			name := base + c.suffix(p.Namespace+"/"+base)
 			if !chosen[name] && c.pods.Get(p.Namespace, name) == nil {
 				chosen[name], p.Name = true, name
 			}

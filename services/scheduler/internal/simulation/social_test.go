@@ -257,10 +257,10 @@ func TestABindingThatCannotBeToldOfDoesNotHoldUpOthers(t *testing.T) {
 			w.change(feed.Change{Pod: aPod(fmt.Sprint("good", i), "", aShape(10))})
 			time.Sleep(time.Second)
 		}
+		w.mu.Lock()
 		if w.bound != 50 {
 			t.Errorf("bound %d of 50 other pods", w.bound)
 		}
-		w.mu.Lock()
 		broken = false
 		w.mu.Unlock()
 		time.Sleep(time.Minute)
