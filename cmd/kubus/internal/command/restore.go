@@ -99,17 +99,16 @@ func restore(ctx context.Context, s streams, f upFlags, name string) (err error)
 // reborn is a backup's instance on this machine: what objects rest on is as it was, what is
 // of the machine is chosen anew.
 func reborn(was instance.Instance, f upFlags) *instance.Instance {
-	i := &instance.Instance{
-		Dir: f.dataDir, ID: instance.ID(f.dataDir, was.NodeName),
-		Form: was.Form, Listen: was.Listen, Nodes: was.Nodes, NodeName: was.NodeName,
-		PodCIDR: was.PodCIDR, ServiceCIDR: was.ServiceCIDR,
-		Store: was.Store, StoreNkey: was.StoreNkey, StoreCA: was.StoreCA,
-	}
+	i := &was
+	i.Dir, i.ID = f.dataDir, instance.ID(f.dataDir, was.NodeName)
+	i.NodeIP, i.Ports, i.Sysctls, i.Context, i.Kubeconfigs = "", nil, nil, "", nil
 	if f.changed("listen") {
 		i.Listen = f.listen
 	}
 	if f.changed("nodes") {
-		i.Nodes = f.nodes
+		if i.Nodes = f.nodes; f.nodes == 0 {
+			i.Further = nil
+		}
 	}
 	return i
 }
