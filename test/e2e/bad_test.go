@@ -133,7 +133,7 @@ func TestStartingOnAMachineThatCannotSaysWhy(t *testing.T) {
 		"a range with bits beyond its prefix":   {[]string{"--pod-cidr", "10.0.0.1/16"}, []string{"did you mean 10.0.0.0/16"}},
 		"ranges that overlap":                   {[]string{"--pod-cidr", "10.0.0.0/8", "--service-cidr", "10.96.0.0/16"}, []string{"overlap"}},
 		"a node name that the API would refuse": {[]string{"--node-name", "Node_1"}, []string{"RFC 1123"}},
-		"all that is wrong is told at once":     {[]string{"--listen", "x", "--nodes", "5"}, []string{"--listen x", "--nodes 5"}},
+		"all that is wrong is told at once":     {[]string{"--listen", "x", "--nodes", "-1"}, []string{"--listen x", "--nodes -1"}},
 		"a store that is no NATS":               {[]string{"--nodes", "0", "--store", "http://x"}, []string{"nats://"}},
 		"a flag that does not exist":            {[]string{"--replicas", "3"}, []string{"unknown flag: --replicas"}},
 	} {
