@@ -31,6 +31,7 @@ func newNormalizer(base string) *normalizer {
 var (
 	uuid       = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	clock      = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`)
+	day        = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
 	clockIn    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][0-9.]+)?`)
 	revisions  = regexp.MustCompile(`(?i)(resource ?version: )\d+( \(\d+\))?|(current: )\d+|(precondition \()\d+(\))|(record \()\d+(\))|(, UID in object meta: )\S*|(StorageError: [^,]*, Code: \d+, Key: )[^,]*|(ResourceVersion in object meta: )\d+`)
 	tokenMount = regexp.MustCompile(`\bkube-api-access-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
@@ -151,8 +152,11 @@ func (n *normalizer) field(key, s string) string {
 	case "serverAddress":
 		return "<server>"
 	}
-	if clock.MatchString(s) {
+	switch {
+	case clock.MatchString(s):
 		return n.time(s)
+	case day.MatchString(s):
+		return n.date(s)
 	}
 	return n.text(s)
 }
@@ -167,6 +171,15 @@ func (n *normalizer) time(s string) string {
 		return fmt.Sprintf("<time.%d>", len(fraction)-1)
 	}
 	return "<time>"
+}
+
+// date replaces a day that is today, or was while the servers were started.
+func (n *normalizer) date(s string) string {
+	t, err := time.Parse(time.DateOnly, s)
+	if since := n.now().Sub(t); err != nil || since < 0 || since > 48*time.Hour {
+		return s
+	}
+	return "<date>"
 }
 
 // text replaces inside of a text.
