@@ -236,9 +236,9 @@ func (c *Cluster) busy() bool {
 	for _, one := range c.waiting() {
 		c.take(one)
 		c.serve(one)
+		synctest.Wait()
 		some = true
 	}
-	synctest.Wait()
 	for _, p := range c.processes {
 		some = p.hear() || some
 		for _, stream := range slices.Sorted(maps.Keys(p.feeds)) {

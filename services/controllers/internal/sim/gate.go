@@ -124,7 +124,7 @@ func (c *Cluster) serve(one *call) {
 		last = c.Rand.IntN(last + 1)
 	}
 	response := c.bulk(one, last)
-	c.tell("%s: %s", one, codes(response))
+	c.tell("%s: %s", one, codes(one.bulk, response))
 	switch {
 	case crash:
 		c.tell("%s ends within a request", one.from.Name)
@@ -140,14 +140,28 @@ func (c *Cluster) serve(one *call) {
 // String tells of a call without what it says in full.
 func (one *call) String() string { return one.from.Name + " " + one.text[:min(len(one.text), 160)] }
 
-func codes(r *message.BulkResponse) string {
+// codes are those of the items that were carried out, in the order of inOrder.
+func codes(bulk *message.BulkRequest, r *message.BulkResponse) string {
 	var out []string
-	for _, item := range r.Items {
-		if item != nil {
+	for _, i := range inOrder(bulk) {
+		if item := r.Items[i]; item != nil {
 			out = append(out, fmt.Sprint(item.Code))
 		}
 	}
 	return strings.Join(out, " ")
+}
+
+// inOrder is the items' order here: what mirrors list comes in any order.
+func inOrder(bulk *message.BulkRequest) []int {
+	order := make([]int, len(bulk.Items))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		x, y := bulk.Items[a], bulk.Items[b]
+		return cmp.Or(strings.Compare(x.Path, y.Path), bytes.Compare(x.Body, y.Body))
+	})
+	return order
 }
 
 func (c *Cluster) bulk(one *call, last int) *message.BulkResponse {
@@ -158,15 +172,7 @@ func (c *Cluster) bulk(one *call, last int) *message.BulkResponse {
 		return response
 	}
 	held := c.fences[fence.Name]
-	order := make([]int, len(one.bulk.Items)) // what mirrors list comes in any order
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		x, y := one.bulk.Items[a], one.bulk.Items[b]
-		return cmp.Or(strings.Compare(x.Path, y.Path), bytes.Compare(x.Body, y.Body))
-	})
-	for _, i := range order[:last] {
+	for _, i := range inOrder(one.bulk)[:last] {
 		item := one.bulk.Items[i]
 		if held == nil || held.Epoch != fence.Epoch {
 			response.Items[i] = respond(nil, apierrors.NewConflict(fences, "", errors.New("another one leads")))

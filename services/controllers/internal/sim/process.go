@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -150,11 +151,12 @@ func (p *Process) deliver(stream string, n int) bool {
 		for range 1 + p.c.Rand.IntN(2) {
 			copied := *m
 			r.h.Message(&copied)
+			synctest.Wait()
 		}
 		r.h.Settled(r.settled(m.Seq))
+		synctest.Wait()
 		n--
 		some = true
-		synctest.Wait()
 	}
 	return some
 }
@@ -171,15 +173,17 @@ func (p *Process) hear() bool {
 		}
 	}
 	p.c.mu.Unlock()
-	slices.SortStableFunc(inbox, func(a, b note) int { return strings.Compare(a.subject, b.subject) })
+	slices.SortFunc(inbox, func(a, b note) int {
+		return cmp.Or(strings.Compare(a.subject, b.subject), bytes.Compare(a.data, b.data))
+	})
 	for _, n := range inbox {
 		for _, l := range heard {
 			if prefix, wild := strings.CutSuffix(l.subject, "*"); l.subject == n.subject || wild && strings.HasPrefix(n.subject, prefix) {
 				l.h(n.subject, n.data)
+				synctest.Wait()
 			}
 		}
 	}
-	synctest.Wait()
 	return len(inbox) > 0
 }
 
