@@ -48,18 +48,27 @@ func TestItPrintsWhatChangesWithTheKeyOfRoleAutomation(t *testing.T) {
 	go func() {
 		ended <- events.Run(ctx, cfg, &kit.Process{Logger: zap.NewNop(), Health: kit.NewHealth()}, &cluster.Client{Bus: service, Log: statelog.OpenViews(ctx, operator, zap.NewNop()).Source()})
 	}()
-	put(t, operator, "configmaps", "first", 0)
+	put(t, operator, "configmaps", "first")
+	for { // until the service has made the stream
+		if _, err := service.StreamState(t.Context(), proto.ChangesStream.Name); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 
 	r, w := io.Pipe()
-	go func() {
-		ended <- run(ctx, []string{"-data-dir", dir, "-server", s.ClientURL(), "-after", "0", "events.*.core.pods.>"}, w)
-	}()
+	watch := func(out *io.PipeWriter, args ...string) {
+		err := run(ctx, append([]string{"-data-dir", dir, "-server", s.ClientURL()}, args...), out)
+		_ = out.CloseWithError(err) // who reads is not left waiting
+		ended <- err
+	}
+	go watch(w, "-after", "0", "events.*.core.pods.>")
 	lines := bufio.NewScanner(r)
 	written := make(chan struct{})
 	go func() { // until the watch has begun and one is seen
 		defer close(written)
 		for n := 0; ; n++ {
-			put(t, operator, "pods", fmt.Sprint("p", n), 0)
+			put(t, operator, "pods", fmt.Sprint("p", n))
 			select {
 			case <-time.After(50 * time.Millisecond):
 			case <-ctx.Done():
@@ -68,16 +77,14 @@ func TestItPrintsWhatChangesWithTheKeyOfRoleAutomation(t *testing.T) {
 		}
 	}()
 	if !lines.Scan() || !strings.Contains(lines.Text(), "dev.kubus.core.pods.added namespaces/default/pods/p") {
-		t.Errorf("the first line is %q, %v", lines.Text(), lines.Err())
+		t.Fatalf("the first line is %q, %v", lines.Text(), lines.Err())
 	}
 	var sequence int
 	if _, err := fmt.Sscan(lines.Text(), &sequence); err != nil || sequence < 2 {
-		t.Errorf("the first line begins with no sequence: %q, %v", lines.Text(), err)
+		t.Fatalf("the first line begins with no sequence: %q, %v", lines.Text(), err)
 	}
 	again, wAgain := io.Pipe()
-	go func() {
-		ended <- run(ctx, []string{"-data-dir", dir, "-server", s.ClientURL(), "-after", fmt.Sprint(sequence - 1)}, wAgain)
-	}()
+	go watch(wAgain, "-after", fmt.Sprint(sequence-1))
 	if second := bufio.NewScanner(again); !second.Scan() || second.Text() != lines.Text() {
 		t.Errorf("begun behind %d, the first line is %q, want %q", sequence-1, second.Text(), lines.Text())
 	}
@@ -91,9 +98,9 @@ func TestItPrintsWhatChangesWithTheKeyOfRoleAutomation(t *testing.T) {
 	}
 }
 
-func put(t *testing.T, conn *bus.Conn, resource, name string, last uint64) {
+func put(t *testing.T, conn *bus.Conn, resource, name string) {
 	key := proto.Key{GroupResource: proto.GroupResource{Resource: resource}, Namespace: "default", Name: name}
-	header := bus.Header{bus.HeaderExpectLastSubjectSeq: {fmt.Sprint(last)}}
+	header := bus.Header{bus.HeaderExpectLastSubjectSeq: {"0"}, proto.HeaderOperation: {proto.OperationCreate}}
 	if _, err := conn.PublishStream(context.WithoutCancel(t.Context()), key.Subject(), []byte(`{"metadata":{"name":"x"}}`), header); err != nil {
 		t.Error(err)
 	}
