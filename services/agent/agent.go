@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,6 +26,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
 	"kubus.dev/services/agent/internal/launch"
@@ -117,6 +119,7 @@ type agent struct {
 	events       *report.Events
 	node         *node.Reporter
 	images       *imagegc.Collector
+	evictions    *eviction.Manager
 	streams      *streams.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
@@ -176,10 +179,17 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			MemoryCapacity: machine.MemoryBytes,
 			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
-			UnsafeSysctls: cfg.AllowedUnsafeSysctls,
+			UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
 		},
 	})
 	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
+	a.evictions = &eviction.Manager{
+		Thresholds: settings.Evictions, Transition: cfg.EvictionPressureTransitionPeriod.Std(), MaxGrace: cfg.EvictionMaxPodGracePeriod,
+		Look:  func() eviction.Observations { return node.Supplies(cfg.DataDir) },
+		Usage: a.measure(rt), Pods: a.pods, FreeImages: func(ctx context.Context) error { return a.images.Empty(ctx, time.Now()) },
+		Tell: a.node.SetPressure, Events: a.events, Log: log,
+	}
+	a.evictions.Observe(time.Now())
 	a.streams = streams.New(a.pods, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
 	p.Health.Ready("node", a.ready)
 	return a, nil
@@ -190,9 +200,13 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 	if err != nil {
 		return node.Settings{}, err
 	}
+	thresholds, err := c.thresholds()
+	if err != nil {
+		return node.Settings{}, err
+	}
 	name, v := rt.Version()
 	return node.Settings{
-		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved,
+		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved, Evictions: thresholds,
 		Version: version, Runtime: "kubus+" + name + "://" + v,
 	}, nil
 }
@@ -253,6 +267,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.node.Run(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
+	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
 	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })

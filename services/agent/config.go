@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/kit"
 )
@@ -58,6 +59,13 @@ type Config struct {
 	ImageGCLowThresholdPercent  int          `yaml:"imageGCLowThresholdPercent"`
 	ImageMinimumGCAge           kit.Duration `yaml:"imageMinimumGCAge"`
 	ImageMaximumGCAge           kit.Duration `yaml:"imageMaximumGCAge"`
+
+	EvictionHard                     map[string]string `yaml:"evictionHard"` // by signal: a quantity or a percentage
+	EvictionSoft                     map[string]string `yaml:"evictionSoft"`
+	EvictionSoftGracePeriod          map[string]string `yaml:"evictionSoftGracePeriod"` // by signal: a duration
+	EvictionMinimumReclaim           map[string]string `yaml:"evictionMinimumReclaim"`
+	EvictionMaxPodGracePeriod        int64             `yaml:"evictionMaxPodGracePeriod"` // seconds
+	EvictionPressureTransitionPeriod kit.Duration      `yaml:"evictionPressureTransitionPeriod"`
 }
 
 // Default is a node of a cluster with the usual ranges.
@@ -79,6 +87,9 @@ func Default() Config {
 		ImageGCHighThresholdPercent: 85,
 		ImageGCLowThresholdPercent:  80,
 		ImageMinimumGCAge:           kit.Duration(2 * time.Minute),
+
+		EvictionHard:                     eviction.DefaultHard(),
+		EvictionPressureTransitionPeriod: kit.Duration(5 * time.Minute),
 	}
 }
 
@@ -145,6 +156,12 @@ func (c *Config) Validate() error {
 	if err := c.imageGC().Validate(); err != nil {
 		problems = append(problems, err)
 	}
+	if _, err := c.thresholds(); err != nil {
+		problems = append(problems, err)
+	}
+	if c.EvictionMaxPodGracePeriod < 0 {
+		problems = append(problems, fmt.Errorf("evictionMaxPodGracePeriod: %d seconds, must not be negative", c.EvictionMaxPodGracePeriod))
+	}
 	return errors.Join(problems...)
 }
 
@@ -157,6 +174,12 @@ func (c *Config) imageMinFree() int64 {
 		return 0
 	}
 	return min(int64(fs.Blocks)*fs.Bsize/100*int64(100-c.ImageGCHighThresholdPercent), most)
+}
+
+func (c *Config) thresholds() ([]eviction.Threshold, error) {
+	return eviction.Settings{
+		Hard: c.EvictionHard, Soft: c.EvictionSoft, SoftGrace: c.EvictionSoftGracePeriod, MinimumReclaim: c.EvictionMinimumReclaim,
+	}.Thresholds()
 }
 
 func (c *Config) reserved() (corev1.ResourceList, error) {

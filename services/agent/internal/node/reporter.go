@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,7 @@ type Reporter struct {
 func NewReporter(s Settings, m Machine, dataDir, instance string, images Images, reports Reports, bus Publisher, log *zap.Logger) *Reporter {
 	r := &Reporter{
 		settings: s, machine: m, dataDir: dataDir, instance: instance, images: images, reports: reports, bus: bus, log: log,
-		network: "the node has no pod CIDR yet", pressure: ReadPressure(dataDir), known: make(chan struct{}),
+		network: "the node has no pod CIDR yet", pressure: Pressure{PIDs: shortOfPIDs()}, known: make(chan struct{}),
 	}
 	kept := r.load()
 	if kept != nil {
@@ -185,15 +186,27 @@ func (r *Reporter) Run(ctx context.Context) error {
 				continue
 			}
 			looked = now
-			p := ReadPressure(r.dataDir)
-			r.mu.Lock()
-			changed := p != r.pressure
-			r.pressure = p
-			r.mu.Unlock()
-			if changed {
-				r.Refresh()
-			}
+			r.press(func(p *Pressure) { p.PIDs = shortOfPIDs() })
 		}
+	}
+}
+
+// SetPressure says of what the node is short, as eviction has found.
+func (r *Reporter) SetPressure(conditions []corev1.NodeConditionType) {
+	r.press(func(p *Pressure) {
+		p.Memory = slices.Contains(conditions, corev1.NodeMemoryPressure)
+		p.Disk = slices.Contains(conditions, corev1.NodeDiskPressure)
+	})
+}
+
+func (r *Reporter) press(change func(*Pressure)) {
+	r.mu.Lock()
+	before := r.pressure
+	change(&r.pressure)
+	changed := r.pressure != before
+	r.mu.Unlock()
+	if changed {
+		r.Refresh()
 	}
 }
 

@@ -53,11 +53,12 @@ type Node struct {
 	Reread         func(context.Context) // brings Object to what the API has, if it answers
 	MemoryCapacity int64
 	DNS            launch.ClusterDNS
-	ResolvConf     string   // the node's own
-	LogDir         string   // pods' logs are below
-	SeccompDir     string   // Localhost profiles
-	PodPids        int64    // limit of processes in a pod; 0: none
-	UnsafeSysctls  []string // that pods may set nevertheless
+	ResolvConf     string                            // the node's own
+	LogDir         string                            // pods' logs are below
+	SeccompDir     string                            // Localhost profiles
+	PodPids        int64                             // limit of processes in a pod; 0: none
+	UnsafeSysctls  []string                          // that pods may set nevertheless
+	Pressure       func() []corev1.NodeConditionType // what the node is short of; nil: nothing ever
 }
 
 // Deps are the manager's surroundings.
@@ -356,6 +357,9 @@ func (m *Manager) Running() int {
 
 func terminal(p corev1.PodPhase) bool { return p == corev1.PodFailed || p == corev1.PodSucceeded }
 
-func (n *Node) podLogDir(pod *corev1.Pod) string {
-	return filepath.Join(n.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+func (n *Node) podLogDir(pod *corev1.Pod) string { return LogDir(n.LogDir, pod) }
+
+// LogDir is the folder of a pod's logs below that of all.
+func LogDir(all string, pod *corev1.Pod) string {
+	return filepath.Join(all, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }
