@@ -37,6 +37,7 @@ import (
 	"kubus.dev/services/agent/internal/report"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/source"
+	"kubus.dev/services/agent/internal/static"
 	"kubus.dev/services/agent/internal/streams"
 	"kubus.dev/services/agent/internal/usage"
 	"kubus.dev/services/agent/internal/volume"
@@ -120,6 +121,7 @@ type agent struct {
 	node         *node.Reporter
 	images       *imagegc.Collector
 	evictions    *eviction.Manager
+	static       *static.Source
 	streams      *streams.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
@@ -153,6 +155,11 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	}
 	a.reports = report.NewPods(cfg.Node, c.Bus, log)
 	a.events = report.NewEvents(cfg.Node, a.api, log)
+	a.static = static.New()
+	a.static.Out, a.static.API, a.static.Events, a.static.Log = a.reports, a.api, a.events, log
+	if cfg.StaticPodPath != "" {
+		a.static.Folder = &static.Folder{Dir: cfg.StaticPodPath, Node: cfg.Node}
+	}
 	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
 	allocatable := a.node.Allocatable()
 	if err := rt.LimitPods(allocatable.Memory().Value(), machine.PIDs/10*9); err != nil {
@@ -172,7 +179,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.pods = pod.NewManager(ctx, pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: func(uid types.UID) { tokens.Forget(uid); a.certificates.Forget(uid) }, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
-		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
+		Probes:      a.probes, Runner: runner, Reports: a.static, Events: a.events, Log: log, Over: a.static.Ended,
 		Node: pod.Node{
 			Name: cfg.Node, IPs: func() []string { return settings.IPs }, Object: a.node.Object,
 			Reread:         func(ctx context.Context) { a.node.Reread(ctx, a.api) },
@@ -182,6 +189,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
 		},
 	})
+	a.static.Pods, a.static.NodeUID = a.pods, a.node.UID
 	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
 	a.evictions = &eviction.Manager{
 		Thresholds: settings.Evictions, Transition: cfg.EvictionPressureTransitionPeriod.Std(), MaxGrace: cfg.EvictionMaxPodGracePeriod,
@@ -190,7 +198,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		Tell: a.node.SetPressure, Events: a.events, Log: log,
 	}
 	a.evictions.Observe(time.Now())
-	a.streams = streams.New(a.pods, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
+	a.streams = streams.New(found{a.pods, a.static}, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
 	p.Health.Ready("node", a.ready)
 	return a, nil
 }
@@ -266,6 +274,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.probes.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.node.Run(ctx) })
+	g.Go(func() error { return a.static.Run(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
@@ -295,7 +304,11 @@ func (a *agent) adopt() error {
 	}
 	for _, p := range pods {
 		a.pods.Adopt(p, statuses[p.UID])
+		if static.Is(p) {
+			a.static.Adopt(p, statuses[p.UID])
+		}
 	}
+	a.static.Begin()
 	if len(pods) > 0 {
 		a.log.Info("pods kept from before", zap.Int("count", len(pods)))
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	MTU           int      `yaml:"mtu"`
 	Overhead      int      `yaml:"overhead"` // bytes that the network between nodes adds to pods' packets
 
+	StaticPodPath string `yaml:"staticPodPath"` // folder of static pods' manifests, relative to dataDir; empty: none
+
 	MaxPods    int               `yaml:"maxPods"`
 	PodPids    int64             `yaml:"podPids"`
 	Reserved   map[string]string `yaml:"reserved"` // resources kept from pods
@@ -119,6 +121,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LogDir == "" {
 		c.LogDir = filepath.Join(c.DataDir, "agent", "logs")
+	}
+	if c.StaticPodPath != "" && !filepath.IsAbs(c.StaticPodPath) {
+		c.StaticPodPath = filepath.Join(c.DataDir, c.StaticPodPath)
 	}
 	if c.NodeIP == "" {
 		ip, err := defaultIP()

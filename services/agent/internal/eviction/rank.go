@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
+
+	"kubus.dev/services/agent/internal/static"
 )
 
 // Use is what something takes of a resource, by the resource.
@@ -30,9 +32,7 @@ const systemCritical = 2_000_000_000
 
 // Critical tells whether a pod is never evicted: the cluster depends on it, or it is not the API's.
 func Critical(pod *corev1.Pod) bool {
-	source := pod.Annotations["kubernetes.io/config.source"]
-	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
-	return mirror || source != "" && source != "api" || pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical
+	return static.Is(pod) || static.IsMirror(pod) || pod.Spec.Priority != nil && *pod.Spec.Priority >= systemCritical
 }
 
 // Rank orders pods, the one that is to end first at the head: those of which nothing is known;

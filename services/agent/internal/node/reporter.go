@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	protobuf "google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
@@ -65,6 +66,7 @@ type Reporter struct {
 	pressure Pressure
 	cidr     string            // of the API's object, at first as a former run kept it
 	labels   map[string]string // likewise; nil before they are known
+	uid      types.UID         // of the API's object; empty before it is known
 }
 
 // NewReporter builds the first object, as the continuation of the one a former
@@ -138,6 +140,13 @@ func (r *Reporter) Reread(ctx context.Context, api *apiclient.Client) {
 // Known is closed when Follow has read the node's object, or that there is none.
 // A pod that was bound to the node should not be judged before.
 func (r *Reporter) Known() <-chan struct{} { return r.known }
+
+// UID is that of the node's object in the API; "" before that is known.
+func (r *Reporter) UID() types.UID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.uid
+}
 
 // Allocatable is what pods may use.
 func (r *Reporter) Allocatable() corev1.ResourceList { return r.object.Load().Status.Allocatable }
@@ -250,6 +259,9 @@ func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Ne
 			return
 		}
 		r.label(new.Labels)
+		r.mu.Lock()
+		r.uid = new.UID
+		r.mu.Unlock()
 		if new.Spec.PodCIDR == "" || new.Spec.PodCIDR == have {
 			return
 		}

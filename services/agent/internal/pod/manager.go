@@ -14,6 +14,7 @@ import (
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/probe"
 	"kubus.dev/services/agent/internal/runtime"
+	"kubus.dev/services/agent/internal/static"
 	"kubus.dev/services/agent/internal/status"
 	"kubus.dev/services/agent/internal/tree"
 	"kubus.dev/services/agent/internal/volume"
@@ -68,9 +69,10 @@ type Deps struct {
 	Objects     Objects
 	Environment *launch.Environment
 	Volumes     *volume.Manager
-	Forget      func(types.UID) // drop what is remembered for a pod elsewhere (tokens)
-	Pulled      func()          // an image came to the node
-	PullEnded   func()          // or could not: the disk may be full
+	Forget      func(types.UID)   // drop what is remembered for a pod elsewhere (tokens)
+	Pulled      func()            // an image came to the node
+	PullEnded   func()            // or could not: the disk may be full
+	Over        func(*corev1.Pod) // nothing of a pod is left on the node; it must not call the manager. May be nil
 	Probes      *probe.Manager
 	Runner      *probe.Runner
 	Reports     Reports
@@ -316,11 +318,16 @@ func (m *Manager) over(w *worker) {
 	defer m.mu.Unlock()
 	delete(m.workers, w.uid)
 	m.settle()
+	if w.finished && m.d.Over != nil {
+		m.d.Over(w.newest)
+	}
 	if w.removed {
 		m.d.Reports.Forget(w.uid)
 		return
 	}
-	m.ended[w.uid] = true
+	if !static.Is(w.newest) { // no object of those will go, and they may come back
+		m.ended[w.uid] = true
+	}
 }
 
 // exited closes the channel of those who wait for a container's end.
