@@ -86,7 +86,7 @@ ci: deps build lint test race e2e ## everything that CI runs
 
 .PHONY: test
 test: ## quick unit and integration tests (the main job is make e2e)
-	@failed=; for p in $(foreach m,$(MODULES),$(if $(filter test,$m),./test ./test/differential/... ./test/controllers/...,$(if $(filter test/scheduler,$m),./test/scheduler/check,./$m/...))); do \
+	@failed=; for p in $(foreach m,$(MODULES),$(if $(filter test,$m),./test ./test/differential/... ./test/controllers/...,./$m/...)); do \
 	  $(GO) test -p $(JOBS) $(TAGS) -trimpath $$p || failed="$$failed $$p"; \
 	done; [ -z "$$failed" ] || { echo "failed in:$$failed"; exit 1; }
 

@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -27,7 +28,7 @@ func (d *dice) one(of int) bool { return d.IntN(of) == 0 }
 func pick[T any](d *dice, list ...T) T { return list[d.IntN(len(list))] }
 
 // epoch is when the clusters live; whole seconds, as in the API.
-var epoch = time.Now().Add(-time.Hour).Truncate(time.Second)
+var epoch = time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 func random(seed uint64) *Cluster {
 	d := newDice(seed)
@@ -72,13 +73,13 @@ func random(seed uint64) *Cluster {
 		c.Pods = append(c.Pods, p)
 	}
 	// Upstream takes terminal pods off its list before it sees them.
-	kept := c.Pods[:0]
-	for _, p := range c.Pods {
-		if p.Status.Phase == corev1.PodRunning {
-			kept = append(kept, p)
+	running := slices.DeleteFunc(c.Pods, func(p *corev1.Pod) bool { return p.Status.Phase != corev1.PodRunning })
+	c.Pods = nil
+	for _, p := range running {
+		if c.mayRun(p) {
+			c.Pods = append(c.Pods, p)
 		}
 	}
-	c.Pods = kept
 	for i := range d.IntN(3) {
 		p := d.pod(c, fmt.Sprintf("nominated%d", i))
 		if len(claimsOf(p)) > 0 {
@@ -98,6 +99,50 @@ func random(seed uint64) *Cluster {
 		c.Asks = append(c.Asks, p)
 	}
 	return c
+}
+
+// mayRun tells whether a pod can have come to run beside those that run, for upstream counts on
+// that: its claims are there, and nobody has one of them that is for one pod, nor one of its
+// ports of the node.
+func (c *Cluster) mayRun(p *corev1.Pod) bool {
+	if slices.ContainsFunc(c.Pods, func(o *corev1.Pod) bool { return o.Spec.NodeName == p.Spec.NodeName && collide(o, p) }) {
+		return false
+	}
+	for _, name := range claimsOf(p) {
+		i := slices.IndexFunc(c.Claims, func(claim *corev1.PersistentVolumeClaim) bool {
+			return claim.Namespace == p.Namespace && claim.Name == name
+		})
+		if i < 0 {
+			return false
+		}
+		if !slices.Contains(c.Claims[i].Spec.AccessModes, corev1.ReadWriteOncePod) {
+			continue
+		}
+		if slices.ContainsFunc(c.Pods, func(o *corev1.Pod) bool { return o.Namespace == p.Namespace && slices.Contains(claimsOf(o), name) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// collide tells whether two pods want the same port of their node.
+func collide(a, b *corev1.Pod) bool {
+	for _, x := range hostPorts(a) {
+		for _, y := range hostPorts(b) {
+			if x.HostPort == y.HostPort && x.Protocol == y.Protocol && (x.HostIP == y.HostIP || x.HostIP == "" || y.HostIP == "") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hostPorts(p *corev1.Pod) []corev1.ContainerPort {
+	var out []corev1.ContainerPort
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		out = append(out, c.Ports...)
+	}
+	return out
 }
 
 func claimsOf(p *corev1.Pod) []string {
@@ -212,6 +257,7 @@ func (d *dice) pod(c *Cluster, name string) *corev1.Pod {
 func (d *dice) owned(c *Cluster, p *corev1.Pod) {
 	name, yes := pick(d, "rs1", "rs2"), true
 	own := map[string]string{"pod-template-hash": p.Namespace + name}
+	p.Labels = map[string]string{"app": map[string]string{"rs1": "web", "rs2": "db"}[name]} // one template's
 	p.Labels["pod-template-hash"] = own["pod-template-hash"]
 	uid := types.UID(p.Namespace + name)
 	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name, UID: uid, Controller: &yes}}

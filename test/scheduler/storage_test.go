@@ -2,6 +2,8 @@ package oracle
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -34,7 +36,10 @@ func (d *dice) storage(c *Cluster) {
 		{ObjectMeta: metav1.ObjectMeta{Name: silent}, Spec: storagev1.CSIDriverSpec{StorageCapacity: &no}},
 	}
 	for i := range d.IntN(3) {
-		c.Capacities = append(c.Capacities, d.capacity(i))
+		at := d.capacity(i)
+		if !slices.ContainsFunc(c.Capacities, func(o *storagev1.CSIStorageCapacity) bool { return overlap(o, at) }) {
+			c.Capacities = append(c.Capacities, at)
+		}
 	}
 	for _, n := range c.Nodes {
 		if !d.one(4) {
@@ -64,6 +69,15 @@ func (d *dice) capacity(i int) *storagev1.CSIStorageCapacity {
 		s.NodeTopology = nil
 	}
 	return s
+}
+
+// overlap tells whether a node may reach both: which one counts then is upstream's chance.
+func overlap(a, b *storagev1.CSIStorageCapacity) bool {
+	if a.StorageClassName != b.StorageClassName || a.NodeTopology == nil || b.NodeTopology == nil {
+		return false
+	}
+	x, y := a.NodeTopology.MatchLabels, b.NodeTopology.MatchLabels
+	return len(x) == 0 || len(y) == 0 || maps.Equal(x, y)
 }
 
 func (d *dice) csiNode(n *corev1.Node) *storagev1.CSINode {
@@ -147,6 +161,7 @@ func (d *dice) volumes(c *Cluster, p *corev1.Pod) {
 		claim := pick(d, c.Claims...)
 		p.Namespace = claim.Namespace // most pods find their claims
 		p.OwnerReferences = nil
+		delete(p.Labels, "pod-template-hash")
 		name := claim.Name
 		if d.one(20) {
 			name = "gone"

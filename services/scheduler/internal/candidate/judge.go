@@ -38,8 +38,7 @@ func (j *judge) survey() {
 	j.class, j.most = map[*node.Class]verdict{}, score.Static{}
 	j.each(func(i int32) {
 		if nd := j.mirror.Node(i); nd.Present {
-			raw := j.static(nd).raw
-			j.most.Affinity, j.most.Taints = max(j.most.Affinity, raw.Affinity), max(j.most.Taints, raw.Taints)
+			j.most = j.most.Most(j.static(nd).raw)
 		}
 	})
 }
@@ -76,16 +75,16 @@ func (j *judge) static(n *node.Node) verdict {
 	return v
 }
 
-// points scores a node, or says that it is no candidate. The lowest bits are random, below
-// what one point is worth.
-func (j *judge) points(i int32, n *node.Node) (int64, bool) {
+// points scores a node by itself, or says that it is no candidate; raw is what is to be
+// measured by others. The lowest bits are random, below what one point is worth.
+func (j *judge) points(i int32, n *node.Node) (points int64, raw score.Static, ok bool) {
 	if !n.Present {
-		return 0, false
+		return 0, raw, false
 	}
 	v := j.static(n)
 	if !v.ok || !j.mirror.Fits(&j.ask, i) {
-		return 0, false
+		return 0, raw, false
 	}
-	points := score.Usage(j.ask.Shape, n) + v.raw.Points(&j.ask.Shape.Profile.Weights, j.most) + score.Images(j.ask.Shape, n, j.mirror.ImageSpread)
-	return points<<jitterBits | int64(j.random.Uint32()&(1<<jitterBits-1)), true
+	points = score.Usage(j.ask.Shape, n) + score.Images(j.ask.Shape, n, j.mirror.ImageSpread) + score.Volumes(j.ask.Shape, n)
+	return points<<jitterBits | int64(j.random.Uint32()&(1<<jitterBits-1)), v.raw, true
 }

@@ -149,7 +149,8 @@ func (s *Set) update(i int32) {
 	if s.owner != "" {
 		s.recount(p, n, s.mirror.OnNode(s.owner, i))
 	}
-	points, ok := s.points(i, n)
+	points, raw, ok := s.points(i, n)
+	points += raw.Points(&s.ask.Shape.Profile.Weights, s.most) << jitterBits
 	if s.owner != "" {
 		points += score.Spread(&s.ask.Shape.Profile.Weights, p.pods) << jitterBits
 	}

@@ -1,22 +1,29 @@
 package candidate
 
 import (
+	"math"
+
+	corev1 "k8s.io/api/core/v1"
+
 	"kubus.dev/services/scheduler/internal/cluster"
 	"kubus.dev/services/scheduler/internal/filter"
 	"kubus.dev/services/scheduler/internal/score"
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
-// Sweep finds nodes for pods that other pods have something to do with. What a node is
-// worth by itself is kept and repaired as in a Set; the rules about other pods are asked
+// Sweep finds nodes for pods that other pods have something to do with, and for any pods where
+// there are few nodes: its scores are upstream's to the point. What a node is
+// worth by itself is kept and repaired as in a Set; the rules about other pods are asked, and
+// what is measured by the other candidates is measured,
 // anew for each placement, of numbers that are there already: it looks at every node, at no
 // pod. Not safe for concurrent use, and only good with the mirror it was made for.
 type Sweep struct {
 	judge
 	position uint64
 	built    bool
-	base     []int64 // by node, with the random bits
-	fits     []bool  // by node
+	base     []int64        // by node, with the random bits
+	raw      []score.Static // by node
+	fits     []bool         // by node
 
 	nodes  []int32 // that passed, as of the last Best
 	totals []int64 // theirs
@@ -65,7 +72,7 @@ func (s *Sweep) highest() int {
 func (s *Sweep) repair() {
 	changed, ok := s.mirror.Since(s.position)
 	if !s.built || !ok || len(changed) > s.mirror.Slots()+64 || len(s.class) > s.mirror.Slots()+16 {
-		s.base, s.fits = s.base[:0], s.fits[:0]
+		s.base, s.raw, s.fits = s.base[:0], s.raw[:0], s.fits[:0]
 		s.survey()
 		s.each(s.update)
 		s.built = true
@@ -79,22 +86,23 @@ func (s *Sweep) repair() {
 
 func (s *Sweep) update(i int32) {
 	for int(i) >= len(s.base) {
-		s.base, s.fits = append(s.base, 0), append(s.fits, false)
+		s.base, s.raw, s.fits = append(s.base, 0), append(s.raw, score.Static{}), append(s.fits, false)
 	}
-	s.base[i], s.fits[i] = s.points(i, s.mirror.Node(i))
+	s.base[i], s.raw[i], s.fits[i] = s.points(i, s.mirror.Node(i))
 }
 
 // pass asks the rules about other pods.
 func (s *Sweep) pass() {
 	s.nodes = s.nodes[:0]
-	whole := s.mirror.Loud() // where room is being made, all rules are asked twice
+	// Where room is being made for a pod that these rules are about, they are asked twice.
+	whole := s.mirror.Loud() || s.ask.View.Demands()
 	for i, ok := range s.fits {
 		if !ok {
 			continue
 		}
 		reason := s.ask.View.Check(int32(i))
 		if reason == filter.OK && whole {
-			reason = s.mirror.Check(&s.ask, int32(i))
+			reason = s.mirror.Beside(&s.ask, int32(i))
 		}
 		if reason == filter.OK {
 			s.nodes = append(s.nodes, int32(i))
@@ -102,11 +110,15 @@ func (s *Sweep) pass() {
 	}
 }
 
-// score adds what other pods make of the nodes that passed.
+// score adds what is measured by the other nodes that passed, and what other pods make of them.
 func (s *Sweep) score() {
 	s.totals = s.totals[:0]
+	var most score.Static
 	for _, i := range s.nodes {
-		s.totals = append(s.totals, s.base[i])
+		most = most.Most(s.raw[i])
+	}
+	for _, i := range s.nodes {
+		s.totals = append(s.totals, s.base[i]+s.raw[i].Points(s.weights(), most)<<jitterBits)
 	}
 	switch v := s.ask.View; {
 	case v.Soft():
@@ -132,21 +144,30 @@ func (s *Sweep) add(points []int64) {
 	}
 }
 
-// owned is the cost of upstream's default constraints, over the pods of the owner.
+// owned is the cost of upstream's default constraints (host name with maxSkew 3, zone with
+// maxSkew 5) over the pods of the owner. A node that lacks a label is spared its constraint;
+// those without a zone count as one.
 func (s *Sweep) owned() []int64 {
 	zones := map[string]int64{}
 	for _, i := range s.nodes {
-		zones[s.mirror.Node(i).Class.Zone] = 0
+		zones[zoneOf(s.mirror.Node(i))] = 0
 	}
 	s.mirror.OwnerNodes(s.owner, func(i, pods int32) {
 		n := s.mirror.Node(i)
-		if _, known := zones[zoneOf(n)]; known && n.Present {
+		if _, known := zones[zoneOf(n)]; known && n.Present && s.ask.Shape.MatchesNode(n.Self) {
 			zones[zoneOf(n)] += int64(pods)
 		}
 	})
 	s.costs = s.costs[:0]
 	for _, i := range s.nodes {
-		s.costs = append(s.costs, score.Default(int64(s.mirror.OnNode(s.owner, i)), len(s.nodes), zones[zoneOf(s.mirror.Node(i))], len(zones)))
+		n, cost := s.mirror.Node(i), 0.0
+		if _, named := n.Self.Labels[corev1.LabelHostname]; named {
+			cost += score.Domain(int64(s.mirror.OnNode(s.owner, i)), 3, len(s.nodes))
+		}
+		if name := zoneOf(n); name != "" {
+			cost += score.Domain(zones[name], 5, len(zones))
+		}
+		s.costs = append(s.costs, int64(math.Round(cost)))
 	}
 	return s.costs
 }

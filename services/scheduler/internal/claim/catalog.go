@@ -203,6 +203,9 @@ func (c *Catalog) Resolve(pod *shape.Pod) (*shape.Claims, string) {
 	var print strings.Builder
 	var immediate bool
 	var lost string
+	if problem := c.absent(pod); problem != "" {
+		return &shape.Claims{Problem: problem}, problem
+	}
 	for i := range pod.Shape.Volumes {
 		v := &pod.Shape.Volumes[i]
 		key := pod.Namespace + "/" + v.ClaimName(pod.Name)
@@ -245,6 +248,18 @@ func (c *Catalog) Resolve(pod *shape.Pod) (*shape.Claims, string) {
 		fmt.Fprintf(&print, "waits %s", out.Node)
 	}
 	return out, print.String()
+}
+
+// absent names the first claim that does not exist: upstream's VolumeRestrictions looks for
+// all of them before VolumeBinding asks how they are.
+func (c *Catalog) absent(pod *shape.Pod) string {
+	for i := range pod.Shape.Volumes {
+		v := &pod.Shape.Volumes[i]
+		if claim := c.claims[pod.Namespace+"/"+v.ClaimName(pod.Name)]; claim == nil && !v.Ephemeral {
+			return problemOf(pod, v, claim)
+		}
+	}
+	return ""
 }
 
 func problemOf(pod *shape.Pod, v *shape.Volume, claim *corev1.PersistentVolumeClaim) string {

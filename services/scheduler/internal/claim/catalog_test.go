@@ -107,6 +107,7 @@ func TestWhatIsInTheWay(t *testing.T) {
 		`waiting for ephemeral volume controller to create the persistentvolumeclaim "p-data"`: {local(), newPod("p", "+data")},
 		`PVC ns/p-data was not created for pod ns/p (pod is not owner)`:                        {local().with(newClaim("p-data", "local")), newPod("p", "+data")},
 		`persistentvolumeclaim "data" bound to non-existent persistentvolume "gone"`:           {local().with(newClaim("data", "local", lost)), newPod("p", "data")},
+		`persistentvolumeclaim "other" not found`:                                              {local().with(newClaim("data", "local", lost)), newPod("p", "data", "other")},
 		`persistentvolumeclaim "data" is being deleted`:                                        {local().with(newClaim("data", "local", deleted)), newPod("p", "data")},
 		`pod has unbound immediate PersistentVolumeClaims`:                                     {local().with(newClaim("data", "now")), newPod("p", "data")},
 		``: {local().with(newClaim("data", "local")), newPod("p", "data")},

@@ -115,7 +115,11 @@ func (c *Catalog) room(u *shape.Unbound, class *storagev1.StorageClass, print *s
 		if err != nil {
 			selector = labels.Nothing()
 		}
-		u.Room = append(u.Room, selector)
-		fmt.Fprintf(print, "%s %s;", key, selector)
+		room := shape.Room{Nodes: selector}
+		if at.Capacity != nil {
+			room.Bytes = at.Capacity.Value()
+		}
+		u.Room = append(u.Room, room)
+		fmt.Fprintf(print, "%s %s %d;", key, selector, room.Bytes)
 	}
 }

@@ -63,6 +63,11 @@ func (m *Mirror) Check(a *Ask, i int32) filter.Reason {
 	if r := m.plain(a, i); r != filter.OK {
 		return r
 	}
+	return m.Beside(a, i)
+}
+
+// Beside is the part of Check that asks what is if those came for whom room is being made.
+func (m *Mirror) Beside(a *Ask, i int32) filter.Reason {
 	if expected := m.expected(a, i); len(expected) > 0 {
 		return m.beside(a, i, expected)
 	}
@@ -148,17 +153,23 @@ func (m *Mirror) with(i int32, more []*record) node.Node {
 	return n
 }
 
+// beside judges a node as if the pods that are expected there ran there.
 func (m *Mirror) beside(a *Ask, i int32, more []*record) filter.Reason {
 	with := m.with(i, more)
 	if a.Self == nil {
 		return m.judge(a.Shape, &with, nil, i)
 	}
+	deaf := !m.index.View(a.Self, a.Shape).Listens()
 	for _, r := range more {
-		m.index.Enter(r.pod.Self, r.pod.Shape, false, i)
+		m.index.Suppose(r.pod.Self, r.pod.Shape, false, i, 1)
 	}
-	reason := m.judge(a.Shape, &with, m.index.View(a.Self, a.Shape), i)
+	v := m.index.View(a.Self, a.Shape)
+	if deaf {
+		v = v.Deaf()
+	}
+	reason := m.judge(a.Shape, &with, v, i)
 	for _, r := range more {
-		m.index.Leave(r.pod.Self, r.pod.Shape, false, i)
+		m.index.Suppose(r.pod.Self, r.pod.Shape, false, i, -1)
 	}
 	return reason
 }

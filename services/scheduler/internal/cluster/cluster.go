@@ -142,7 +142,7 @@ func (m *Mirror) Pods(fn func(*shape.Pod) bool) {
 	}
 }
 
-// OwnerPods is how many pods of an owner take room, and OnNode how many on one node.
+// OwnerPods is how many pods of an owner take room and are not being deleted, and OnNode how many on one node.
 func (m *Mirror) OwnerPods(owner string) int32 {
 	if g := m.groups[owner]; g != nil {
 		return g.pods

@@ -158,8 +158,9 @@ func (m *Mirror) claim(s *shape.Shape, n int) {
 	}
 }
 
+// count keeps where the pods of an owner run; those that are being deleted spread nobody.
 func (m *Mirror) count(p *shape.Pod, i, n int32) {
-	if p.Owner == "" {
+	if p.Owner == "" || p.Deleting {
 		return
 	}
 	g := m.groups[p.Owner]

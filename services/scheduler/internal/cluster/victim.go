@@ -21,14 +21,14 @@ func (m *Mirror) Lower(i, priority int32) []*shape.Pod {
 func (m *Mirror) Lift(p *shape.Pod, i int32) {
 	m.nodes[i].Give(p.Shape)
 	m.claim(p.Shape, -1)
-	m.index.Leave(p.Self, p.Shape, p.Deleting, i)
+	m.index.Suppose(p.Self, p.Shape, p.Deleting, i, -1)
 }
 
 // Lay is the inverse of Lift.
 func (m *Mirror) Lay(p *shape.Pod, i int32) {
 	m.nodes[i].Take(p.Shape)
 	m.claim(p.Shape, 1)
-	m.index.Enter(p.Self, p.Shape, p.Deleting, i)
+	m.index.Suppose(p.Self, p.Shape, p.Deleting, i, 1)
 }
 
 // Budgets calls fn with each disruption budget of a namespace.

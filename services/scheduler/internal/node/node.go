@@ -23,7 +23,7 @@ type Class struct {
 	Taints        []corev1.Taint
 	Unschedulable bool
 	Features      []string // status.declaredFeatures
-	Zone          string   // "region:zone"; "" when the node has neither label
+	Zone          string   // the zone's label; "" when the node has none
 }
 
 // Node is one node of the cluster. It exists without Present while pods name a
@@ -178,7 +178,7 @@ func (c *Classes) of(obj *corev1.Node) *Class {
 			Taints:        obj.Spec.Taints,
 			Unschedulable: obj.Spec.Unschedulable,
 			Features:      obj.Status.DeclaredFeatures,
-			Zone:          zone(obj.Labels),
+			Zone:          obj.Labels[corev1.LabelTopologyZone],
 		}
 		c.byKey[key] = class
 	}
@@ -203,12 +203,4 @@ func classKey(obj *corev1.Node) string {
 		b.WriteString("\x03" + f)
 	}
 	return b.String()
-}
-
-func zone(labels map[string]string) string {
-	region, zone := labels[corev1.LabelTopologyRegion], labels[corev1.LabelTopologyZone]
-	if region == "" && zone == "" {
-		return ""
-	}
-	return region + ":" + zone
 }

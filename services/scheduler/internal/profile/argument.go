@@ -37,11 +37,13 @@ func arguments(p *shape.Profile, plugin string, raw []byte) error {
 	case preemption:
 		return with(raw, func(a *config.DefaultPreemptionArgs) error { return candidates(p, a) })
 	case "VolumeBinding":
-		return with(raw, func(a *config.VolumeBindingArgs) error {
-			if len(a.Shape) > 0 {
-				return errors.New("shape: volumes are not scored")
+		return with(raw, func(a *config.VolumeBindingArgs) error { // the time is not limited
+			if len(a.Shape) == 0 {
+				return nil
 			}
-			return nil // the time is not limited
+			points, err := line(a.Shape, "shape")
+			p.Storage = points
+			return err
 		})
 	}
 	if !known(plugin) {
@@ -79,6 +81,21 @@ func added(p *shape.Profile, a *corev1.NodeAffinity) error {
 	return nil
 }
 
+// line reads the points of a scoring function, which have upstream's scale of 0 to 10.
+func line(points []config.UtilizationShapePoint, path string) ([]shape.Point, error) {
+	var out []shape.Point
+	var errs []error
+	last := int64(-1)
+	for i, at := range points {
+		if int64(at.Utilization) <= last || at.Utilization > 100 || at.Score < 0 || at.Score > 10 {
+			errs = append(errs, fmt.Errorf("%s[%d]: utilization %d, score %d; must grow from 0 to 100, and be 0 to 10", path, i, at.Utilization, at.Score))
+		}
+		last = int64(at.Utilization)
+		out = append(out, shape.Point{Utilization: last, Score: int64(at.Score) * 10})
+	}
+	return out, errors.Join(errs...)
+}
+
 func fit(p *shape.Profile, a *config.NodeResourcesFitArgs) error {
 	var errs []error
 	if len(a.IgnoredResources)+len(a.IgnoredResourceGroups) > 0 {
@@ -98,14 +115,8 @@ func fit(p *shape.Profile, a *config.NodeResourcesFitArgs) error {
 			errs = append(errs, errors.New("scoringStrategy.requestedToCapacityRatio.shape: at least one point must be there"))
 			break
 		}
-		last := int64(-1)
-		for i, at := range s.RequestedToCapacityRatio.Shape {
-			if int64(at.Utilization) <= last || at.Utilization > 100 || at.Score < 0 || at.Score > 10 {
-				errs = append(errs, fmt.Errorf("scoringStrategy.requestedToCapacityRatio.shape[%d]: utilization %d, score %d; must grow from 0 to 100, and be 0 to 10", i, at.Utilization, at.Score))
-			}
-			last = int64(at.Utilization)
-			p.Points = append(p.Points, shape.Point{Utilization: last, Score: int64(at.Score) * 10})
-		}
+		points, err := line(s.RequestedToCapacityRatio.Shape, "scoringStrategy.requestedToCapacityRatio.shape")
+		p.Points, errs = points, append(errs, err)
 	default:
 		errs = append(errs, fmt.Errorf("scoringStrategy.type: %q is none of LeastAllocated, MostAllocated, RequestedToCapacityRatio", s.Type))
 	}

@@ -39,6 +39,8 @@ func weight(w *shape.Weights, name string) *int64 {
 		return &w.PodTopologySpread
 	case "InterPodAffinity":
 		return &w.InterPodAffinity
+	case "VolumeBinding":
+		return &w.VolumeBinding
 	case "ImageLocality":
 		return &w.ImageLocality
 	}

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,8 @@ profiles:
   - name: NodeResourcesFit
     args:
       scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 3}, {name: example.com/gpu, weight: 1}]}
+  - name: VolumeBinding
+    args: {bindTimeoutSeconds: 60, shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}
   - name: NodeAffinity
     args:
       apiVersion: kubescheduler.config.k8s.io/v1
@@ -49,9 +52,12 @@ profiles:
 		t.Errorf("profiles %s, back-off %s to %s", got, set.Backoff, set.MostBackoff)
 	}
 	p := set.Profiles[1]
-	want := shape.Weights{NodeAffinity: 2, NodeResourcesFit: 5, BalancedAllocation: 1, PodTopologySpread: 2, InterPodAffinity: 2}
+	want := shape.Weights{NodeAffinity: 2, NodeResourcesFit: 5, BalancedAllocation: 1, VolumeBinding: 1, PodTopologySpread: 2, InterPodAffinity: 2}
 	if p.Weights != want || p.Off != shape.NodePorts || p.Preempts || p.Strategy != shape.MostAllocated || p.System || len(p.Defaults) != 1 || p.Added == nil {
 		t.Errorf("profile %+v", p)
+	}
+	if want := []shape.Point{{Utilization: 0, Score: 0}, {Utilization: 100, Score: 100}}; !slices.Equal(p.Storage, want) {
+		t.Errorf("storage is scored by %v, want %v", p.Storage, want)
 	}
 	if len(p.Fit) != 2 || p.Fit[0] != (shape.Weighted{Name: "cpu", Weight: 3}) {
 		t.Errorf("resources %v", p.Fit)

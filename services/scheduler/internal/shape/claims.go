@@ -124,7 +124,22 @@ type Unbound struct {
 	Provision  bool
 	Topologies []corev1.TopologySelectorTerm
 	Tells      bool
-	Room       []labels.Selector
+	Room       []Room
+}
+
+// Room is where a driver tells of enough capacity, and of how much in all.
+type Room struct {
+	Nodes labels.Selector
+	Bytes int64
+}
+
+// room gives the one that a node reaches, nil for none.
+func (u *Unbound) room(node *corev1.Node) *Room {
+	at := slices.IndexFunc(u.Room, func(r Room) bool { return r.Nodes.Matches(labels.Set(node.Labels)) })
+	if at < 0 {
+		return nil
+	}
+	return &u.Room[at]
 }
 
 // Lack is why there is no volume for a claim on a node. The zero value is no lack.
@@ -142,7 +157,7 @@ func (u *Unbound) provide(node *corev1.Node) Lack {
 	switch {
 	case !u.Provision || !inTopology(u.Topologies, node):
 		return NoVolume
-	case u.Tells && !slices.ContainsFunc(u.Room, func(s labels.Selector) bool { return s.Matches(labels.Set(node.Labels)) }):
+	case u.Tells && u.room(node) == nil:
 		return NoSpace
 	}
 	return NoLack
@@ -183,6 +198,36 @@ func (c *Claims) Choose(node *corev1.Node) (bindings []Binding, lack Lack) {
 		bindings = append(bindings, Binding{u.Claim, pv})
 	}
 	return bindings, NoLack
+}
+
+// Fill is what claims ask of a class's storage, and what there is of it, in bytes.
+type Fill struct{ Requested, Capacity int64 }
+
+// Fills is what the unbound claims make of storage on a node, by class: of the volumes that they
+// would get, or when there are none, of the capacity that drivers tell of.
+func (c *Claims) Fills(node *corev1.Node) map[string]Fill {
+	bindings, lack := c.Choose(node)
+	if lack != NoLack {
+		return nil
+	}
+	fills := map[string]Fill{}
+	for _, b := range bindings {
+		if b.Volume != nil {
+			f := fills[volume.ClassOf(b.Claim)]
+			fills[volume.ClassOf(b.Claim)] = Fill{f.Requested + volume.Request(b.Claim).Value(), f.Capacity + b.Volume.Spec.Capacity.Storage().Value()}
+		}
+	}
+	if len(fills) > 0 {
+		return fills
+	}
+	for i := range c.Unbound {
+		u := &c.Unbound[i]
+		if room := u.room(node); room != nil { // one for all claims of the class
+			class := volume.ClassOf(u.Claim)
+			fills[class] = Fill{fills[class].Requested + volume.Request(u.Claim).Value(), room.Bytes}
+		}
+	}
+	return fills
 }
 
 func (u *Unbound) match(node *corev1.Node, taken map[string]bool) *corev1.PersistentVolume {

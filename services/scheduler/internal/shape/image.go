@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"slices"
 	"strings"
 	"unique"
 
@@ -13,12 +14,18 @@ type Image struct {
 	Size int64 // bytes
 }
 
-// ImagesOf reads what a node says that it has, each image under all its names.
+// ImagesOf reads what a node says that it has, each image under all its names; of two with one
+// name the last counts.
 func ImagesOf(list []corev1.ContainerImage) []Image {
 	var out []Image
 	for i := range list {
 		for _, name := range list[i].Names {
-			out = append(out, Image{unique.Make(name), list[i].SizeBytes})
+			image := Image{unique.Make(name), list[i].SizeBytes}
+			if at := slices.IndexFunc(out, func(o Image) bool { return o.Name == image.Name }); at >= 0 {
+				out[at] = image
+			} else {
+				out = append(out, image)
+			}
 		}
 	}
 	return out

@@ -27,7 +27,7 @@ const (
 
 // Weights are those of upstream's score plugins; 0 turns one off.
 type Weights struct {
-	TaintToleration, NodeAffinity, NodeResourcesFit, BalancedAllocation, PodTopologySpread, InterPodAffinity, ImageLocality int64
+	TaintToleration, NodeAffinity, NodeResourcesFit, BalancedAllocation, VolumeBinding, PodTopologySpread, InterPodAffinity, ImageLocality int64
 }
 
 // Strategy is how NodeResourcesFit scores.
@@ -59,6 +59,7 @@ type Profile struct {
 	Strategy Strategy
 	Points   []Point    // of CapacityRatio, by utilization
 	Fit      []Weighted // what NodeResourcesFit looks at
+	Storage  []Point    // of VolumeBinding, by utilization
 
 	// Added must be met by the node too, and AddedPreferred counts as the pod's own.
 	Added          *nodeaffinity.NodeSelector
@@ -80,8 +81,9 @@ type Profile struct {
 func DefaultProfile(name string) *Profile {
 	return &Profile{
 		Name:    name,
-		Weights: Weights{TaintToleration: 3, NodeAffinity: 2, NodeResourcesFit: 1, BalancedAllocation: 1, PodTopologySpread: 2, InterPodAffinity: 2, ImageLocality: 1},
+		Weights: Weights{TaintToleration: 3, NodeAffinity: 2, NodeResourcesFit: 1, BalancedAllocation: 1, VolumeBinding: 1, PodTopologySpread: 2, InterPodAffinity: 2, ImageLocality: 1},
 		Fit:     []Weighted{{string(corev1.ResourceCPU), 1}, {string(corev1.ResourceMemory), 1}},
+		Storage: []Point{{0, 100}, {100, 0}},
 		System:  true, HardAffinity: 1, Preempts: true, LeastPercent: 10, LeastAbsolute: 100,
 	}
 }

@@ -37,6 +37,8 @@ type Shape struct {
 	Requests      Resources
 	ScoreMilliCPU int64 // as Requests, with upstream's default where nothing is asked
 	ScoreMemory   int64
+	FitMilliCPU   int64 // as the above, of the containers alone: what upstream's NodeResourcesFit scores a pod
+	FitMemory     int64 // by leaves out what is asked for the whole pod
 	Ports         []Port
 	Tolerations   []corev1.Toleration
 	Preferred     *nodeaffinity.PreferredSchedulingTerms // nil: no preference
@@ -134,11 +136,17 @@ func under(profile *Profile, pod *corev1.Pod, spreads bool) *Shape {
 
 func (s *Shape) requests(pod *corev1.Pod) {
 	s.Requests = NewResources(helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}))
-	scored := helper.PodRequests(pod, helper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true, NonMissingContainerRequests: corev1.ResourceList{
+	options := helper.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true, NonMissingContainerRequests: corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(defaultMilliCPU, resource.DecimalSI),
 		corev1.ResourceMemory: *resource.NewQuantity(defaultMemory, resource.DecimalSI),
-	}})
+	}}
+	scored := helper.PodRequests(pod, options)
 	s.ScoreMilliCPU, s.ScoreMemory = scored.Cpu().MilliValue(), scored.Memory().Value()
+	if s.FitMilliCPU, s.FitMemory = s.ScoreMilliCPU, s.ScoreMemory; pod.Spec.Resources != nil {
+		options.SkipPodLevelResources = true
+		scored = helper.PodRequests(pod, options)
+		s.FitMilliCPU, s.FitMemory = scored.Cpu().MilliValue(), scored.Memory().Value()
+	}
 }
 
 func (s *Shape) affinity(spec *corev1.PodSpec) {

@@ -47,6 +47,9 @@ type Spread struct {
 	HonorNodes  bool // count only nodes that nodeSelector and node affinity let the pod onto
 	HonorTaints bool // count only nodes whose taints the pod tolerates
 	Self        bool // the pod itself is counted
+	// Empty: the selector is empty. Upstream counts none of the pods that run for it, but does
+	// count those of the namespace that it supposes to run, or to be gone, for a question.
+	Empty bool
 }
 
 // Terms is what a pod says of other pods.
@@ -164,12 +167,14 @@ func spread(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) Spread {
 		}
 	}
 	self := chosen.Matches(labels.Set(pod.Labels))
-	if chosen.Empty() { // upstream's countPodsMatchSelector counts nothing then
+	_, selectable := chosen.Requirements()
+	empty := selectable && chosen.Empty()
+	if empty { // upstream's countPodsMatchSelector counts nothing then
 		chosen = labels.Nothing()
 	}
 	s := Spread{
 		Selector: Selector{Namespaces: []string{pod.Namespace}, Labels: chosen}.named(),
-		Key:      c.TopologyKey, MaxSkew: c.MaxSkew, MinDomains: 1, HonorNodes: true, Self: self,
+		Key:      c.TopologyKey, MaxSkew: c.MaxSkew, MinDomains: 1, HonorNodes: true, Self: self, Empty: empty,
 	}
 	if c.MinDomains != nil {
 		s.MinDomains = *c.MinDomains

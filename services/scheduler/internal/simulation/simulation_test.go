@@ -67,7 +67,7 @@ func TestZonesGetTheirShareThoughOneIsBigger(t *testing.T) {
 			n := w.truth.Node(int32(i))
 			in[n.Class.Zone] += n.Pods
 		}
-		if b := in[":b"]; b < 6 || b > 12 {
+		if b := in["b"]; b < 6 || b > 12 {
 			t.Errorf("zones got %v of 20 pods; want about half each", in)
 		}
 	})

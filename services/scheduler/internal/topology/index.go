@@ -31,6 +31,7 @@ type Index struct {
 	towns      map[string]map[*shape.Identity]*citizen // by namespace
 	spaces     map[string]labels.Set                   // labels of namespaces
 	speakers   map[*shape.Shape]*speaker
+	empty      map[string][]*spread // with an empty selector, by namespace
 	social     bool
 	moved      plan.Revision // when labels or taints of a node changed last
 }
@@ -40,7 +41,7 @@ func New() *Index {
 	return &Index{
 		keys: map[string]*key{}, selections: map[string]*selection{}, local: map[string][]*selection{},
 		citizens: map[*shape.Identity]*citizen{}, towns: map[string]map[*shape.Identity]*citizen{},
-		spaces: map[string]labels.Set{}, speakers: map[*shape.Shape]*speaker{},
+		spaces: map[string]labels.Set{}, speakers: map[*shape.Shape]*speaker{}, empty: map[string][]*spread{},
 	}
 }
 
@@ -118,6 +119,15 @@ func (x *Index) Enter(id *shape.Identity, s *shape.Shape, leaving bool, at int32
 // Leave is the inverse of Enter.
 func (x *Index) Leave(id *shape.Identity, s *shape.Shape, leaving bool, at int32) {
 	x.move(id, s, leaving, at, -1)
+}
+
+// Suppose is Enter, or with sign -1 Leave, for a question: it is taken back by the other before
+// anything else happens.
+func (x *Index) Suppose(id *shape.Identity, s *shape.Shape, leaving bool, at, sign int32) {
+	x.move(id, s, leaving, at, sign)
+	for _, e := range x.empty[id.Namespace] {
+		e.add(at, sign)
+	}
 }
 
 func (x *Index) move(id *shape.Identity, s *shape.Shape, leaving bool, at, sign int32) {

@@ -136,6 +136,11 @@ func (t *tally) in(at int32) (int64, bool) {
 	return t.by[d], true
 }
 
+// any tells whether a domain has a number.
+func (t *tally) any() bool {
+	return slices.ContainsFunc(t.by, func(n int64) bool { return n != 0 })
+}
+
 // selection is the pods that some selectors choose, all of them.
 type selection struct {
 	name      string

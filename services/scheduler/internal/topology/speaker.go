@@ -140,6 +140,11 @@ func (x *Index) silence(p *speaker) {
 	p.limit(-1)
 	for _, s := range slices.Concat(p.hard, p.soft) {
 		s.chosen.spreads = slices.DeleteFunc(s.chosen.spreads, func(o *spread) bool { return o == s })
+		if space := s.space(); s.Empty {
+			if x.empty[space] = slices.DeleteFunc(x.empty[space], func(o *spread) bool { return o == s }); len(x.empty[space]) == 0 {
+				delete(x.empty, space)
+			}
+		}
 	}
 	for _, t := range p.forbids {
 		t.users--
@@ -186,11 +191,17 @@ type spread struct {
 	known   bool    // least is
 }
 
+// space is the namespace of the pods that the constraint is about.
+func (s *spread) space() string { return s.Selector.Namespaces[0] }
+
 func (p *speaker) spreads(x *Index, list []shape.Spread) []*spread {
 	var out []*spread
 	for i := range list {
 		s := &spread{Spread: &list[i], chosen: p.uses(x.use(list[i].Selector)), key: x.key(list[i].Key)}
 		s.chosen.spreads = append(s.chosen.spreads, s)
+		if space := s.space(); s.Empty {
+			x.empty[space] = append(x.empty[space], s)
+		}
 		out = append(out, s)
 	}
 	return out

@@ -79,6 +79,34 @@ func (v *View) Check(at int32) filter.Reason {
 	return filter.OK
 }
 
+// Listens tells whether affinity has a say about the pod: it has required terms of its own, or
+// somebody who runs holds one against it. Otherwise upstream leaves its InterPodAffinity out for
+// the pod, for those who are only expected on a node too: what they hold against it counts not.
+func (v *View) Listens() bool {
+	if v == nil {
+		return false
+	}
+	if p := v.speaker; p != nil && (p.affinity != nil || len(p.far) > 0) {
+		return true
+	}
+	return slices.ContainsFunc(v.forbids, func(t *term) bool { return t.forbids.any() })
+}
+
+// Demands tells that the pod has hard rules about other pods.
+func (v *View) Demands() bool {
+	return v != nil && v.speaker != nil && (len(v.speaker.hard) > 0 || v.speaker.affinity != nil || len(v.speaker.far) > 0)
+}
+
+// Deaf is the view without what others hold against the pod.
+func (v *View) Deaf() *View {
+	if v == nil || len(v.forbids) == 0 {
+		return v
+	}
+	deaf := *v
+	deaf.forbids = nil
+	return &deaf
+}
+
 // near is the pod's required affinity: in the domains of all terms there are pods that match
 // all terms. The first of pods that want to be together starts anywhere.
 func (v *View) near(at int32) bool {
@@ -183,12 +211,13 @@ func (v *View) Costs(nodes []int32, out []int64) []int64 {
 
 const hostname = "kubernetes.io/hostname"
 
-// distinct is how many domains the nodes are in.
+// distinct is how many domains the nodes are in; those without the label, where they are not
+// left out, are one more.
 func (s *spread) distinct(nodes []int32, costs []int64) int {
-	seen := make([]bool, len(s.key.members))
+	seen := make([]bool, len(s.key.members)+1)
 	n := 0
 	for i, at := range nodes {
-		if d := s.key.at(at); costs[i] >= 0 && d != none && !seen[d] {
+		if d := s.key.at(at) + 1; costs[i] >= 0 && !seen[d] { // none is -1
 			seen[d] = true
 			n++
 		}

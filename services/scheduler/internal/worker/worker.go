@@ -30,6 +30,9 @@ const (
 	others = 3
 	// tries is how often rejected pods are planned again before the broker gets them back.
 	tries = 4
+	// few is up to how many nodes all are scored for each pod, to upstream's point: upstream too
+	// looks at no fewer (its minFeasibleNodesToFind). Of more, it looks at a part.
+	few = 100
 	// keep is how many candidate sets are kept between evaluations.
 	keep = 256
 )
@@ -56,7 +59,7 @@ type Worker struct {
 }
 
 // setKey is what pods have in common that may run on the same nodes. Self is nil while it
-// does not matter who the pods are.
+// does not matter who the pods are, and there are more than a few nodes.
 type setKey struct {
 	shape *shape.Shape
 	owner string
@@ -358,7 +361,7 @@ func (w *Worker) spare(preemptions []plan.Preemption, which []string) map[string
 // key tells pods apart as far as it matters for their nodes.
 func (w *Worker) key(pod *shape.Pod, owner string) setKey {
 	key := setKey{shape: pod.Shape, owner: owner}
-	if w.mirror.View(pod) != nil || w.mirror.Loud() {
+	if w.mirror.Len() <= few || w.mirror.View(pod) != nil || w.mirror.Loud() {
 		key.self = pod.Self
 	}
 	return key
