@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -548,17 +549,23 @@ func TestBulk(t *testing.T) {
 	})
 }
 
-// settled waits until the gateway has written that metrics are there, a moment after the
-// start; discovery changes with it.
+// settled waits until the gateway has written what it writes a moment after the start:
+// that metrics are there, with which discovery changes, and of each FlowSchema whether
+// its priority level is.
 func (g *running) settled(t *testing.T) {
 	t.Helper()
 	const metrics = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
-	for deadline := time.Now().Add(patience); ; {
-		if data, err := g.do(t, "GET", metrics, nil); err == nil && strings.Contains(string(data), `"type":"Available"`) {
-			return
+	const flows = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		available, err := g.do(t, "GET", metrics, nil)
+		if err == nil && strings.Contains(string(available), `"type":"Available"`) {
+			judged := must[flowcontrolv1.FlowSchemaList](t, g, "GET", flows, nil)
+			if !slices.ContainsFunc(judged.Items, func(f flowcontrolv1.FlowSchema) bool { return len(f.Status.Conditions) == 0 }) {
+				return
+			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the APIService of metrics does not appear")
+			t.Fatal("the APIService of metrics, or the conditions of FlowSchemas, do not appear")
 		}
 	}
 }
