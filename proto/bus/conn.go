@@ -30,6 +30,7 @@ type Options struct {
 	NkeySeedFile  string
 	CAFile        string
 	NoWait        bool // give up at the first refusal instead of waiting for the server
+	Later         bool // return though the server does not answer, and connect when it does, which is a reconnect
 	Logger        *zap.Logger
 	ReconnectWait time.Duration // default 250 ms
 }
@@ -44,7 +45,8 @@ type Conn struct {
 	onReconnect []*func()
 }
 
-// Connect dials the bus and retries until ctx ends (or once, with NoWait).
+// Connect dials the bus and retries until ctx ends (or once, with NoWait or Later). Before it is
+// connected, every request and publish fails.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
@@ -60,6 +62,13 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 			break
 		}
 		err = fmt.Errorf("connecting to the bus at %s: %w", target(o), err)
+		if o.Later && !errors.Is(err, nats.ErrAuthorization) {
+			c.log.Warn("the bus does not answer yet", zap.Error(err))
+			if c.nc, err = nats.Connect(o.URL, append(opts, nats.RetryOnFailedConnect(true), nats.ConnectHandler(c.back))...); err != nil {
+				return nil, fmt.Errorf("connecting to the bus at %s: %w", target(o), err)
+			}
+			break
+		}
 		if o.NoWait || errors.Is(err, nats.ErrAuthorization) {
 			return nil, err
 		}
@@ -109,15 +118,7 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 				c.log.Warn("the bus is gone, reconnecting", zap.Error(err))
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) {
-			c.log.Info("the bus is back")
-			c.mu.Lock()
-			handlers := slices.Clone(c.onReconnect)
-			c.mu.Unlock()
-			for _, h := range handlers {
-				(*h)()
-			}
-		}),
+		nats.ReconnectHandler(c.back),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
@@ -140,6 +141,17 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 		opts = append(opts, nats.RootCAs(o.CAFile), nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}), nats.RootCAs(o.CAFile))
 	}
 	return opts, nil
+}
+
+// back tells all who want to know that the bus answers again.
+func (c *Conn) back(*nats.Conn) {
+	c.log.Info("the bus is back")
+	c.mu.Lock()
+	handlers := slices.Clone(c.onReconnect)
+	c.mu.Unlock()
+	for _, h := range handlers {
+		(*h)()
+	}
 }
 
 // OnReconnect registers a function that runs after each reconnect, until stop is called.

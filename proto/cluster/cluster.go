@@ -56,6 +56,8 @@ type Options struct {
 	Fences []string
 	// NoLog is for roles that may not read the log.
 	NoLog bool
+	// Later is for agents, which run pods without the cluster: Connect does not wait for the bus.
+	Later bool
 	// Store is for gateways: they read the log where it is, and others by them.
 	Store bool
 	// SigningKeyFile and AdoptFile are those of statelog.LoadTrust, for gateways.
@@ -66,13 +68,13 @@ type Options struct {
 	Logger *zap.Logger
 }
 
-// Connect waits for the bus until ctx ends. The views live until ctx ends.
+// Connect waits for the bus until ctx ends, unless Later. The views live until ctx ends.
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	trust, err := statelog.LoadTrust(o.SigningKeyFile, o.AdoptFile)
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", err)
 	}
-	conn, err := bus.Connect(ctx, bus.Options{URL: o.URL, NkeySeedFile: o.NkeySeedFile, CAFile: o.CAFile, Name: o.Name, Logger: o.Logger})
+	conn, err := bus.Connect(ctx, bus.Options{URL: o.URL, NkeySeedFile: o.NkeySeedFile, CAFile: o.CAFile, Name: o.Name, Later: o.Later, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("reaching the cluster: %w", err)
 	}

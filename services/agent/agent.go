@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,6 +26,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
 	"kubus.dev/services/agent/internal/launch"
@@ -35,6 +37,7 @@ import (
 	"kubus.dev/services/agent/internal/report"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/source"
+	"kubus.dev/services/agent/internal/static"
 	"kubus.dev/services/agent/internal/streams"
 	"kubus.dev/services/agent/internal/usage"
 	"kubus.dev/services/agent/internal/volume"
@@ -117,6 +120,8 @@ type agent struct {
 	events       *report.Events
 	node         *node.Reporter
 	images       *imagegc.Collector
+	evictions    *eviction.Manager
+	static       *static.Source
 	streams      *streams.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
@@ -150,6 +155,11 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	}
 	a.reports = report.NewPods(cfg.Node, c.Bus, log)
 	a.events = report.NewEvents(cfg.Node, a.api, log)
+	a.static = static.New()
+	a.static.Out, a.static.API, a.static.Events, a.static.Log = a.reports, a.api, a.events, log
+	if cfg.StaticPodPath != "" {
+		a.static.Folder = &static.Folder{Dir: cfg.StaticPodPath, Node: cfg.Node}
+	}
 	a.node = node.NewReporter(settings, machine, cfg.DataDir, instanceID(), rt, a.reports, c.Bus, log)
 	allocatable := a.node.Allocatable()
 	if err := rt.LimitPods(allocatable.Memory().Value(), machine.PIDs/10*9); err != nil {
@@ -169,18 +179,26 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.pods = pod.NewManager(ctx, pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: func(uid types.UID) { tokens.Forget(uid); a.certificates.Forget(uid) }, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
-		Probes:      a.probes, Runner: runner, Reports: a.reports, Events: a.events, Log: log,
+		Probes:      a.probes, Runner: runner, Reports: a.static, Events: a.events, Log: log, Over: a.static.Ended,
 		Node: pod.Node{
 			Name: cfg.Node, IPs: func() []string { return settings.IPs }, Object: a.node.Object,
 			Reread:         func(ctx context.Context) { a.node.Reread(ctx, a.api) },
 			MemoryCapacity: machine.MemoryBytes,
 			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
-			UnsafeSysctls: cfg.AllowedUnsafeSysctls,
+			UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
 		},
 	})
+	a.static.Pods, a.static.NodeUID = a.pods, a.node.UID
 	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
-	a.streams = streams.New(a.pods, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
+	a.evictions = &eviction.Manager{
+		Thresholds: settings.Evictions, Transition: cfg.EvictionPressureTransitionPeriod.Std(), MaxGrace: cfg.EvictionMaxPodGracePeriod,
+		Look:  func() eviction.Observations { return node.Supplies(cfg.DataDir) },
+		Usage: a.measure(rt), Pods: a.pods, FreeImages: func(ctx context.Context) error { return a.images.Empty(ctx, time.Now()) },
+		Tell: a.node.SetPressure, Events: a.events, Log: log,
+	}
+	a.evictions.Observe(time.Now())
+	a.streams = streams.New(found{a.pods, a.static}, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
 	p.Health.Ready("node", a.ready)
 	return a, nil
 }
@@ -190,9 +208,13 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 	if err != nil {
 		return node.Settings{}, err
 	}
+	thresholds, err := c.thresholds()
+	if err != nil {
+		return node.Settings{}, err
+	}
 	name, v := rt.Version()
 	return node.Settings{
-		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved,
+		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved, Evictions: thresholds,
 		Version: version, Runtime: "kubus+" + name + "://" + v,
 	}, nil
 }
@@ -252,7 +274,9 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.probes.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.node.Run(ctx) })
+	g.Go(func() error { return a.static.Run(ctx) })
 	g.Go(func() error { return a.images.Run(ctx) })
+	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
 	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
@@ -280,7 +304,11 @@ func (a *agent) adopt() error {
 	}
 	for _, p := range pods {
 		a.pods.Adopt(p, statuses[p.UID])
+		if static.Is(p) {
+			a.static.Adopt(p, statuses[p.UID])
+		}
 	}
+	a.static.Begin()
 	if len(pods) > 0 {
 		a.log.Info("pods kept from before", zap.Int("count", len(pods)))
 	}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/kit"
 )
@@ -38,6 +39,8 @@ type Config struct {
 	MTU           int      `yaml:"mtu"`
 	Overhead      int      `yaml:"overhead"` // bytes that the network between nodes adds to pods' packets
 
+	StaticPodPath string `yaml:"staticPodPath"` // folder of static pods' manifests, relative to dataDir; empty: none
+
 	MaxPods    int               `yaml:"maxPods"`
 	PodPids    int64             `yaml:"podPids"`
 	Reserved   map[string]string `yaml:"reserved"` // resources kept from pods
@@ -58,6 +61,13 @@ type Config struct {
 	ImageGCLowThresholdPercent  int          `yaml:"imageGCLowThresholdPercent"`
 	ImageMinimumGCAge           kit.Duration `yaml:"imageMinimumGCAge"`
 	ImageMaximumGCAge           kit.Duration `yaml:"imageMaximumGCAge"`
+
+	EvictionHard                     map[string]string `yaml:"evictionHard"` // by signal: a quantity or a percentage
+	EvictionSoft                     map[string]string `yaml:"evictionSoft"`
+	EvictionSoftGracePeriod          map[string]string `yaml:"evictionSoftGracePeriod"` // by signal: a duration
+	EvictionMinimumReclaim           map[string]string `yaml:"evictionMinimumReclaim"`
+	EvictionMaxPodGracePeriod        int64             `yaml:"evictionMaxPodGracePeriod"` // seconds
+	EvictionPressureTransitionPeriod kit.Duration      `yaml:"evictionPressureTransitionPeriod"`
 }
 
 // Default is a node of a cluster with the usual ranges.
@@ -79,6 +89,9 @@ func Default() Config {
 		ImageGCHighThresholdPercent: 85,
 		ImageGCLowThresholdPercent:  80,
 		ImageMinimumGCAge:           kit.Duration(2 * time.Minute),
+
+		EvictionHard:                     eviction.DefaultHard(),
+		EvictionPressureTransitionPeriod: kit.Duration(5 * time.Minute),
 	}
 }
 
@@ -108,6 +121,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LogDir == "" {
 		c.LogDir = filepath.Join(c.DataDir, "agent", "logs")
+	}
+	if c.StaticPodPath != "" && !filepath.IsAbs(c.StaticPodPath) {
+		c.StaticPodPath = filepath.Join(c.DataDir, c.StaticPodPath)
 	}
 	if c.NodeIP == "" {
 		ip, err := defaultIP()
@@ -145,6 +161,12 @@ func (c *Config) Validate() error {
 	if err := c.imageGC().Validate(); err != nil {
 		problems = append(problems, err)
 	}
+	if _, err := c.thresholds(); err != nil {
+		problems = append(problems, err)
+	}
+	if c.EvictionMaxPodGracePeriod < 0 {
+		problems = append(problems, fmt.Errorf("evictionMaxPodGracePeriod: %d seconds, must not be negative", c.EvictionMaxPodGracePeriod))
+	}
 	return errors.Join(problems...)
 }
 
@@ -157,6 +179,12 @@ func (c *Config) imageMinFree() int64 {
 		return 0
 	}
 	return min(int64(fs.Blocks)*fs.Bsize/100*int64(100-c.ImageGCHighThresholdPercent), most)
+}
+
+func (c *Config) thresholds() ([]eviction.Threshold, error) {
+	return eviction.Settings{
+		Hard: c.EvictionHard, Soft: c.EvictionSoft, SoftGrace: c.EvictionSoftGracePeriod, MinimumReclaim: c.EvictionMinimumReclaim,
+	}.Thresholds()
 }
 
 func (c *Config) reserved() (corev1.ResourceList, error) {

@@ -17,12 +17,17 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 	c := Default()
 	c.Node, c.NodeIP, c.DataDir, c.ClusterDNS, c.PodCIDR, c.MaxPods, c.Instance = "Bad_Name", "nope", "rel", []string{"x"}, "y", 0, "UP"
 	c.Reserved = map[string]string{"cpu": "many"}
+	c.EvictionHard = map[string]string{"cpu.available": "1", "memory.available": "-1"}
+	c.EvictionSoft = map[string]string{"nodefs.available": "101%"}
+	c.EvictionSoftGracePeriod = map[string]string{"nodefs.inodesFree": "1m"}
+	c.EvictionMaxPodGracePeriod = -1
 	c.AllowedUnsafeSysctls = []string{"kernel.msg*", "kernel.panic"}
 	err := c.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, key := range []string{"node:", "nodeIP:", "dataDir:", "clusterDNS[0]:", "podCIDR:", "maxPods:", "instance:", "reserved.cpu:", "allowedUnsafeSysctls[1]:"} {
+	for _, key := range []string{"node:", "nodeIP:", "dataDir:", "clusterDNS[0]:", "podCIDR:", "maxPods:", "instance:", "reserved.cpu:",
+		"evictionHard[cpu.available]:", "evictionHard[memory.available]:", "evictionSoft[nodefs.available]:", "evictionSoftGracePeriod[nodefs.inodesFree]:", "evictionMaxPodGracePeriod:", "allowedUnsafeSysctls[1]:"} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("nothing of %s in %v", key, err)
 		}

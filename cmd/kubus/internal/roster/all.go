@@ -109,7 +109,7 @@ func All() []Service {
 		row(AgentName, EveryNode, agent.Default, ConfigureAgent, agent.Run,
 			func(c *agent.Config) cluster.Options {
 				o := options(c.Bus, proto.AgentName(c.Node), proto.NodeUser(c.Node))
-				o.NoLog = true
+				o.NoLog, o.Later = true, true
 				return o
 			}),
 	}

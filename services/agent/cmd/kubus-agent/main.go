@@ -18,7 +18,7 @@ func main() {
 		}
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
-			Name: proto.AgentName(cfg.Node), Identity: proto.NodeUser(cfg.Node), NoLog: true, Logger: p.Logger,
+			Name: proto.AgentName(cfg.Node), Identity: proto.NodeUser(cfg.Node), NoLog: true, Later: true, Logger: p.Logger,
 		})
 		if err != nil {
 			return err

@@ -123,6 +123,23 @@ func (c *Collector) look(ctx context.Context, now time.Time) error {
 	return errors.Join(failed, err)
 }
 
+// Empty removes every image that nothing uses, whatever the thresholds, but for those that came
+// within MinAge: the disk is short. It may run beside Run.
+func (c *Collector) Empty(ctx context.Context, now time.Time) error {
+	if err := c.Images.SweepLayers(); err != nil {
+		return err
+	}
+	images, err := c.Images.ImageUses(c.Named())
+	if err != nil {
+		return err
+	}
+	went, err := c.remove(ctx, c.Policy.spare(images, now), now, newLedger(images), func(int64) bool { return false })
+	if went > 0 {
+		c.Removed()
+	}
+	return err
+}
+
 // disk asks how full the images' file system is.
 func (c *Collector) disk() (Disk, error) {
 	capacity, available, err := c.Images.ImageDisk()

@@ -154,3 +154,10 @@ func TestLooksAreAtPullsAndEveryFiveMinutes(t *testing.T) {
 		}
 	})
 }
+
+func TestAShortDiskMakesEveryUnusedImageGo(t *testing.T) {
+	s := &shelf{disk: Disk{100, 50}, images: []runtime.ImageUse{unused("a", 9, "a"), unused("b", 5, "b"), inUse("busy", "c")}}
+	if err := s.collector(usual).Empty(t.Context(), now); err != nil || len(s.removed) != 2 || slices.Contains(s.removed, "busy") || s.told != 1 {
+		t.Errorf("%v: removed %q, told %d times", err, s.removed, s.told)
+	}
+}

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"kubus.dev/services/agent/internal/downward"
+	"kubus.dev/services/agent/internal/static"
 )
 
 // Objects gives what a pod's spec names. An object that does not exist is an
@@ -33,10 +35,26 @@ type Environment struct {
 	Allocatable corev1.ResourceList
 }
 
+// staticWait is how long a static pod waits for the Services: it starts without the cluster.
+const staticWait = 2 * time.Second
+
+func (e *Environment) services(ctx context.Context, pod *corev1.Pod, links bool) (map[string]string, error) {
+	if !static.Is(pod) {
+		return e.Services.Variables(ctx, pod.Namespace, links)
+	}
+	short, cancel := context.WithTimeout(ctx, staticWait)
+	defer cancel()
+	out, err := e.Services.Variables(short, pod.Namespace, links)
+	if err != nil && ctx.Err() == nil {
+		return nil, nil // none is known
+	}
+	return out, err
+}
+
 // Variables gives a container's environment as NAME=value, sorted by name. volumes says where the pod's volumes are.
 func (e *Environment) Variables(ctx context.Context, pod *corev1.Pod, c *corev1.Container, a downward.Addresses, volumes map[string]string) ([]string, error) {
 	links := pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
-	service, err := e.Services.Variables(ctx, pod.Namespace, links)
+	service, err := e.services(ctx, pod, links)
 	if err != nil {
 		return nil, err
 	}

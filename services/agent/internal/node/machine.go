@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/eviction"
 )
 
 // Machine is what the node runs on.
@@ -107,31 +109,32 @@ type Pressure struct {
 	Memory, Disk, PIDs bool
 }
 
-// Thresholds below which a node is under pressure, as kubelet's hard eviction defaults.
-const (
-	memoryFloor   = 100 << 20
-	diskFloor     = 0.10 // of the disk, free
-	pidsFloorPart = 0.05
-)
+// pidsFloorPart is the part of all process ids below which a node is under pressure.
+const pidsFloorPart = 0.05
 
-// ReadPressure looks at the machine.
-func ReadPressure(dataDir string) Pressure {
-	var p Pressure
+// Supplies is how much the machine has, and has left, of what pods can be evicted for: memory
+// that programs can get without swapping, and the disk of dataDir.
+func Supplies(dataDir string) eviction.Observations {
+	out := eviction.Observations{}
 	if info, err := meminfo(); err == nil {
-		p.Memory = info["MemAvailable"] < memoryFloor
+		out[eviction.MemoryAvailable] = eviction.Observation{Capacity: info["MemTotal"], Available: info["MemAvailable"]}
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(dataDir, &fs); err == nil && fs.Blocks > 0 {
-		p.Disk = float64(fs.Bavail)/float64(fs.Blocks) < diskFloor
+	if err := unix.Statfs(dataDir, &fs); err == nil {
+		out[eviction.NodeFsAvailable] = eviction.Observation{Capacity: int64(fs.Blocks) * fs.Bsize, Available: int64(fs.Bavail) * fs.Bsize}
+		out[eviction.NodeFsInodesFree] = eviction.Observation{Capacity: int64(fs.Files), Available: int64(fs.Ffree)}
 	}
+	return out
+}
+
+// shortOfPIDs looks at the machine.
+func shortOfPIDs() bool {
 	most, err := strconv.ParseFloat(line("/proc/sys/kernel/pid_max"), 64)
-	if err == nil && most > 0 {
-		if _, tasks, ok := strings.Cut(line("/proc/loadavg"), "/"); ok {
-			n, _, _ := strings.Cut(tasks, " ")
-			if used, err := strconv.ParseFloat(n, 64); err == nil {
-				p.PIDs = (most-used)/most < pidsFloorPart
-			}
-		}
+	if err != nil || most <= 0 {
+		return false
 	}
-	return p
+	_, tasks, _ := strings.Cut(line("/proc/loadavg"), "/")
+	n, _, _ := strings.Cut(tasks, " ")
+	used, err := strconv.ParseFloat(n, 64)
+	return err == nil && (most-used)/most < pidsFloorPart
 }

@@ -13,18 +13,20 @@ import (
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
 // Settings are the operator's choices for the node.
 type Settings struct {
-	Name     string
-	IPs      []string // primary first
-	Labels   map[string]string
-	MaxPods  int
-	Reserved corev1.ResourceList // kept from pods
-	Version  string              // shown as kubelet's
-	Runtime  string              // for instance "kubus+runc://1.5.2"
+	Name      string
+	IPs       []string // primary first
+	Labels    map[string]string
+	MaxPods   int
+	Reserved  corev1.ResourceList  // kept from pods
+	Evictions []eviction.Threshold // what hard ones keep free is not for pods
+	Version   string               // shown as kubelet's
+	Runtime   string               // for instance "kubus+runc://1.5.2"
 }
 
 // maxImages is how many images a node shows, as kubelet's default.
@@ -57,7 +59,7 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 		corev1.ResourcePods:             *resource.NewQuantity(int64(s.MaxPods), resource.DecimalSI),
 	}
 	n.Status.Capacity = capacity
-	n.Status.Allocatable = allocatable(capacity, s.Reserved)
+	n.Status.Allocatable = allocatable(capacity, s.Reserved, s.Evictions)
 	for _, ip := range s.IPs {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
@@ -92,14 +94,14 @@ func labels(s Settings) map[string]string {
 	return out
 }
 
-// allocatable is what is left for pods: not what is reserved, and not what kubelet's
-// default hard eviction thresholds keep free.
-func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
+// allocatable is what is left for pods: not what is reserved, and not what hard eviction
+// thresholds keep free.
+func allocatable(capacity, reserved corev1.ResourceList, evictions []eviction.Threshold) corev1.ResourceList {
 	out := capacity.DeepCopy()
-	for name, q := range reserved {
+	take := func(name corev1.ResourceName, q resource.Quantity) {
 		have, ok := out[name]
 		if !ok {
-			continue
+			return
 		}
 		have.Sub(q)
 		if have.Sign() < 0 {
@@ -107,11 +109,15 @@ func allocatable(capacity, reserved corev1.ResourceList) corev1.ResourceList {
 		}
 		out[name] = have
 	}
-	memory := out[corev1.ResourceMemory]
-	memory = *resource.NewQuantity(max(memory.Value()-memoryFloor, 0), resource.BinarySI)
-	out[corev1.ResourceMemory] = memory
-	disk := out[corev1.ResourceEphemeralStorage]
-	out[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/10*9, resource.BinarySI)
+	for name, q := range reserved {
+		take(name, q)
+	}
+	for i := range evictions {
+		if t := &evictions[i]; t.Hard() {
+			whole := capacity[t.Resource()]
+			take(t.Resource(), *t.Value.Of(whole.Value()))
+		}
+	}
 	return out
 }
 

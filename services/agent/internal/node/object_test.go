@@ -9,13 +9,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
 const gib = 1 << 30
 
-func settings() Settings { return Settings{Name: "n", IPs: []string{"10.0.0.1"}, MaxPods: 110} }
-func machine() Machine   { return Machine{CPUs: 2, MemoryBytes: 4 * gib, DiskBytes: 100 * gib} }
+func settings() Settings {
+	thresholds, err := eviction.Settings{Hard: eviction.DefaultHard(), Soft: map[string]string{"memory.available": "2Gi"}, SoftGrace: map[string]string{"memory.available": "1m"}}.Thresholds()
+	if err != nil {
+		panic("the default thresholds are no thresholds: " + err.Error())
+	}
+	return Settings{Name: "n", IPs: []string{"10.0.0.1"}, MaxPods: 110, Evictions: thresholds}
+}
+
+func machine() Machine { return Machine{CPUs: 2, MemoryBytes: 4 * gib, DiskBytes: 100 * gib} }
 
 func TestAllocatableIsCapacityWithoutWhatIsReservedAndWithoutTheEvictionThresholds(t *testing.T) {
 	t.Parallel()
@@ -28,7 +36,7 @@ func TestAllocatableIsCapacityWithoutWhatIsReservedAndWithoutTheEvictionThreshol
 		{"every CPU is for pods", nil, corev1.ResourceCPU, "2"},
 		{"a reserved CPU is not", corev1.ResourceList{"cpu": resource.MustParse("500m")}, corev1.ResourceCPU, "1500m"},
 		{"more than there is leaves none", corev1.ResourceList{"cpu": resource.MustParse("3")}, corev1.ResourceCPU, "0"},
-		{"100 MiB of memory stay free", nil, corev1.ResourceMemory, "3996Mi"},
+		{"100 MiB of memory stay free, whatever a soft threshold says", nil, corev1.ResourceMemory, "3996Mi"},
 		{"beside what is reserved", corev1.ResourceList{"memory": resource.MustParse("1Gi")}, corev1.ResourceMemory, "2972Mi"},
 		{"memory never falls below nothing", corev1.ResourceList{"memory": resource.MustParse("4Gi")}, corev1.ResourceMemory, "0"},
 		{"a tenth of the disk stays free", nil, corev1.ResourceEphemeralStorage, "90Gi"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	protobuf "google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
@@ -64,6 +66,7 @@ type Reporter struct {
 	pressure Pressure
 	cidr     string            // of the API's object, at first as a former run kept it
 	labels   map[string]string // likewise; nil before they are known
+	uid      types.UID         // of the API's object; empty before it is known
 }
 
 // NewReporter builds the first object, as the continuation of the one a former
@@ -72,7 +75,7 @@ type Reporter struct {
 func NewReporter(s Settings, m Machine, dataDir, instance string, images Images, reports Reports, bus Publisher, log *zap.Logger) *Reporter {
 	r := &Reporter{
 		settings: s, machine: m, dataDir: dataDir, instance: instance, images: images, reports: reports, bus: bus, log: log,
-		network: "the node has no pod CIDR yet", pressure: ReadPressure(dataDir), known: make(chan struct{}),
+		network: "the node has no pod CIDR yet", pressure: Pressure{PIDs: shortOfPIDs()}, known: make(chan struct{}),
 	}
 	kept := r.load()
 	if kept != nil {
@@ -138,6 +141,13 @@ func (r *Reporter) Reread(ctx context.Context, api *apiclient.Client) {
 // A pod that was bound to the node should not be judged before.
 func (r *Reporter) Known() <-chan struct{} { return r.known }
 
+// UID is that of the node's object in the API; "" before that is known.
+func (r *Reporter) UID() types.UID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.uid
+}
+
 // Allocatable is what pods may use.
 func (r *Reporter) Allocatable() corev1.ResourceList { return r.object.Load().Status.Allocatable }
 
@@ -185,15 +195,27 @@ func (r *Reporter) Run(ctx context.Context) error {
 				continue
 			}
 			looked = now
-			p := ReadPressure(r.dataDir)
-			r.mu.Lock()
-			changed := p != r.pressure
-			r.pressure = p
-			r.mu.Unlock()
-			if changed {
-				r.Refresh()
-			}
+			r.press(func(p *Pressure) { p.PIDs = shortOfPIDs() })
 		}
+	}
+}
+
+// SetPressure says of what the node is short, as eviction has found.
+func (r *Reporter) SetPressure(conditions []corev1.NodeConditionType) {
+	r.press(func(p *Pressure) {
+		p.Memory = slices.Contains(conditions, corev1.NodeMemoryPressure)
+		p.Disk = slices.Contains(conditions, corev1.NodeDiskPressure)
+	})
+}
+
+func (r *Reporter) press(change func(*Pressure)) {
+	r.mu.Lock()
+	before := r.pressure
+	change(&r.pressure)
+	changed := r.pressure != before
+	r.mu.Unlock()
+	if changed {
+		r.Refresh()
 	}
 }
 
@@ -237,6 +259,9 @@ func (r *Reporter) Follow(ctx context.Context, api *apiclient.Client, network Ne
 			return
 		}
 		r.label(new.Labels)
+		r.mu.Lock()
+		r.uid = new.UID
+		r.mu.Unlock()
 		if new.Spec.PodCIDR == "" || new.Spec.PodCIDR == have {
 			return
 		}

@@ -54,6 +54,8 @@ func (w *worker) act(ctx context.Context, p Plan) {
 		w.close(ctx, func(ctx context.Context, id string) error { return w.d.Runtime.RemoveSandbox(ctx, id) }, true)
 	case p.Remove:
 		w.remove(ctx)
+	case p.Free:
+		w.clear(ctx)
 	case p.StopSandbox:
 		w.close(ctx, func(ctx context.Context, id string) error { return w.d.Runtime.StopSandbox(ctx, id) }, false)
 	}
@@ -262,6 +264,11 @@ func (w *worker) close(ctx context.Context, f func(context.Context, string) erro
 
 // remove takes everything of a deleted pod off the node, and says so.
 func (w *worker) remove(ctx context.Context) {
+	w.wipe(ctx, w.removedAll)
+}
+
+// wipe takes the sandbox, the containers, the volumes and the logs off the node.
+func (w *worker) wipe(ctx context.Context, then func(error)) {
 	w.closing = true
 	w.d.Probes.Remove(w.uid)
 	id, pod := "", w.pod
@@ -279,7 +286,7 @@ func (w *worker) remove(ctx context.Context) {
 		if err == nil {
 			err = tree.Remove(w.d.Node.podLogDir(pod))
 		}
-		return func() { w.removedAll(err) }
+		return func() { then(err) }
 	})
 }
 

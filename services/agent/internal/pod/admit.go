@@ -8,6 +8,7 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/status"
 )
@@ -30,6 +31,11 @@ func matches(pod *corev1.Pod, node *corev1.Node) bool {
 
 // admit tells why the node cannot take a new pod; nil when it can. The lock is held.
 func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
+	if m.d.Node.Pressure != nil {
+		if message := eviction.Admit(pod, m.d.Node.Pressure(), launch.QOS(pod) == corev1.PodQOSBestEffort); message != "" {
+			return m.reject(pod, eviction.Reason, message)
+		}
+	}
 	if message := AdmitSysctls(pod, m.d.Node.UnsafeSysctls); message != "" {
 		return m.reject(pod, "SysctlForbidden", message)
 	}

@@ -14,6 +14,7 @@ import (
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/probe"
 	"kubus.dev/services/agent/internal/runtime"
+	"kubus.dev/services/agent/internal/static"
 	"kubus.dev/services/agent/internal/status"
 	"kubus.dev/services/agent/internal/tree"
 	"kubus.dev/services/agent/internal/volume"
@@ -53,11 +54,12 @@ type Node struct {
 	Reread         func(context.Context) // brings Object to what the API has, if it answers
 	MemoryCapacity int64
 	DNS            launch.ClusterDNS
-	ResolvConf     string   // the node's own
-	LogDir         string   // pods' logs are below
-	SeccompDir     string   // Localhost profiles
-	PodPids        int64    // limit of processes in a pod; 0: none
-	UnsafeSysctls  []string // that pods may set nevertheless
+	ResolvConf     string                            // the node's own
+	LogDir         string                            // pods' logs are below
+	SeccompDir     string                            // Localhost profiles
+	PodPids        int64                             // limit of processes in a pod; 0: none
+	UnsafeSysctls  []string                          // that pods may set nevertheless
+	Pressure       func() []corev1.NodeConditionType // what the node is short of; nil: nothing ever
 }
 
 // Deps are the manager's surroundings.
@@ -67,9 +69,10 @@ type Deps struct {
 	Objects     Objects
 	Environment *launch.Environment
 	Volumes     *volume.Manager
-	Forget      func(types.UID) // drop what is remembered for a pod elsewhere (tokens)
-	Pulled      func()          // an image came to the node
-	PullEnded   func()          // or could not: the disk may be full
+	Forget      func(types.UID)   // drop what is remembered for a pod elsewhere (tokens)
+	Pulled      func()            // an image came to the node
+	PullEnded   func()            // or could not: the disk may be full
+	Over        func(*corev1.Pod) // nothing of a pod is left on the node; it must not call the manager. May be nil
 	Probes      *probe.Manager
 	Runner      *probe.Runner
 	Reports     Reports
@@ -315,11 +318,16 @@ func (m *Manager) over(w *worker) {
 	defer m.mu.Unlock()
 	delete(m.workers, w.uid)
 	m.settle()
+	if w.finished && m.d.Over != nil {
+		m.d.Over(w.newest)
+	}
 	if w.removed {
 		m.d.Reports.Forget(w.uid)
 		return
 	}
-	m.ended[w.uid] = true
+	if !static.Is(w.newest) { // no object of those will go, and they may come back
+		m.ended[w.uid] = true
+	}
 }
 
 // exited closes the channel of those who wait for a container's end.
@@ -356,6 +364,9 @@ func (m *Manager) Running() int {
 
 func terminal(p corev1.PodPhase) bool { return p == corev1.PodFailed || p == corev1.PodSucceeded }
 
-func (n *Node) podLogDir(pod *corev1.Pod) string {
-	return filepath.Join(n.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+func (n *Node) podLogDir(pod *corev1.Pod) string { return LogDir(n.LogDir, pod) }
+
+// LogDir is the folder of a pod's logs below that of all.
+func LogDir(all string, pod *corev1.Pod) string {
+	return filepath.Join(all, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }

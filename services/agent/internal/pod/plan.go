@@ -53,6 +53,8 @@ type World struct {
 	Terminating bool
 	// Deleted: when all has ended, nothing of it may stay on the node.
 	Deleted bool
+	// Evicted: when all has ended, what it had is to be free, though its object stays.
+	Evicted bool
 }
 
 // Resize tells how what runs differs from what the pod is granted.
@@ -78,6 +80,8 @@ type Plan struct {
 	Done bool
 	// Remove: all has ended and the pod is deleted: remove the sandbox and the volumes.
 	Remove bool
+	// Free: all has ended and the pod was evicted: remove the sandbox, the volumes and the logs.
+	Free bool
 	// Expired: the active deadline has passed.
 	Expired bool
 	// WakeAt is when the plan may differ without anything else happening; zero: never.
@@ -361,6 +365,10 @@ func terminate(p *Plan, pod *corev1.Pod, w *World) {
 	p.Done = true
 	if w.Deleted {
 		p.Remove = true
+		return
+	}
+	if w.Evicted {
+		p.Free = true
 		return
 	}
 	p.StopSandbox = w.Sandbox.Stage == Ready

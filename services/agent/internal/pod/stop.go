@@ -67,6 +67,9 @@ func (w *worker) stop(ctx context.Context, s Stop) {
 	if s.Reason == RestartAllReason {
 		grace = 0
 	}
+	if w.hurry != nil {
+		grace = min(grace, *w.hurry)
+	}
 	message := s.Reason
 	if message == "" {
 		message = "Stopping container " + s.Name

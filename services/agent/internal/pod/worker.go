@@ -56,6 +56,9 @@ type worker struct {
 	resize  resizing
 	removed bool // the object is gone
 	failure *status.Failure
+	hurry   *time.Duration   // what containers get at most to end; nil: what the pod says
+	free    chan struct{}    // closed when nothing is left of the pod but its object
+	cleared bool             // closed
 	last    corev1.PodStatus // as generated last
 	sent    bool             // a report was made
 	freed   bool             // the manager knows that the pod has ended
@@ -135,6 +138,7 @@ func newWorker(m *Manager, pod *corev1.Pod, last *corev1.PodStatus, rejected *st
 		alloc: alloc, granted: alloc, kept: kept, waiting: alloc.Apply(pod) != pod,
 		log:        m.d.Log.With(zap.String("namespace", pod.Namespace), zap.String("pod", pod.Name), zap.String("uid", string(pod.UID))),
 		bell:       make(chan struct{}, 1),
+		free:       make(chan struct{}),
 		containers: map[string]*container{},
 	}
 	w.last = *pod.Status.DeepCopy()
@@ -183,6 +187,7 @@ func (w *worker) ring() {
 
 func (w *worker) run(ctx context.Context) {
 	defer w.m.over(w)
+	defer w.isFree()
 	defer w.ops.Wait()
 	w.bornAt = w.d.now()
 	w.adopt(ctx)
@@ -356,6 +361,7 @@ func (w *worker) world() World {
 		Containers:  make(map[string]Container, len(w.containers)),
 		Terminating: w.terminating(),
 		Deleted:     w.pod.DeletionTimestamp != nil || w.removed,
+		Evicted:     w.evicted() && !w.cleared,
 		Resize:      Resize{Wanted: len(w.resize.changes.Steps) > 0, Busy: w.resizeBusy(), RetryAt: w.resize.retryAt},
 	}
 	world.RestartAll = w.restartAll()

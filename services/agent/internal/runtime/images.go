@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -154,6 +155,9 @@ func (n *Node) ImageDisk() (capacity, available int64, err error) {
 	}
 	return int64(fs.Blocks) * fs.Bsize, int64(fs.Bavail) * fs.Bsize, nil
 }
+
+// WrittenBy is the folder with what a container has written to its root file system.
+func (n *Node) WrittenBy(id string) string { return filepath.Join(n.opts.upperDir(), id) }
 
 func toImage(img *image.Image) Image {
 	return Image{ID: img.ID, RepoTags: img.Tags, RepoDigests: img.Digests, Size: img.Size, Config: ImageConfig{

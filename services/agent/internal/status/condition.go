@@ -26,10 +26,14 @@ var owned = map[corev1.PodConditionType]bool{
 
 func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodCondition {
 	var out []corev1.PodCondition
+	disrupted := disruption(in)
 	for _, c := range in.Pod.Status.Conditions {
-		if !owned[c.Type] {
+		if !owned[c.Type] && (c.Type != corev1.DisruptionTarget || disrupted == nil) {
 			out = append(out, c)
 		}
+	}
+	if disrupted != nil {
+		out = append(out, *disrupted)
 	}
 	foreign := out
 	add := func(t corev1.PodConditionType, v verdict) {
@@ -60,6 +64,24 @@ func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodConditi
 		add(corev1.AllContainersRestarting, restartingAll(in, s))
 	}
 	return out
+}
+
+// disruption is the condition of a pod that the node has evicted; nil for all others.
+func disruption(in Input) *corev1.PodCondition {
+	if f := in.Failure; f != nil && f.Evicted && in.Terminal {
+		c := &corev1.PodCondition{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet,
+			Message: f.Message, ObservedGeneration: in.Pod.Generation, LastTransitionTime: second(in.Now),
+		}
+		if p := condition(in.Previous.Conditions, c.Type); p != nil && p.Reason == c.Reason {
+			c.LastTransitionTime = p.LastTransitionTime
+		}
+		return c
+	}
+	if c := condition(in.Previous.Conditions, corev1.DisruptionTarget); c != nil && c.Reason == corev1.PodReasonTerminationByKubelet {
+		return c.DeepCopy() // told by an agent of before
+	}
+	return nil
 }
 
 func restartingAll(in Input, s *corev1.PodStatus) verdict {

@@ -50,6 +50,8 @@ type Container struct {
 type Failure struct {
 	Reason, Message string
 	Rejected        bool // the node never began: no container has a status
+	// Evicted: the node ends the pod. That is told when nothing runs any more, so that nobody takes its place before.
+	Evicted bool
 }
 
 // Input is everything a status depends on.
@@ -97,13 +99,16 @@ func Generate(in Input) corev1.PodStatus {
 	if terminal(prev.Phase) {
 		s.Phase = prev.Phase
 	}
-	if in.Failure != nil {
+	failed := in.Failure != nil && (!in.Failure.Evicted || in.Terminal)
+	if failed {
 		s.Phase = corev1.PodFailed
+	} else if in.Failure != nil && terminal(s.Phase) && !terminal(prev.Phase) {
+		s.Phase = prev.Phase
 	}
 	if s.Phase == prev.Phase {
 		s.Reason, s.Message = prev.Reason, prev.Message
 	}
-	if in.Failure != nil {
+	if failed {
 		s.Reason, s.Message = in.Failure.Reason, in.Failure.Message
 	}
 	s.Conditions = conditions(in, &s, started)

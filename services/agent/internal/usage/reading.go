@@ -28,6 +28,9 @@ type Container struct {
 	point
 }
 
+// WorkingSet is the memory that the container cannot do without, in bytes.
+func (c *Container) WorkingSet() int64 { return int64(c.memory) }
+
 // point is a group's counters at a moment.
 type point struct {
 	counters
