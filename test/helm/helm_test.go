@@ -152,7 +152,7 @@ func comeAndGo(t *testing.T, c *cluster, serverSide bool) {
 	}
 	first := map[string]string{"greeting": "hello", "revision": "1", "replicas": "2", "widget": "2", "budget": "1", "port": "ClusterIP", "role": "shop", "pre-install": "1", "post-install": "1"}
 	c.holds(t, "installed", first)
-	for key, want := range map[string]string{"apps": "true", "policies": "true", "namespace": namespace} {
+	for key, want := range map[string]string{"apps": "true", "policies": "true", "namespace": "default"} {
 		if got := c.field(t, configMaps, "shop-settings", "data", key); got != want {
 			t.Errorf("the chart saw of the cluster: %s is %q, want %q", key, got, want)
 		}
@@ -166,9 +166,13 @@ func comeAndGo(t *testing.T, c *cluster, serverSide bool) {
 	c.holds(t, "upgraded", map[string]string{"greeting": "good day", "revision": "2", "replicas": "3", "widget": "3", "budget": "1", "port": "ClusterIP", "role": "shop", "extra": "shop-extra",
 		"pre-install": "1", "post-install": "1", "pre-upgrade": "2", "post-upgrade": "2"})
 
-	// What the API refuses fails the upgrade, and leaves what was.
-	if _, err := upgrade.RunWithContext(t.Context(), "shop", load(t), map[string]any{"replicas": 0}); err == nil {
-		t.Error("a widget of size 0 was taken")
+	// What the API refuses fails the upgrade, and leaves what was. The release keeps the
+	// extra Secret: a rollback deletes what the last release has, failed or not, and no more.
+	if _, err := upgrade.RunWithContext(t.Context(), "shop", load(t), map[string]any{"replicas": 0, "extra": true}); err == nil || !apierrors.IsInvalid(err) {
+		t.Errorf("a widget of size 0: got %v, want that it is invalid", err)
+	}
+	if got := c.field(t, widgets, "shop", "spec", "size"); got != "3" {
+		t.Errorf("after an upgrade that failed the widget's size is %s, want 3", got)
 	}
 
 	rollback := action.NewRollback(c.config)

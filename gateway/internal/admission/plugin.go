@@ -4,7 +4,6 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
-	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
@@ -36,6 +35,7 @@ import (
 	"k8s.io/kubernetes/plugin/pkg/admission/storage/storageclass/setdefault"
 	"k8s.io/kubernetes/plugin/pkg/admission/storage/storageobjectinuseprotection"
 
+	"kubus.dev/gateway/internal/admission/policy"
 	"kubus.dev/proto"
 )
 
@@ -84,7 +84,7 @@ var chain = []plugin{
 	{name: podresize.PluginName, register: podresize.Register, on: true},
 	{name: mutatingpolicy.PluginName, register: mutatingpolicy.Register, on: true, kind: mutates, after: registration("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")},
 	{name: mutatingwebhook.PluginName, register: mutatingwebhook.Register, on: true, kind: mutates, after: registration("mutatingwebhookconfigurations")},
-	{name: validatingpolicy.PluginName, register: validatingpolicy.Register, on: true, kind: validates, after: registration("validatingadmissionpolicies", "validatingadmissionpolicybindings")},
+	{name: policy.PluginName, register: policy.Register, on: true, kind: validates, after: registration("validatingadmissionpolicies", "validatingadmissionpolicybindings")},
 	{name: validatingwebhook.PluginName, register: validatingwebhook.Register, on: true, kind: validates, after: registration("validatingwebhookconfigurations")},
 	{name: resourcequota.PluginName, register: resourcequota.Register, on: true, kind: validates, after: core("resourcequotas")},
 }

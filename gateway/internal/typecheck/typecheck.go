@@ -8,6 +8,8 @@
 // Promises. A policy is checked once for each generation; status.observedGeneration says
 // which one the warnings are of. Every gateway follows the policies and looks again before
 // it writes: whoever is late finds the work done, and two that are not write the same.
+// A document is read once for all policies about a kind, and nothing of it is held once
+// no policy has changed for a while.
 package typecheck
 
 import (
@@ -21,7 +23,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
-	"k8s.io/apiserver/pkg/cel/openapi/resolver"
 	applyv1 "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -42,6 +43,9 @@ const (
 	retryMost  = time.Minute
 )
 
+// quiet is how long after the last change of a policy the types are remembered.
+const quiet = time.Minute
+
 // Options are what a check needs.
 type Options struct {
 	View *statelog.View
@@ -54,20 +58,24 @@ type Options struct {
 
 // Run checks policies until ctx ends.
 func Run(ctx context.Context, o Options) error {
-	c := &checker{o: o, seen: map[string]uint64{}, types: &validating.TypeChecker{
-		SchemaResolver: &resolver.ClientDiscoveryResolver{Discovery: o.Client.Discovery()}, RestMapper: o.Mapper,
-	}}
+	c := &checker{o: o, seen: map[string]uint64{}, schemas: newSchemas(o.Client.Discovery())}
+	c.types = &validating.TypeChecker{SchemaResolver: c.schemas, RestMapper: o.Mapper}
 	for retry := retryFirst; ; {
 		changed := o.View.Changed(Policies)
-		var again <-chan time.Time
+		var again, forget <-chan time.Time
 		if c.all(ctx) {
 			retry = retryFirst
 		} else {
 			again, retry = time.After(retry), min(2*retry, retryMost)
 		}
+		if !c.schemas.empty() {
+			forget = time.After(quiet)
+		}
 		select {
 		case <-changed:
 		case <-again:
+		case <-forget:
+			c.schemas.forget()
 		case <-ctx.Done():
 			return nil
 		}
@@ -75,16 +83,19 @@ func Run(ctx context.Context, o Options) error {
 }
 
 type checker struct {
-	o     Options
-	types *validating.TypeChecker
-	seen  map[string]uint64 // the revision at which a policy needed nothing
+	o       Options
+	schemas *schemas
+	types   *validating.TypeChecker
+	seen    map[string]uint64 // the revision at which a policy needed nothing
 }
 
 // all checks what needs it. It says whether nothing is left to do.
 func (c *checker) all(ctx context.Context) bool {
 	done := true
 	there := map[string]bool{}
-	c.o.View.Snapshot(Policies).Ascend("", func(e *statelog.Entry) bool {
+	policies := c.o.View.Snapshot(Policies)
+	c.schemas.round() // after the policies: their types are at least as new
+	policies.Ascend("", func(e *statelog.Entry) bool {
 		name := e.Key().Name
 		there[name] = true
 		if c.seen[name] == e.Revision() {
