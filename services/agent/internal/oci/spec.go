@@ -136,7 +136,9 @@ func Build(in Input, node Node) (*specs.Spec, error) {
 	switch in.Seccomp {
 	case "", "Unconfined":
 	case "RuntimeDefault":
-		spec.Linux.Seccomp = defaultSeccomp(caps)
+		if spec.Linux.Seccomp, err = defaultSeccomp(spec); err != nil {
+			return nil, err
+		}
 	case "Localhost":
 		if spec.Linux.Seccomp, err = localSeccomp(in.SeccompPath); err != nil {
 			return nil, err
