@@ -97,7 +97,7 @@ func Purge(ctx context.Context, cfg Config, log *zap.Logger) error {
 
 func (c *Config) runtime(log *zap.Logger) runtime.Options {
 	return runtime.Options{
-		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
+		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim, Handlers: c.handlers(),
 		ClusterCIDR: c.PodCIDR, MTU: c.MTU, Overhead: c.Overhead, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
 		Insecure: c.InsecureRegistries, ImageMinFree: c.imageMinFree(), Logger: log,
 	}
@@ -178,6 +178,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		Claims: source.NewClaims(a.api), Labels: func() map[string]string { return a.node.Object().Labels }}
 	a.pods = pod.NewManager(ctx, pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: func(uid types.UID) { tokens.Forget(uid); a.certificates.Forget(uid) }, Pulled: a.node.Refresh, PullEnded: a.images.Look,
+		Classes:     source.NewClasses(a.api, a.store),
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
 		Probes:      a.probes, Runner: runner, Reports: a.static, Events: a.events, Log: log, Over: a.static.Ended,
 		Node: pod.Node{
@@ -186,7 +187,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			MemoryCapacity: machine.MemoryBytes,
 			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
-			UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
+			NoRecursive: withoutRecursive(rt.Handlers()), UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
 		},
 	})
 	a.static.Pods, a.static.NodeUID = a.pods, a.node.UID
@@ -203,7 +204,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	return a, nil
 }
 
-func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, error) {
+func (c *Config) settings(rt *runtime.Node, version string) (node.Settings, error) {
 	reserved, err := c.reserved()
 	if err != nil {
 		return node.Settings{}, err
@@ -215,8 +216,17 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 	name, v := rt.Version()
 	return node.Settings{
 		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved, Evictions: thresholds,
-		Version: version, Runtime: "kubus+" + name + "://" + v,
+		Version: version, Runtime: "kubus+" + name + "://" + v, Handlers: rt.Handlers(),
 	}, nil
+}
+
+func withoutRecursive(handlers []runtime.Handler) (names []string) {
+	for _, h := range handlers {
+		if !h.RecursiveReadOnly {
+			names = append(names, h.Name)
+		}
+	}
+	return names
 }
 
 // memoryDir holds what is secret of the pods' volumes; it is never on the disk.

@@ -49,6 +49,8 @@ type Config struct {
 	Shim       string            `yaml:"shim"`
 	SeccompDir string            `yaml:"seccompDir"`
 
+	Runtimes map[string]Runtime `yaml:"runtimes"` // by the handler that a RuntimeClass names
+
 	KeepSecrets bool `yaml:"keepSecrets"` // on the disk, for starts without the cluster
 
 	AllowedUnsafeSysctls []string `yaml:"allowedUnsafeSysctls"` // names, or prefixes that end in '*'
@@ -68,6 +70,11 @@ type Config struct {
 	EvictionMinimumReclaim           map[string]string `yaml:"evictionMinimumReclaim"`
 	EvictionMaxPodGracePeriod        int64             `yaml:"evictionMaxPodGracePeriod"` // seconds
 	EvictionPressureTransitionPeriod kit.Duration      `yaml:"evictionPressureTransitionPeriod"`
+}
+
+// Runtime is an OCI runtime beside runc.
+type Runtime struct {
+	Path string `yaml:"path"` // empty: a program of the handler's name, found as runc is
 }
 
 // Default is a node of a cluster with the usual ranges.
@@ -149,6 +156,14 @@ func (c *Config) Validate() error {
 			problems = append(problems, fmt.Errorf("allowedUnsafeSysctls[%d]: %q is not known to be namespaced", i, s))
 		}
 	}
+	for name := range c.Runtimes {
+		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
+			problems = append(problems, fmt.Errorf("runtimes.%s: %s", name, strings.Join(msgs, ", ")))
+		}
+		if name == "runc" {
+			problems = append(problems, errors.New("runtimes.runc: the key runc says where runc is"))
+		}
+	}
 	if c.Overhead < 0 || c.Overhead > 200 {
 		problems = append(problems, fmt.Errorf("overhead: %d bytes, must be 0 to 200", c.Overhead))
 	}
@@ -185,6 +200,14 @@ func (c *Config) thresholds() ([]eviction.Threshold, error) {
 	return eviction.Settings{
 		Hard: c.EvictionHard, Soft: c.EvictionSoft, SoftGrace: c.EvictionSoftGracePeriod, MinimumReclaim: c.EvictionMinimumReclaim,
 	}.Thresholds()
+}
+
+func (c *Config) handlers() map[string]string {
+	out := make(map[string]string, len(c.Runtimes))
+	for name, r := range c.Runtimes {
+		out[name] = r.Path
+	}
+	return out
 }
 
 func (c *Config) reserved() (corev1.ResourceList, error) {

@@ -27,6 +27,7 @@ type Settings struct {
 	Evictions []eviction.Threshold // what hard ones keep free is not for pods
 	Version   string               // shown as kubelet's
 	Runtime   string               // for instance "kubus+runc://1.5.2"
+	Handlers  []runtime.Handler    // what a RuntimeClass may name
 }
 
 // maxImages is how many images a node shows, as kubelet's default.
@@ -74,10 +75,21 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 	}
 	n.Status.Conditions = conditions(st, previous, now)
 	n.Status.Images = images(st.Images)
+	n.Status.RuntimeHandlers = handlers(s.Handlers)
 	supplemental := true
 	n.Status.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &supplemental}
 	n.Status.DeclaredFeatures = slices.Clone(declared)
 	return n
+}
+
+// handlers shows what each can; none can user namespaces, which the agent does not make.
+func handlers(list []runtime.Handler) (out []corev1.NodeRuntimeHandler) {
+	for _, h := range list {
+		recursive, users := h.RecursiveReadOnly, false
+		out = append(out, corev1.NodeRuntimeHandler{Name: h.Name,
+			Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursive, UserNamespaces: &users}})
+	}
+	return out
 }
 
 func labels(s Settings) map[string]string {

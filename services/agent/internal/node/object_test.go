@@ -55,6 +55,16 @@ func TestAllocatableIsCapacityWithoutWhatIsReservedAndWithoutTheEvictionThreshol
 	}
 }
 
+func TestRuntimeHandlersSayWhatEachCan(t *testing.T) {
+	t.Parallel()
+	s := settings()
+	s.Handlers = []runtime.Handler{{Name: "", RecursiveReadOnly: true}, {Name: "crun"}}
+	got := Build(s, machine(), State{}, nil, time.Now()).Status.RuntimeHandlers
+	if len(got) != 2 || got[0].Name != "" || !*got[0].Features.RecursiveReadOnlyMounts || got[1].Name != "crun" || *got[1].Features.RecursiveReadOnlyMounts {
+		t.Errorf("got %+v of %+v", got, s.Handlers)
+	}
+}
+
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -159,6 +159,9 @@ func (w *worker) makeSandbox(ctx context.Context) {
 	w.go1(func() func() {
 		var sb *runtime.Sandbox
 		if err == nil {
+			spec.RuntimeHandler, err = handlerOf(ctx, w.d, pod)
+		}
+		if err == nil {
 			sb, err = w.d.Runtime.RunSandbox(ctx, spec)
 		}
 		if err == nil {
@@ -170,6 +173,13 @@ func (w *worker) makeSandbox(ctx context.Context) {
 		gate.open(sb, err)
 		return nil
 	})
+}
+
+func handlerOf(ctx context.Context, d *workerDeps, pod *corev1.Pod) (string, error) {
+	if d.Classes == nil {
+		return "", nil
+	}
+	return d.Classes.Handler(ctx, pod)
 }
 
 func (w *worker) sandboxMade(ctx context.Context, sb *runtime.Sandbox, err error) {

@@ -102,6 +102,9 @@ func (f *fakeRuntime) RunSandbox(_ context.Context, s runtime.SandboxSpec) (*run
 	defer f.mu.Unlock()
 	f.next++
 	f.call("sandbox %s", s.Name)
+	if s.RuntimeHandler != "" {
+		f.call("sandbox %s by %s", s.Name, s.RuntimeHandler)
+	}
 	sb := &runtime.Sandbox{ID: fmt.Sprint("sb", f.next), PodUID: s.PodUID, Name: s.Name, IPs: []string{"10.0.0.2"}, State: runtime.SandboxReady, CreatedAt: time.Now(),
 		Resources: s.Resources}
 	f.sandboxes[sb.ID] = sb

@@ -27,6 +27,11 @@ type Objects interface {
 	Release(uid types.UID)
 }
 
+// Classes tells which runtime handler a pod's RuntimeClass means; "" is the node's own.
+type Classes interface {
+	Handler(ctx context.Context, pod *corev1.Pod) (string, error)
+}
+
 // Store keeps pods and their statuses on disk.
 type Store interface {
 	PodDir(uid types.UID) string
@@ -60,6 +65,7 @@ type Node struct {
 	PodPids        int64                             // limit of processes in a pod; 0: none
 	UnsafeSysctls  []string                          // that pods may set nevertheless
 	Pressure       func() []corev1.NodeConditionType // what the node is short of; nil: nothing ever
+	NoRecursive    []string                          // runtime handlers that cannot mount recursively read-only
 }
 
 // Deps are the manager's surroundings.
@@ -67,6 +73,7 @@ type Deps struct {
 	Runtime     runtime.Runtime
 	Store       Store
 	Objects     Objects
+	Classes     Classes // nil: no pod has one
 	Environment *launch.Environment
 	Volumes     *volume.Manager
 	Forget      func(types.UID)   // drop what is remembered for a pod elsewhere (tokens)

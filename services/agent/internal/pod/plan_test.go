@@ -230,6 +230,8 @@ func TestAdmit(t *testing.T) {
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: quantity(cpu)}
 		return p
 	}
+	heavy := asks("1500m")
+	heavy.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: quantity("600m")}
 	selects := spec(corev1.RestartPolicyAlways, nil, "a")
 	selects.Spec.NodeSelector = map[string]string{"x": "y"}
 	port := spec(corev1.RestartPolicyAlways, nil, "a")
@@ -239,11 +241,12 @@ func TestAdmit(t *testing.T) {
 		others []*corev1.Pod
 		reason string
 	}{
-		"what fits":              {asks("2"), nil, ""},
-		"too much beside others": {asks("1500m"), []*corev1.Pod{asks("600m")}, "OutOfcpu"},
-		"too many":               {asks("0"), []*corev1.Pod{asks("0"), asks("0"), asks("0")}, "OutOfpods"},
-		"another node's":         {selects, nil, "NodeAffinity"},
-		"a taken port":           {port, []*corev1.Pod{port}, "NodePorts"},
+		"what fits":                {asks("2"), nil, ""},
+		"too much beside others":   {asks("1500m"), []*corev1.Pod{asks("600m")}, "OutOfcpu"},
+		"too many":                 {asks("0"), []*corev1.Pod{asks("0"), asks("0"), asks("0")}, "OutOfpods"},
+		"too much by its overhead": {heavy, nil, "OutOfcpu"},
+		"another node's":           {selects, nil, "NodeAffinity"},
+		"a taken port":             {port, []*corev1.Pod{port}, "NodePorts"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -274,6 +274,9 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 	if err != nil {
 		return runtime.ContainerSpec{}, err
 	}
+	if err := a.recursion(ctx, mounts); err != nil {
+		return runtime.ContainerSpec{}, err
+	}
 	logPath := filepath.Join(a.d.Node.podLogDir(a.pod), c.Name, strconv.Itoa(a.number)+".log")
 	if err := os.MkdirAll(filepath.Dir(logPath), 0o755); err != nil {
 		return runtime.ContainerSpec{}, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)

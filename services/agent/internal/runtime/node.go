@@ -28,14 +28,15 @@ import (
 
 // Node is the Runtime over runc, overlayfs, the bridge network and a shim for each pod.
 type Node struct {
-	opts    Options
-	log     *zap.Logger
-	version runcVersion
-	machine oci.Node
-	images  *image.Store
-	network *network.Network
-	events  *eventQueue
-	lock    *os.File
+	opts     Options
+	log      *zap.Logger
+	version  runcVersion
+	handlers []Handler
+	machine  oci.Node
+	images   *image.Store
+	network  *network.Network
+	events   *eventQueue
+	lock     *os.File
 
 	mu         sync.Mutex
 	sandboxes  map[string]*sandbox
@@ -55,6 +56,7 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	if n.version, err = checkRunc(ctx, opts.Runc); err != nil {
 		return nil, err
 	}
+	n.handlers = describeHandlers(ctx, &n.opts)
 	if err := checkMachine(); err != nil {
 		return nil, err
 	}
@@ -127,8 +129,10 @@ func (o *Options) complete() error {
 	if o.Runc, err = findTool(o.Runc, "runc"); err != nil {
 		return err
 	}
-	o.Shim, err = findTool(o.Shim, "kubus-shim")
-	return err
+	if o.Shim, err = findTool(o.Shim, "kubus-shim"); err != nil {
+		return err
+	}
+	return o.completeHandlers()
 }
 
 // findTool looks for a program beside our own, then in PATH.
