@@ -26,6 +26,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/device"
 	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
@@ -92,7 +93,13 @@ func Purge(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	return runtime.Purge(ctx, cfg.runtime(log))
+	err := runtime.Purge(ctx, cfg.runtime(log))
+	for _, dir := range []string{cfg.DevicePluginDir, cfg.PodResourcesDir} {
+		if err == nil && dir != "" {
+			err = device.Clear(dir)
+		}
+	}
+	return err
 }
 
 func (c *Config) runtime(log *zap.Logger) runtime.Options {
@@ -125,6 +132,7 @@ type agent struct {
 	streams      *streams.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
+	devices      *device.Manager // nil: no plugins are served
 	synced       atomic.Bool
 }
 
@@ -168,6 +176,16 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.images = imagegc.New(cfg.imageGC())
 	a.images.Images, a.images.Removed, a.images.Events, a.images.Log = rt, a.node.Refresh, a.events, log
 	a.images.Named = func() []string { return a.pods.Images() }
+	if cfg.DevicePluginDir != "" {
+		a.devices, err = device.Open(device.Options{
+			Dir: cfg.DevicePluginDir, File: filepath.Join(cfg.DataDir, "agent", "devices.json"), Log: log,
+			Changed: a.node.Refresh, PodDir: cfg.PodResourcesDir, Pods: func() []*corev1.Pod { return a.pods.Unfinished() },
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.node.Devices = a.devices.Capacity
+	}
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
 	tokens := source.NewTokens(a.api, a.store, log)
@@ -176,7 +194,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
 	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Bundles: a.objects.Bundles, Certificates: a.certificates, Allocatable: a.node.Allocatable,
 		Claims: source.NewClaims(a.api), Labels: func() map[string]string { return a.node.Object().Labels }}
-	a.pods = pod.NewManager(ctx, pod.Deps{
+	deps := pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: func(uid types.UID) { tokens.Forget(uid); a.certificates.Forget(uid) }, Pulled: a.node.Refresh, PullEnded: a.images.Look,
 		Classes:     source.NewClasses(a.api, a.store),
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
@@ -189,7 +207,11 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
 			NoRecursive: withoutRecursive(rt.Handlers()), UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
 		},
-	})
+	}
+	if a.devices != nil {
+		deps.Devices = a.devices
+	}
+	a.pods = pod.NewManager(ctx, deps)
 	a.static.Pods, a.static.NodeUID = a.pods, a.node.UID
 	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
 	a.evictions = &eviction.Manager{
@@ -288,6 +310,9 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
+	if a.devices != nil {
+		g.Go(func() error { return a.devices.Run(ctx) })
+	}
 	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })

@@ -49,6 +49,10 @@ type Config struct {
 	Shim       string            `yaml:"shim"`
 	SeccompDir string            `yaml:"seccompDir"`
 
+	DevicePluginDir string `yaml:"devicePluginDir"` // where device plugins register; empty: none are served
+
+	PodResourcesDir string `yaml:"podResourcesDir"` // where monitors ask who has which device; empty: they cannot
+
 	Runtimes map[string]Runtime `yaml:"runtimes"` // by the handler that a RuntimeClass names
 
 	KeepSecrets bool `yaml:"keepSecrets"` // on the disk, for starts without the cluster
@@ -90,8 +94,11 @@ func Default() Config {
 		PodPids:       4096,
 		KeepSecrets:   true,
 		SeccompDir:    "/var/lib/kubus/seccomp",
-		LogMaxSize:    10 << 20,
-		LogMaxFiles:   5,
+
+		DevicePluginDir: "/var/lib/kubelet/device-plugins",
+		PodResourcesDir: "/var/lib/kubelet/pod-resources",
+		LogMaxSize:      10 << 20,
+		LogMaxFiles:     5,
 
 		ImageGCHighThresholdPercent: 85,
 		ImageGCLowThresholdPercent:  80,
@@ -155,6 +162,12 @@ func (c *Config) Validate() error {
 		if pod.SysctlNamespace(pod.SysctlName(s)) == "" {
 			problems = append(problems, fmt.Errorf("allowedUnsafeSysctls[%d]: %q is not known to be namespaced", i, s))
 		}
+	}
+	if c.DevicePluginDir != "" && !filepath.IsAbs(c.DevicePluginDir) {
+		problems = append(problems, fmt.Errorf("devicePluginDir: %q is not an absolute path", c.DevicePluginDir))
+	}
+	if c.PodResourcesDir != "" && !filepath.IsAbs(c.PodResourcesDir) {
+		problems = append(problems, fmt.Errorf("podResourcesDir: %q is not an absolute path", c.PodResourcesDir))
 	}
 	for name := range c.Runtimes {
 		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	goruntime "runtime"
 	"slices"
 	"sort"
@@ -44,6 +45,8 @@ type State struct {
 	NetworkReady string // "" is ready, else why not
 	Pressure     Pressure
 	Images       []runtime.Image
+	// Devices are the resources of device plugins: what there is, and how much of it is healthy.
+	Devices, HealthyDevices corev1.ResourceList
 }
 
 // Build writes the node's object. previous is the last one built, nil for the
@@ -61,6 +64,8 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 	}
 	n.Status.Capacity = capacity
 	n.Status.Allocatable = allocatable(capacity, s.Reserved, s.Evictions)
+	maps.Copy(n.Status.Capacity, st.Devices)
+	maps.Copy(n.Status.Allocatable, st.HealthyDevices)
 	for _, ip := range s.IPs {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}

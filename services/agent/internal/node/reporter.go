@@ -56,6 +56,9 @@ type Reporter struct {
 	bus      Publisher
 	log      *zap.Logger
 
+	// Devices are the resources of device plugins; nil: none. It is set before the first Refresh.
+	Devices func() (capacity, allocatable corev1.ResourceList)
+
 	object atomic.Pointer[corev1.Node] // as reported last
 	known  chan struct{}               // closed when the API's object, or that there is none, is known
 
@@ -107,6 +110,9 @@ func (r *Reporter) build(previous *corev1.Node) *corev1.Node {
 	st := State{NetworkReady: r.network, Pressure: r.pressure}
 	r.mu.Unlock()
 	st.Images = r.images.Images()
+	if r.Devices != nil {
+		st.Devices, st.HealthyDevices = r.Devices()
+	}
 	return Build(r.settings, r.machine, st, previous, time.Now())
 }
 

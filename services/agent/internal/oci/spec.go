@@ -53,6 +53,7 @@ type Node struct {
 	Bounding       []string // capabilities
 	CgroupV2       bool
 	MinOOMScoreAdj int // lower values are raised to it
+	CDIDirs        []string
 }
 
 // Input is all that Build looks at.
@@ -75,6 +76,9 @@ type Input struct {
 	Privileged, ReadOnlyRoot          bool
 	NoNewPrivs, UnmaskedProc          bool
 	Seccomp, SeccompPath              string // "", "Unconfined", "RuntimeDefault", "Localhost"
+
+	Annotations map[string]string
+	CDI         []string // qualified names of devices of the Container Device Interface
 }
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -129,6 +133,12 @@ func Build(in Input, node Node) (*specs.Spec, error) {
 			"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
 			"/sys/devices/virtual/powercap"}
 		spec.Linux.ReadonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	}
+	spec.Annotations = in.Annotations
+	if len(in.CDI) > 0 {
+		if err := injectCDI(spec, node.CDIDirs, in.CDI); err != nil {
+			return nil, err
+		}
 	}
 	if in.Privileged {
 		return spec, nil

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"kubus.dev/services/agent/internal/device"
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/probe"
 	"kubus.dev/services/agent/internal/runtime"
@@ -30,6 +31,16 @@ type Objects interface {
 // Classes tells which runtime handler a pod's RuntimeClass means; "" is the node's own.
 type Classes interface {
 	Handler(ctx context.Context, pod *corev1.Pod) (string, error)
+}
+
+// Devices gives containers what device plugins offer.
+type Devices interface {
+	Wants(pod *corev1.Pod) bool
+	// Allocate chooses the devices of a pod's containers. It may be asked again.
+	Allocate(ctx context.Context, pod *corev1.Pod) error
+	// Prepare says what a container that is about to start gets for its devices; nil for none.
+	Prepare(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (*device.Given, error)
+	Manages(name corev1.ResourceName) bool
 }
 
 // Store keeps pods and their statuses on disk.
@@ -74,6 +85,7 @@ type Deps struct {
 	Store       Store
 	Objects     Objects
 	Classes     Classes // nil: no pod has one
+	Devices     Devices // nil: there are none
 	Environment *launch.Environment
 	Volumes     *volume.Manager
 	Forget      func(types.UID)   // drop what is remembered for a pod elsewhere (tokens)

@@ -293,6 +293,9 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 		Security:          security,
 		TargetContainerID: a.target,
 	}
+	if err := a.devices(ctx, &spec); err != nil {
+		return runtime.ContainerSpec{}, err
+	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		spec.StopSignal = string(*c.Lifecycle.StopSignal)
 	}

@@ -63,6 +63,7 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	if n.machine, err = describeMachine(); err != nil {
 		return nil, err
 	}
+	n.machine.CDIDirs = opts.CDIDirs
 	for _, dir := range []string{opts.podsDir(), opts.nsDir(), opts.runcDir(), opts.upperDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making the agent's folders: %w", err)
@@ -118,6 +119,9 @@ func (o *Options) complete() error {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.CDIDirs == nil {
+		o.CDIDirs = []string{"/etc/cdi", "/var/run/cdi"}
 	}
 	if o.LogMaxSize == 0 {
 		o.LogMaxSize = 10 << 20

@@ -253,7 +253,10 @@ type ContainerSpec struct {
 	TTY        bool
 	Resources  Resources
 	Security   Security
-	StopSignal string // "" for the image's, else SIGTERM
+	// Annotations are the OCI spec's; CDI names devices of the Container Device Interface.
+	Annotations map[string]string
+	CDI         []string
+	StopSignal  string // "" for the image's, else SIGTERM
 	// TargetContainerID joins the process namespace of another container (ephemeral containers).
 	TargetContainerID string
 }
