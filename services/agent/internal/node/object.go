@@ -15,6 +15,7 @@ import (
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
 	"kubus.dev/services/agent/internal/eviction"
+	"kubus.dev/services/agent/internal/hugepage"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
@@ -62,8 +63,16 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(m.DiskBytes, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(int64(s.MaxPods), resource.DecimalSI),
 	}
+	paged := corev1.ResourceList{}
+	for size, pages := range m.HugePages {
+		capacity[hugepage.Resource(size)] = *resource.NewQuantity(size*pages, resource.BinarySI)
+		total := paged[corev1.ResourceMemory]
+		total.Add(*resource.NewQuantity(size*pages, resource.BinarySI))
+		paged[corev1.ResourceMemory] = total
+	}
 	n.Status.Capacity = capacity
 	n.Status.Allocatable = allocatable(capacity, s.Reserved, s.Evictions)
+	subtract(n.Status.Allocatable, paged) // what is set aside for huge pages is no other memory
 	maps.Copy(n.Status.Capacity, st.Devices)
 	maps.Copy(n.Status.Allocatable, st.HealthyDevices)
 	for _, ip := range s.IPs {
@@ -115,27 +124,29 @@ func labels(s Settings) map[string]string {
 // thresholds keep free.
 func allocatable(capacity, reserved corev1.ResourceList, evictions []eviction.Threshold) corev1.ResourceList {
 	out := capacity.DeepCopy()
-	take := func(name corev1.ResourceName, q resource.Quantity) {
-		have, ok := out[name]
+	subtract(out, reserved)
+	for i := range evictions {
+		if t := &evictions[i]; t.Hard() {
+			whole := capacity[t.Resource()]
+			subtract(out, corev1.ResourceList{t.Resource(): *t.Value.Of(whole.Value())})
+		}
+	}
+	return out
+}
+
+// subtract takes less from what is there, down to nothing.
+func subtract(from, less corev1.ResourceList) {
+	for name, q := range less {
+		have, ok := from[name]
 		if !ok {
-			return
+			continue
 		}
 		have.Sub(q)
 		if have.Sign() < 0 {
 			have = *resource.NewQuantity(0, have.Format)
 		}
-		out[name] = have
+		from[name] = have
 	}
-	for name, q := range reserved {
-		take(name, q)
-	}
-	for i := range evictions {
-		if t := &evictions[i]; t.Hard() {
-			whole := capacity[t.Resource()]
-			take(t.Resource(), *t.Value.Of(whole.Value()))
-		}
-	}
-	return out
 }
 
 func conditions(st State, previous *corev1.Node, now time.Time) []corev1.NodeCondition {

@@ -55,6 +55,19 @@ func TestAllocatableIsCapacityWithoutWhatIsReservedAndWithoutTheEvictionThreshol
 	}
 }
 
+func TestHugePagesAreNoOtherMemory(t *testing.T) {
+	t.Parallel()
+	m := machine()
+	m.HugePages = map[int64]int64{2 << 20: 512, 1 << 30: 0}
+	n := Build(settings(), m, State{}, nil, time.Now())
+	for name, want := range map[corev1.ResourceName][2]string{"hugepages-2Mi": {"1Gi", "1Gi"}, "hugepages-1Gi": {"0", "0"}, "memory": {"4Gi", "2972Mi"}} {
+		capacity, allocatable := n.Status.Capacity[name], n.Status.Allocatable[name]
+		if capacity.Cmp(resource.MustParse(want[0])) != 0 || allocatable.Cmp(resource.MustParse(want[1])) != 0 {
+			t.Errorf("%s: %s, of which %s for pods; want %v", name, capacity.String(), allocatable.String(), want)
+		}
+	}
+}
+
 func TestRuntimeHandlersSayWhatEachCan(t *testing.T) {
 	t.Parallel()
 	s := settings()

@@ -234,6 +234,45 @@ func TestSpec(t *testing.T) {
 	})
 }
 
+func TestHugePagesOfOtherSizesAreNone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sizes []int64
+		want  []specs.LinuxHugepageLimit
+	}{
+		"the kernel can tell":    {[]int64{2 << 20, 1 << 30}, []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}, {Pagesize: "1GB"}}},
+		"the kernel cannot tell": {nil, nil},
+	} {
+		s, err := Build(Input{Args: []string{"x"}, Hugepages: map[int64]int64{2 << 20: 4 << 20}}, Node{PageSizes: c.sizes})
+		if err != nil || !slices.Equal(s.Linux.Resources.HugepageLimits, c.want) {
+			t.Errorf("%s: %v, %v, want %v", name, s.Linux.Resources.HugepageLimits, err, c.want)
+		}
+	}
+}
+
+func TestDevicesOfTheContainerDeviceInterfaceEditTheSpec(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const vendor = `{"cdiVersion":"0.6.0","kind":"example.com/card","containerEdits":{"env":["ALL=1"]},
+		"devices":[{"name":"a","containerEdits":{"env":["CARD=a"],"mounts":[{"hostPath":"/lib","containerPath":"/card","options":["ro","bind"]}]}}]}`
+	if err := os.WriteFile(filepath.Join(dir, "example.json"), []byte(vendor), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	node := Node{CDIDirs: []string{filepath.Join(dir, "none"), dir}}
+	s, err := Build(Input{Args: []string{"x"}, CDI: []string{"example.com/card=a"}, Annotations: map[string]string{"k": "v"}}, node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(s.Process.Env, "CARD=a") || !slices.Contains(s.Process.Env, "ALL=1") || s.Annotations["k"] != "v" ||
+		!slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/card" && m.Source == "/lib" }) {
+		t.Errorf("environment %v, annotations %v, mounts %v", s.Process.Env, s.Annotations, s.Mounts)
+	}
+	_, err = Build(Input{Args: []string{"x"}, CDI: []string{"example.com/card=b"}}, node)
+	if err == nil || err.Error() != "CDI device injection failed: unresolvable CDI devices example.com/card=b" {
+		t.Errorf("a device that nobody knows: %v", err)
+	}
+}
+
 // allowed tells whether a profile lets a call through whatever its arguments.
 func allowed(p *specs.LinuxSeccomp, call string) bool {
 	return slices.ContainsFunc(p.Syscalls, func(s specs.LinuxSyscall) bool {

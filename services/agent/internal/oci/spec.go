@@ -16,6 +16,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/hugepage"
 )
 
 // Mount binds a path of the node into the container.
@@ -54,6 +56,7 @@ type Node struct {
 	CgroupV2       bool
 	MinOOMScoreAdj int // lower values are raised to it
 	CDIDirs        []string
+	PageSizes      []int64 // of huge pages, in bytes, where they can be limited
 }
 
 // Input is all that Build looks at.
@@ -77,6 +80,7 @@ type Input struct {
 	NoNewPrivs, UnmaskedProc          bool
 	Seccomp, SeccompPath              string // "", "Unconfined", "RuntimeDefault", "Localhost"
 
+	Hugepages   map[int64]int64 // bytes at most, by the pages' size; of other sizes none
 	Annotations map[string]string
 	CDI         []string // qualified names of devices of the Container Device Interface
 }
@@ -122,7 +126,7 @@ func Build(in Input, node Node) (*specs.Spec, error) {
 			spec.Linux.RootfsPropagation = "rslave"
 		}
 	}
-	if spec.Linux.Resources, err = resources(in); err != nil {
+	if spec.Linux.Resources, err = resources(in, node); err != nil {
 		return nil, err
 	}
 	if err := addDevices(in, spec); err != nil {
@@ -259,7 +263,7 @@ func mounts(in Input) ([]specs.Mount, error) {
 	return list, nil
 }
 
-func resources(in Input) (*specs.LinuxResources, error) {
+func resources(in Input, node Node) (*specs.LinuxResources, error) {
 	r := in.Resources
 	out := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: in.Privileged, Access: "rwm"}}}
 	if r.CPUShares > 0 || r.CPUQuota != 0 || r.CpusetCpus != "" || r.CpusetMems != "" {
@@ -274,6 +278,9 @@ func resources(in Input) (*specs.LinuxResources, error) {
 	}
 	if r.MemoryLimit > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit, Swap: &r.MemoryLimit}
+	}
+	for _, size := range node.PageSizes {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: hugepage.Name(size), Limit: uint64(in.Hugepages[size])})
 	}
 	if r.PidsLimit > 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}

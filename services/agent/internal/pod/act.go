@@ -85,7 +85,7 @@ func (w *worker) makeVolumes(ctx context.Context) {
 			if err != nil {
 				w.volumes = Thing{Stage: Missing, RetryAt: w.d.now().Add(retryOf(err))}
 				if !cut {
-					w.event("", corev1.EventTypeWarning, "FailedMount", err.Error())
+					w.event("", corev1.EventTypeWarning, mountReason(err), err.Error())
 				}
 				return
 			}
@@ -112,6 +112,15 @@ func retryOf(err error) time.Duration {
 		return claimRetry
 	}
 	return volumeRetry
+}
+
+// mountReason is that of the Event about volumes that are not in place.
+func mountReason(err error) string {
+	var device *volume.BlockError
+	if errors.As(err, &device) {
+		return "FailedMapVolume"
+	}
+	return "FailedMount"
 }
 
 // refresh brings the content of mounted volumes up to date.

@@ -114,6 +114,26 @@ func (a *attempt) mounts(mounted *volume.Mounted, env []string) ([]runtime.Mount
 	return out, nil
 }
 
+// blocks lists the block volumes that the container gets as devices.
+func (a *attempt) blocks(mounted *volume.Mounted) ([]runtime.Device, error) {
+	var out []runtime.Device
+	for _, d := range a.spec.VolumeDevices {
+		if !filepath.IsAbs(d.DevicePath) {
+			return nil, fmt.Errorf("error DevicePath `%s` must be an absolute path", d.DevicePath)
+		}
+		device, ok := mounted.Devices[d.Name]
+		if !ok {
+			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, a.spec.Name)
+		}
+		permissions := "mrw"
+		if device.ReadOnly {
+			permissions = "r"
+		}
+		out = append(out, runtime.Device{HostPath: device.Path, ContainerPath: d.DevicePath, Permissions: permissions})
+	}
+	return out, nil
+}
+
 // recursion settles which mounts are read-only with all that is mounted in them, in kubelet's words: IfPossible is
 // no where the pod's runtime cannot.
 func (a *attempt) recursion(ctx context.Context, mounts []runtime.Mount) error {

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,28 @@ func TestARuntimeThatCannotMountRecursivelyIsNotAskedTo(t *testing.T) {
 		}
 		if c.err != "" || mounts[0].RecursiveReadOnly != c.recursive {
 			t.Errorf("%s: no error, recursive %v, want %+v", name, mounts[0].RecursiveReadOnly, c)
+		}
+	}
+}
+
+func TestBlockVolumesAreDevices(t *testing.T) {
+	t.Parallel()
+	mounted := &volume.Mounted{Devices: map[string]volume.Device{"v": {Path: "/dev/disk"}, "r": {Path: "/dev/other", ReadOnly: true}}}
+	for name, c := range map[string]struct {
+		devices []corev1.VolumeDevice
+		want    []runtime.Device
+		err     string
+	}{
+		"two": {[]corev1.VolumeDevice{{Name: "v", DevicePath: "/dev/a"}, {Name: "r", DevicePath: "/dev/b"}},
+			[]runtime.Device{{HostPath: "/dev/disk", ContainerPath: "/dev/a", Permissions: "mrw"}, {HostPath: "/dev/other", ContainerPath: "/dev/b", Permissions: "r"}}, ""},
+		"none":            {nil, nil, ""},
+		"a relative path": {[]corev1.VolumeDevice{{Name: "v", DevicePath: "a"}}, nil, "error DevicePath `a` must be an absolute path"},
+		"not there":       {[]corev1.VolumeDevice{{Name: "x", DevicePath: "/dev/a"}}, nil, `cannot find volume "x" to pass into container "c"`},
+	} {
+		a := &attempt{spec: &corev1.Container{Name: "c", VolumeDevices: c.devices}}
+		got, err := a.blocks(mounted)
+		if err != nil && err.Error() != c.err || err == nil && (c.err != "" || !slices.Equal(got, c.want)) {
+			t.Errorf("%s: %v, %v, want %v %s", name, got, err, c.want, c.err)
 		}
 	}
 }

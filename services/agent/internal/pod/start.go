@@ -277,6 +277,10 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 	if err := a.recursion(ctx, mounts); err != nil {
 		return runtime.ContainerSpec{}, err
 	}
+	devices, err := a.blocks(mounted)
+	if err != nil {
+		return runtime.ContainerSpec{}, err
+	}
 	logPath := filepath.Join(a.d.Node.podLogDir(a.pod), c.Name, strconv.Itoa(a.number)+".log")
 	if err := os.MkdirAll(filepath.Dir(logPath), 0o755); err != nil {
 		return runtime.ContainerSpec{}, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
@@ -286,10 +290,10 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 		Command: launch.ExpandAll(c.Command, env), Args: launch.ExpandAll(c.Args, env), Env: env,
 		WorkingDir: c.WorkingDir,
 		Labels:     map[string]string{labelImage: c.Image, labelResources: setLabel(resize.Effective(a.pod, c))},
-		Mounts:     mounts,
-		LogPath:    logPath,
-		Stdin:      c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
-		Resources:         launch.Resources(a.pod, c, a.d.Node.MemoryCapacity),
+		Mounts:     mounts, Devices: devices,
+		LogPath: logPath,
+		Stdin:   c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
+		Resources: launch.Resources(a.pod, c, a.d.Node.MemoryCapacity), Hugepages: launch.Hugepages(a.pod, c),
 		Security:          security,
 		TargetContainerID: a.target,
 	}

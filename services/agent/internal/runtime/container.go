@@ -187,7 +187,7 @@ func (c *container) input(img *image.Image, user oci.User, ns oci.Namespaces) oc
 		AddCapabilities: spec.Security.AddCapabilities, DropCapabilities: spec.Security.DropCapabilities,
 		Privileged: spec.Security.Privileged, ReadOnlyRoot: spec.Security.ReadOnlyRoot, NoNewPrivs: spec.Security.NoNewPrivs,
 		UnmaskedProc: spec.Security.UnmaskedProc, Seccomp: spec.Security.Seccomp, SeccompPath: spec.Security.SeccompLocalhostPath,
-		Annotations: spec.Annotations, CDI: spec.CDI,
+		Annotations: spec.Annotations, CDI: spec.CDI, Hugepages: spec.Hugepages,
 	}
 	if pod.HostIPC {
 		in.ShmDir = "/dev/shm"

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/cgroup"
+	"kubus.dev/services/agent/internal/hugepage"
 	"kubus.dev/services/agent/internal/image"
 	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/memory"
@@ -230,6 +231,9 @@ func describeMachine() (oci.Node, error) {
 		return oci.Node{}, err
 	}
 	m := oci.Node{Bounding: bounding, CgroupV2: cgroup.V2(), MinOOMScoreAdj: -1000}
+	if cgroup.Has("hugetlb") {
+		m.PageSizes = hugepage.Sizes()
+	}
 	if !slices.Contains(bounding, "CAP_SYS_RESOURCE") {
 		data, err := os.ReadFile("/proc/self/oom_score_adj")
 		if err != nil {

@@ -252,6 +252,7 @@ type ContainerSpec struct {
 	StdinOnce  bool
 	TTY        bool
 	Resources  Resources
+	Hugepages  map[int64]int64 // bytes at most, by the pages' size; of other sizes none, where the kernel can tell
 	Security   Security
 	// Annotations are the OCI spec's; CDI names devices of the Container Device Interface.
 	Annotations map[string]string
