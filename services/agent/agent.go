@@ -132,6 +132,7 @@ type agent struct {
 	streams      *streams.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
+	ownCPUs      bool            // containers may have some
 	devices      *device.Manager // nil: no plugins are served
 	synced       atomic.Bool
 }
@@ -186,6 +187,10 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		}
 		a.node.Devices = a.devices.Capacity
 	}
+	cpuManager, err := cfg.cpuManager(func() []*corev1.Pod { return a.pods.Unfinished() })
+	if err != nil {
+		return nil, err
+	}
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
 	tokens := source.NewTokens(a.api, a.store, log)
@@ -210,6 +215,9 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	}
 	if a.devices != nil {
 		deps.Devices = a.devices
+	}
+	if cpuManager != nil {
+		deps.CPUs, a.ownCPUs = cpuManager, true
 	}
 	a.pods = pod.NewManager(ctx, deps)
 	a.static.Pods, a.static.NodeUID = a.pods, a.node.UID
@@ -310,6 +318,9 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
+	if a.ownCPUs {
+		g.Go(func() error { return a.pods.PlaceAll(ctx) })
+	}
 	if a.devices != nil {
 		g.Go(func() error { return a.devices.Run(ctx) })
 	}

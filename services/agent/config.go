@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/cpuset"
 
 	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/pod"
@@ -40,6 +41,9 @@ type Config struct {
 	Overhead      int      `yaml:"overhead"` // bytes that the network between nodes adds to pods' packets
 
 	StaticPodPath string `yaml:"staticPodPath"` // folder of static pods' manifests, relative to dataDir; empty: none
+
+	CPUManagerPolicy   string `yaml:"cpuManagerPolicy"`   // none or static
+	ReservedSystemCPUs string `yaml:"reservedSystemCPUs"` // which CPUs are for the system, such as 0-1; their number is reserved.cpu
 
 	MaxPods    int               `yaml:"maxPods"`
 	PodPids    int64             `yaml:"podPids"`
@@ -91,9 +95,12 @@ func Default() Config {
 		PodCIDR:       "10.244.0.0/16",
 		ResolvConf:    "/etc/resolv.conf",
 		MaxPods:       110,
-		PodPids:       4096,
-		KeepSecrets:   true,
-		SeccompDir:    "/var/lib/kubus/seccomp",
+
+		CPUManagerPolicy: cpuPolicyNone,
+
+		PodPids:     4096,
+		KeepSecrets: true,
+		SeccompDir:  "/var/lib/kubus/seccomp",
 
 		DevicePluginDir: "/var/lib/kubelet/device-plugins",
 		PodResourcesDir: "/var/lib/kubelet/pod-resources",
@@ -108,6 +115,12 @@ func Default() Config {
 		EvictionPressureTransitionPeriod: kit.Duration(5 * time.Minute),
 	}
 }
+
+// The policies of who runs on which CPU.
+const (
+	cpuPolicyNone   = "none"
+	cpuPolicyStatic = "static"
+)
 
 var instanceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
@@ -183,8 +196,13 @@ func (c *Config) Validate() error {
 	if c.MaxPods < 1 {
 		problems = append(problems, fmt.Errorf("maxPods: %d, must be at least 1", c.MaxPods))
 	}
-	if _, err := c.reserved(); err != nil {
+	if reserved, err := c.reserved(); err != nil {
 		problems = append(problems, err)
+	} else if c.CPUManagerPolicy == cpuPolicyStatic && reserved.Cpu().IsZero() {
+		problems = append(problems, errors.New("cpuManagerPolicy: the static policy requires reserved.cpu or reservedSystemCPUs"))
+	}
+	if c.CPUManagerPolicy != cpuPolicyNone && c.CPUManagerPolicy != cpuPolicyStatic {
+		problems = append(problems, fmt.Errorf("cpuManagerPolicy: %q is neither none nor static", c.CPUManagerPolicy))
 	}
 	if err := c.imageGC().Validate(); err != nil {
 		problems = append(problems, err)
@@ -231,6 +249,13 @@ func (c *Config) reserved() (corev1.ResourceList, error) {
 			return nil, fmt.Errorf("reserved.%s: %w", name, err)
 		}
 		out[corev1.ResourceName(name)] = q
+	}
+	if c.ReservedSystemCPUs != "" {
+		set, err := cpuset.Parse(c.ReservedSystemCPUs)
+		if err != nil {
+			return nil, fmt.Errorf("reservedSystemCPUs: %w", err)
+		}
+		out[corev1.ResourceCPU] = *resource.NewQuantity(int64(set.Size()), resource.DecimalSI)
 	}
 	return out, nil
 }

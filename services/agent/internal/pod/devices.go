@@ -15,7 +15,7 @@ import (
 	"kubus.dev/services/agent/internal/runtime"
 )
 
-// allot gets a new pod the devices that it asks for, before anything of it is made; a pod that cannot have them is
+// allot gets a new pod the CPUs and devices that it asks for, before anything of it is made; a pod that cannot have them is
 // rejected. One that has containers was allotted its own by an agent of before.
 func (w *worker) allot(ctx context.Context) {
 	if w.terminating() && w.allotCancel != nil {
@@ -24,7 +24,8 @@ func (w *worker) allot(ctx context.Context) {
 	if w.allotment != Missing || w.terminating() {
 		return
 	}
-	if w.d.Devices == nil || w.sandbox != nil || !w.d.Devices.Wants(w.pod) {
+	devices := w.d.Devices != nil && w.d.Devices.Wants(w.pod)
+	if w.sandbox != nil || !devices && (w.d.CPUs == nil || !w.d.CPUs.Wants(w.pod)) {
 		w.allotment = Ready
 		return
 	}
@@ -32,7 +33,10 @@ func (w *worker) allot(ctx context.Context) {
 	w.allotment, w.allotCancel = Busy, cancel
 	pod := w.pod
 	w.go1(func() func() {
-		err := w.d.Devices.Allocate(ctx, pod)
+		err := w.m.allotCPUs(ctx, pod)
+		if err == nil && devices {
+			err = w.d.Devices.Allocate(ctx, pod)
+		}
 		cut := ctx.Err() != nil
 		cancel()
 		return func() {

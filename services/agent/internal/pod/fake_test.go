@@ -249,6 +249,14 @@ func (f *fakeRuntime) ResizeSandbox(_ context.Context, id string, r runtime.Reso
 	return nil
 }
 
+func (f *fakeRuntime) PlaceContainer(_ context.Context, id, cpus string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call("place %s on %s", f.containers[id].Name, cpus)
+	f.containers[id].Resources.CpusetCpus = cpus
+	return nil
+}
+
 func show(r runtime.Resources) string {
 	return fmt.Sprintf("cpu %d/%d memory %dMi", r.CPUShares, r.CPUQuota, r.MemoryLimit>>20)
 }

@@ -85,6 +85,7 @@ type Deps struct {
 	Store       Store
 	Objects     Objects
 	Classes     Classes // nil: no pod has one
+	CPUs        CPUs    // nil: all containers share all of them
 	Devices     Devices // nil: there are none
 	Environment *launch.Environment
 	Volumes     *volume.Manager

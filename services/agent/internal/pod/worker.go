@@ -65,7 +65,7 @@ type worker struct {
 	bornAt  time.Time
 
 	allotCancel   context.CancelFunc
-	allotment     Stage // of devices: Ready also when there are none to be had
+	allotment     Stage // of CPUs and devices: Ready also when there are none to be had
 	sandbox       *runtime.Sandbox
 	group         runtime.Resources // limits of its cgroup
 	sandboxThing  Thing

@@ -56,6 +56,9 @@ type Runtime interface {
 	// which are kept with it; both show in its status. ErrNotRunning when it has ended; a memory
 	// limit below what is used is refused.
 	ResizeContainer(ctx context.Context, id string, r Resources, labels map[string]string) error
+	// PlaceContainer sets the CPUs that a running container may run on, in the kernel's notation. ErrNotRunning when it
+	// has ended.
+	PlaceContainer(ctx context.Context, id, cpus string) error
 	// ResizeSandbox sets the CPU and memory limits of the pod's cgroup in the same way.
 	ResizeSandbox(ctx context.Context, id string, r Resources) error
 	// MemoryUsed is what a running container or a sandbox has charged, in bytes.
