@@ -76,16 +76,6 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	return err
 }
 
-// Stop ends everything that a stopped agent has left running: containers, asked
-// first and killed after grace, and their mounts, cgroups and network. The next
-// Run goes on from the files. It may be called again.
-func Stop(ctx context.Context, cfg Config, grace time.Duration, log *zap.Logger) error {
-	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return runtime.Halt(ctx, cfg.runtime(log), grace)
-}
-
 // Purge removes every trace of the agent from the machine: containers, shims,
 // mounts, cgroups, network, files. The agent must not be running. It may be
 // called again.
@@ -320,6 +310,9 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.usage.Run(ctx) })
 	if a.ownCPUs {
 		g.Go(func() error { return a.pods.PlaceAll(ctx) })
+	}
+	if w := a.watcher(); w != nil {
+		g.Go(func() error { return w.Run(ctx) })
 	}
 	if a.devices != nil {
 		g.Go(func() error { return a.devices.Run(ctx) })

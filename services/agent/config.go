@@ -19,6 +19,7 @@ import (
 
 	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/pod"
+	"kubus.dev/services/agent/internal/shutdown"
 	"kubus.dev/services/kit"
 )
 
@@ -41,6 +42,10 @@ type Config struct {
 	Overhead      int      `yaml:"overhead"` // bytes that the network between nodes adds to pods' packets
 
 	StaticPodPath string `yaml:"staticPodPath"` // folder of static pods' manifests, relative to dataDir; empty: none
+
+	// How long pods get at most to end when the node does, and which part of it, the last, critical pods.
+	ShutdownGracePeriod             kit.Duration `yaml:"shutdownGracePeriod"`
+	ShutdownGracePeriodCriticalPods kit.Duration `yaml:"shutdownGracePeriodCriticalPods"`
 
 	CPUManagerPolicy   string `yaml:"cpuManagerPolicy"`   // none or static
 	ReservedSystemCPUs string `yaml:"reservedSystemCPUs"` // which CPUs are for the system, such as 0-1; their number is reserved.cpu
@@ -209,6 +214,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.thresholds(); err != nil {
 		problems = append(problems, err)
+	}
+	if err := shutdown.Check(c.ShutdownGracePeriod.Std(), c.ShutdownGracePeriodCriticalPods.Std()); err != nil {
+		problems = append(problems, fmt.Errorf("shutdownGracePeriod, shutdownGracePeriodCriticalPods: %w", err))
 	}
 	if c.EvictionMaxPodGracePeriod < 0 {
 		problems = append(problems, fmt.Errorf("evictionMaxPodGracePeriod: %d seconds, must not be negative", c.EvictionMaxPodGracePeriod))

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"maps"
 	goruntime "runtime"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
@@ -45,6 +47,7 @@ var declared = []string{
 type State struct {
 	NetworkReady string // "" is ready, else why not
 	Pressure     Pressure
+	ShuttingDown bool
 	Images       []runtime.Image
 	// Devices are the resources of device plugins: what there is, and how much of it is healthy.
 	Devices, HealthyDevices corev1.ResourceList
@@ -156,9 +159,15 @@ func conditions(st State, previous *corev1.Node, now time.Time) []corev1.NodeCon
 		pressure(corev1.NodePIDPressure, st.Pressure.PIDs, "KubeletHasInsufficientPID", "kubelet has insufficient PID available", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 		{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"},
 	}
+	var unready []error
 	if st.NetworkReady != "" {
-		out[3].Status, out[3].Reason = corev1.ConditionFalse, "KubeletNotReady"
-		out[3].Message = "container runtime network not ready: " + st.NetworkReady
+		unready = append(unready, errors.New("container runtime network not ready: "+st.NetworkReady))
+	}
+	if st.ShuttingDown {
+		unready = append(unready, errors.New("node is shutting down"))
+	}
+	if len(unready) > 0 {
+		out[3].Status, out[3].Reason, out[3].Message = corev1.ConditionFalse, "KubeletNotReady", utilerrors.NewAggregate(unready).Error()
 	}
 	stamp := metav1.NewTime(now).Rfc3339Copy()
 	for i := range out {

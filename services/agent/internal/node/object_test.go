@@ -89,6 +89,8 @@ func TestConditions(t *testing.T) {
 	}{
 		{"a node with a network is ready", State{}, corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"},
 		{"one without says why it is not", State{NetworkReady: "no CIDR"}, corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "container runtime network not ready: no CIDR"},
+		{"one that shuts down", State{ShuttingDown: true}, corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"},
+		{"and has no network", State{NetworkReady: "no CIDR", ShuttingDown: true}, corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "[container runtime network not ready: no CIDR, node is shutting down]"},
 		{"enough memory", State{}, corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"},
 		{"too little memory", State{Pressure: Pressure{Memory: true}}, corev1.NodeMemoryPressure, corev1.ConditionTrue, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"},
 		{"too little disk", State{Pressure: Pressure{Disk: true}}, corev1.NodeDiskPressure, corev1.ConditionTrue, "KubeletHasDiskPressure", "kubelet has disk pressure"},

@@ -67,6 +67,7 @@ type Reporter struct {
 	mu       sync.Mutex
 	network  string // why the network is not ready; "" when it is
 	pressure Pressure
+	down     bool              // the machine shuts down
 	cidr     string            // of the API's object, at first as a former run kept it
 	labels   map[string]string // likewise; nil before they are known
 	uid      types.UID         // of the API's object; empty before it is known
@@ -107,7 +108,7 @@ func (r *Reporter) Resume(ctx context.Context, network Network) {
 
 func (r *Reporter) build(previous *corev1.Node) *corev1.Node {
 	r.mu.Lock()
-	st := State{NetworkReady: r.network, Pressure: r.pressure}
+	st := State{NetworkReady: r.network, Pressure: r.pressure, ShuttingDown: r.down}
 	r.mu.Unlock()
 	st.Images = r.images.Images()
 	if r.Devices != nil {
@@ -204,6 +205,14 @@ func (r *Reporter) Run(ctx context.Context) error {
 			r.press(func(p *Pressure) { p.PIDs = shortOfPIDs() })
 		}
 	}
+}
+
+// SetShuttingDown says whether the machine shuts down.
+func (r *Reporter) SetShuttingDown(down bool) {
+	r.mu.Lock()
+	r.down = down
+	r.mu.Unlock()
+	r.Refresh()
 }
 
 // SetPressure says of what the node is short, as eviction has found.

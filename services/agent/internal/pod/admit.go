@@ -32,6 +32,9 @@ func matches(pod *corev1.Pod, node *corev1.Node) bool {
 
 // admit tells why the node cannot take a new pod; nil when it can. The lock is held.
 func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
+	if m.down {
+		return m.reject(pod, reasonShutdown, messageShutdown)
+	}
 	if m.d.Node.Pressure != nil {
 		if message := eviction.Admit(pod, m.d.Node.Pressure(), launch.QOS(pod) == corev1.PodQOSBestEffort); message != "" {
 			return m.reject(pod, eviction.Reason, message)

@@ -112,6 +112,7 @@ type Manager struct {
 	ended   map[types.UID]bool // reported gone; their objects are about to go
 	exits   map[string]chan struct{}
 	synced  bool
+	down    bool // the node shuts down
 }
 
 // NewManager has no pods. Its workers end with ctx; Wait waits for them.
