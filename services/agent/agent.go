@@ -34,6 +34,7 @@ import (
 	"kubus.dev/services/agent/internal/node"
 	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/agent/internal/probe"
+	"kubus.dev/services/agent/internal/registry"
 	"kubus.dev/services/agent/internal/report"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/source"
@@ -99,7 +100,7 @@ func (c *Config) runtime(log *zap.Logger) runtime.Options {
 	return runtime.Options{
 		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
 		ClusterCIDR: c.PodCIDR, MTU: c.MTU, Overhead: c.Overhead, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
-		Insecure: c.InsecureRegistries, ImageMinFree: c.imageMinFree(), Logger: log,
+		Insecure: c.InsecureRegistries, Registries: registry.Settings{File: c.RegistriesFile, Dir: c.RegistriesDir}, ImageMinFree: c.imageMinFree(), Logger: log,
 	}
 }
 

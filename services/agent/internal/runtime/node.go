@@ -83,7 +83,7 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	if err = memory.Mount(opts.podsDir()); err != nil { // containers' environments are in it
 		return nil, err
 	}
-	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, MinFree: opts.ImageMinFree,
+	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, Registries: opts.Registries, MinFree: opts.ImageMinFree,
 		Unpack: layer.Runner{Program: opts.Shim}, Logger: opts.Logger})
 	if err != nil {
 		return nil, err
