@@ -129,6 +129,12 @@ func (s *Store) pull(ctx context.Context, a *asking, progress func(string)) (*Im
 	if err != nil {
 		return nil, fmt.Errorf("no image for linux/%s in %q: %w", runtime.GOARCH, ref, err)
 	}
+	return s.take(ctx, remoteImage, ref, desc.Digest.String(), progress)
+}
+
+// take puts an image into the store, under a name. Digest is that of the manifest or index that the name stands for;
+// it may be empty.
+func (s *Store) take(ctx context.Context, remoteImage v1.Image, ref Reference, digest string, progress func(string)) (*Image, error) {
 	manifest, err := remoteImage.Manifest()
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the manifest of %q: %w", ref, err)
@@ -171,7 +177,7 @@ func (s *Store) pull(ctx context.Context, a *asking, progress func(string)) (*Im
 	if own != "" {
 		img.Layers = append(img.Layers, own)
 	}
-	if err := s.describe(img, ref, desc.Digest.String()); err != nil {
+	if err := s.describe(img, ref, digest); err != nil {
 		return nil, err
 	}
 	if err := s.add(img); err != nil {
@@ -283,7 +289,9 @@ func (s *Store) describe(img *Image, ref Reference, digest string) error {
 	} else {
 		img.Tags = []string{}
 	}
-	img.Digests = []string{ref.Repository() + "@" + digest}
+	if digest != "" {
+		img.Digests = []string{ref.Repository() + "@" + digest}
+	}
 	return nil
 }
 

@@ -97,6 +97,9 @@ func Open(opts Options) (*Store, error) {
 		return nil, fmt.Errorf("opening image store: %w", err)
 	}
 	s.boot = strings.TrimSpace(string(boot))
+	if err := os.RemoveAll(s.importDir()); err != nil {
+		return nil, fmt.Errorf("opening image store: %w", err)
+	}
 	for _, dir := range []string{s.imagesDir(), s.layersDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("opening image store: %w", err)
@@ -132,6 +135,7 @@ func Open(opts Options) (*Store, error) {
 }
 
 func (s *Store) imagesDir() string           { return filepath.Join(s.opts.Dir, "images") }
+func (s *Store) importDir() string           { return filepath.Join(s.opts.Dir, "import") }
 func (s *Store) layersDir() string           { return filepath.Join(s.opts.Dir, "layers") }
 func (s *Store) indexPath() string           { return filepath.Join(s.imagesDir(), "index.json") }
 func (s *Store) layerFS(layer string) string { return filepath.Join(s.layersDir(), layer, "fs") }

@@ -330,3 +330,6 @@ func (n *Node) container(id string) (*container, error) {
 
 // stopPatience bounds the wait for a process that has been sent SIGKILL.
 const stopPatience = 10 * time.Second
+
+// RunDir is the folder for what must not outlive a boot.
+func (n *Node) RunDir() string { return n.opts.RunDir }
