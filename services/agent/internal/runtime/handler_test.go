@@ -27,6 +27,9 @@ func TestAPodRunsWithTheRuntimeOfItsHandler(t *testing.T) {
 	n.Close()
 	n.opts.Handlers = map[string]string{"other": program}
 	n.open()
+	if err := n.SetPodCIDR(t.Context(), fmt.Sprintf("10.%d.%d.0/24", 200+os.Getpid()%40, testCount%250)); err != nil { // as newTestNode
+		t.Fatal(err)
+	}
 	img := n.pull(busybox(t))
 	calls := func(command string) int {
 		data, _ := os.ReadFile(record)
