@@ -27,6 +27,7 @@ import (
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
 	"kubus.dev/services/agent/internal/control"
+	"kubus.dev/services/agent/internal/device"
 	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
@@ -77,16 +78,6 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 	return err
 }
 
-// Stop ends everything that a stopped agent has left running: containers, asked
-// first and killed after grace, and their mounts, cgroups and network. The next
-// Run goes on from the files. It may be called again.
-func Stop(ctx context.Context, cfg Config, grace time.Duration, log *zap.Logger) error {
-	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return runtime.Halt(ctx, cfg.runtime(log), grace)
-}
-
 // Purge removes every trace of the agent from the machine: containers, shims,
 // mounts, cgroups, network, files. The agent must not be running. It may be
 // called again.
@@ -94,12 +85,18 @@ func Purge(ctx context.Context, cfg Config, log *zap.Logger) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	return runtime.Purge(ctx, cfg.runtime(log))
+	err := runtime.Purge(ctx, cfg.runtime(log))
+	for _, dir := range []string{cfg.DevicePluginDir, cfg.PodResourcesDir} {
+		if err == nil && dir != "" {
+			err = device.Clear(dir)
+		}
+	}
+	return err
 }
 
 func (c *Config) runtime(log *zap.Logger) runtime.Options {
 	return runtime.Options{
-		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
+		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim, Handlers: c.handlers(),
 		ClusterCIDR: c.PodCIDR, MTU: c.MTU, Overhead: c.Overhead, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
 		Insecure: c.InsecureRegistries, Registries: registry.Settings{File: c.RegistriesFile, Dir: c.RegistriesDir}, ImageMinFree: c.imageMinFree(), Logger: log,
 	}
@@ -128,6 +125,8 @@ type agent struct {
 	control      *control.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
+	ownCPUs      bool            // containers may have some
+	devices      *device.Manager // nil: no plugins are served
 	synced       atomic.Bool
 }
 
@@ -171,6 +170,20 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.images = imagegc.New(cfg.imageGC())
 	a.images.Images, a.images.Removed, a.images.Events, a.images.Log = rt, a.node.Refresh, a.events, log
 	a.images.Named = func() []string { return a.pods.Images() }
+	if cfg.DevicePluginDir != "" {
+		a.devices, err = device.Open(device.Options{
+			Dir: cfg.DevicePluginDir, File: filepath.Join(cfg.DataDir, "agent", "devices.json"), Log: log,
+			Changed: a.node.Refresh, PodDir: cfg.PodResourcesDir, Pods: func() []*corev1.Pod { return a.pods.Unfinished() },
+		})
+		if err != nil {
+			return nil, err
+		}
+		a.node.Devices = a.devices.Capacity
+	}
+	cpuManager, err := cfg.cpuManager(func() []*corev1.Pod { return a.pods.Unfinished() })
+	if err != nil {
+		return nil, err
+	}
 	a.objects = source.NewObjects(ctx, a.api, a.store, log, func(pods []types.UID) { a.pods.ObjectsChanged(pods) })
 	a.services = source.NewServices(a.store, log)
 	tokens := source.NewTokens(a.api, a.store, log)
@@ -179,8 +192,9 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	a.probes = probe.New(runner, probeEvents(a.events), func(uid types.UID) { a.pods.ProbeChanged(uid) })
 	volumes := &volume.Manager{PodDir: a.store.PodDir, MemoryDir: cfg.podMemory, Objects: a.objects, Tokens: tokens, Bundles: a.objects.Bundles, Certificates: a.certificates, Allocatable: a.node.Allocatable,
 		Claims: source.NewClaims(a.api), Labels: func() map[string]string { return a.node.Object().Labels }}
-	a.pods = pod.NewManager(ctx, pod.Deps{
+	deps := pod.Deps{
 		Runtime: rt, Store: a.store, Objects: a.objects, Volumes: volumes, Forget: func(uid types.UID) { tokens.Forget(uid); a.certificates.Forget(uid) }, Pulled: a.node.Refresh, PullEnded: a.images.Look,
+		Classes:     source.NewClasses(a.api, a.store),
 		Environment: &launch.Environment{Objects: a.objects, Services: a.services, Allocatable: a.node.Allocatable()},
 		Probes:      a.probes, Runner: runner, Reports: a.static, Events: a.events, Log: log, Over: a.static.Ended,
 		Node: pod.Node{
@@ -189,9 +203,16 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 			MemoryCapacity: machine.MemoryBytes,
 			DNS:            launch.ClusterDNS{Servers: cfg.ClusterDNS, Domain: cfg.ClusterDomain},
 			ResolvConf:     cfg.ResolvConf, LogDir: cfg.LogDir, SeccompDir: cfg.SeccompDir, PodPids: cfg.PodPids,
-			UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
+			NoRecursive: withoutRecursive(rt.Handlers()), UnsafeSysctls: cfg.AllowedUnsafeSysctls, Pressure: func() []corev1.NodeConditionType { return a.evictions.Conditions() },
 		},
-	})
+	}
+	if a.devices != nil {
+		deps.Devices = a.devices
+	}
+	if cpuManager != nil {
+		deps.CPUs, a.ownCPUs = cpuManager, true
+	}
+	a.pods = pod.NewManager(ctx, deps)
 	a.static.Pods, a.static.NodeUID = a.pods, a.node.UID
 	a.usage = usage.New(cfg.Node, rt, c.Bus, log)
 	a.evictions = &eviction.Manager{
@@ -208,7 +229,7 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	return a, nil
 }
 
-func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, error) {
+func (c *Config) settings(rt *runtime.Node, version string) (node.Settings, error) {
 	reserved, err := c.reserved()
 	if err != nil {
 		return node.Settings{}, err
@@ -220,8 +241,17 @@ func (c *Config) settings(rt runtime.Runtime, version string) (node.Settings, er
 	name, v := rt.Version()
 	return node.Settings{
 		Name: c.Node, IPs: []string{c.NodeIP}, Labels: c.Labels, MaxPods: c.MaxPods, Reserved: reserved, Evictions: thresholds,
-		Version: version, Runtime: "kubus+" + name + "://" + v,
+		Version: version, Runtime: "kubus+" + name + "://" + v, Handlers: rt.Handlers(),
 	}, nil
+}
+
+func withoutRecursive(handlers []runtime.Handler) (names []string) {
+	for _, h := range handlers {
+		if !h.RecursiveReadOnly {
+			names = append(names, h.Name)
+		}
+	}
+	return names
 }
 
 // memoryDir holds what is secret of the pods' volumes; it is never on the disk.
@@ -283,6 +313,15 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
+	if a.ownCPUs {
+		g.Go(func() error { return a.pods.PlaceAll(ctx) })
+	}
+	if w := a.watcher(); w != nil {
+		g.Go(func() error { return w.Run(ctx) })
+	}
+	if a.devices != nil {
+		g.Go(func() error { return a.devices.Run(ctx) })
+	}
 	g.Go(func() error { return a.control.Run(ctx, control.Socket(a.cfg.RunDir)) })
 	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })

@@ -15,9 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/cpuset"
 
 	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/pod"
+	"kubus.dev/services/agent/internal/shutdown"
 	"kubus.dev/services/kit"
 )
 
@@ -41,6 +43,13 @@ type Config struct {
 
 	StaticPodPath string `yaml:"staticPodPath"` // folder of static pods' manifests, relative to dataDir; empty: none
 
+	// How long pods get at most to end when the node does, and which part of it, the last, critical pods.
+	ShutdownGracePeriod             kit.Duration `yaml:"shutdownGracePeriod"`
+	ShutdownGracePeriodCriticalPods kit.Duration `yaml:"shutdownGracePeriodCriticalPods"`
+
+	CPUManagerPolicy   string `yaml:"cpuManagerPolicy"`   // none or static
+	ReservedSystemCPUs string `yaml:"reservedSystemCPUs"` // which CPUs are for the system, such as 0-1; their number is reserved.cpu
+
 	MaxPods    int               `yaml:"maxPods"`
 	PodPids    int64             `yaml:"podPids"`
 	Reserved   map[string]string `yaml:"reserved"` // resources kept from pods
@@ -48,6 +57,12 @@ type Config struct {
 	Runc       string            `yaml:"runc"` // empty: beside our executable, then in PATH
 	Shim       string            `yaml:"shim"`
 	SeccompDir string            `yaml:"seccompDir"`
+
+	DevicePluginDir string `yaml:"devicePluginDir"` // where device plugins register; empty: none are served
+
+	PodResourcesDir string `yaml:"podResourcesDir"` // where monitors ask who has which device; empty: they cannot
+
+	Runtimes map[string]Runtime `yaml:"runtimes"` // by the handler that a RuntimeClass names
 
 	KeepSecrets bool `yaml:"keepSecrets"` // on the disk, for starts without the cluster
 
@@ -72,6 +87,11 @@ type Config struct {
 	EvictionPressureTransitionPeriod kit.Duration      `yaml:"evictionPressureTransitionPeriod"`
 }
 
+// Runtime is an OCI runtime beside runc.
+type Runtime struct {
+	Path string `yaml:"path"` // empty: a program of the handler's name, found as runc is
+}
+
 // Default is a node of a cluster with the usual ranges.
 func Default() Config {
 	return Config{
@@ -82,11 +102,17 @@ func Default() Config {
 		PodCIDR:       "10.244.0.0/16",
 		ResolvConf:    "/etc/resolv.conf",
 		MaxPods:       110,
-		PodPids:       4096,
-		KeepSecrets:   true,
-		SeccompDir:    "/var/lib/kubus/seccomp",
-		LogMaxSize:    10 << 20,
-		LogMaxFiles:   5,
+
+		CPUManagerPolicy: cpuPolicyNone,
+
+		PodPids:     4096,
+		KeepSecrets: true,
+		SeccompDir:  "/var/lib/kubus/seccomp",
+
+		DevicePluginDir: "/var/lib/kubelet/device-plugins",
+		PodResourcesDir: "/var/lib/kubelet/pod-resources",
+		LogMaxSize:      10 << 20,
+		LogMaxFiles:     5,
 
 		RegistriesFile: "/etc/kubus/registries.yaml",
 		RegistriesDir:  "/etc/kubus/certs.d",
@@ -99,6 +125,12 @@ func Default() Config {
 		EvictionPressureTransitionPeriod: kit.Duration(5 * time.Minute),
 	}
 }
+
+// The policies of who runs on which CPU.
+const (
+	cpuPolicyNone   = "none"
+	cpuPolicyStatic = "static"
+)
 
 var instanceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
@@ -154,20 +186,42 @@ func (c *Config) Validate() error {
 			problems = append(problems, fmt.Errorf("allowedUnsafeSysctls[%d]: %q is not known to be namespaced", i, s))
 		}
 	}
+	if c.DevicePluginDir != "" && !filepath.IsAbs(c.DevicePluginDir) {
+		problems = append(problems, fmt.Errorf("devicePluginDir: %q is not an absolute path", c.DevicePluginDir))
+	}
+	if c.PodResourcesDir != "" && !filepath.IsAbs(c.PodResourcesDir) {
+		problems = append(problems, fmt.Errorf("podResourcesDir: %q is not an absolute path", c.PodResourcesDir))
+	}
+	for name := range c.Runtimes {
+		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
+			problems = append(problems, fmt.Errorf("runtimes.%s: %s", name, strings.Join(msgs, ", ")))
+		}
+		if name == "runc" {
+			problems = append(problems, errors.New("runtimes.runc: the key runc says where runc is"))
+		}
+	}
 	if c.Overhead < 0 || c.Overhead > 200 {
 		problems = append(problems, fmt.Errorf("overhead: %d bytes, must be 0 to 200", c.Overhead))
 	}
 	if c.MaxPods < 1 {
 		problems = append(problems, fmt.Errorf("maxPods: %d, must be at least 1", c.MaxPods))
 	}
-	if _, err := c.reserved(); err != nil {
+	if reserved, err := c.reserved(); err != nil {
 		problems = append(problems, err)
+	} else if c.CPUManagerPolicy == cpuPolicyStatic && reserved.Cpu().IsZero() {
+		problems = append(problems, errors.New("cpuManagerPolicy: the static policy requires reserved.cpu or reservedSystemCPUs"))
+	}
+	if c.CPUManagerPolicy != cpuPolicyNone && c.CPUManagerPolicy != cpuPolicyStatic {
+		problems = append(problems, fmt.Errorf("cpuManagerPolicy: %q is neither none nor static", c.CPUManagerPolicy))
 	}
 	if err := c.imageGC().Validate(); err != nil {
 		problems = append(problems, err)
 	}
 	if _, err := c.thresholds(); err != nil {
 		problems = append(problems, err)
+	}
+	if err := shutdown.Check(c.ShutdownGracePeriod.Std(), c.ShutdownGracePeriodCriticalPods.Std()); err != nil {
+		problems = append(problems, fmt.Errorf("shutdownGracePeriod, shutdownGracePeriodCriticalPods: %w", err))
 	}
 	if c.EvictionMaxPodGracePeriod < 0 {
 		problems = append(problems, fmt.Errorf("evictionMaxPodGracePeriod: %d seconds, must not be negative", c.EvictionMaxPodGracePeriod))
@@ -192,6 +246,14 @@ func (c *Config) thresholds() ([]eviction.Threshold, error) {
 	}.Thresholds()
 }
 
+func (c *Config) handlers() map[string]string {
+	out := make(map[string]string, len(c.Runtimes))
+	for name, r := range c.Runtimes {
+		out[name] = r.Path
+	}
+	return out
+}
+
 func (c *Config) reserved() (corev1.ResourceList, error) {
 	out := corev1.ResourceList{}
 	for name, text := range c.Reserved {
@@ -200,6 +262,13 @@ func (c *Config) reserved() (corev1.ResourceList, error) {
 			return nil, fmt.Errorf("reserved.%s: %w", name, err)
 		}
 		out[corev1.ResourceName(name)] = q
+	}
+	if c.ReservedSystemCPUs != "" {
+		set, err := cpuset.Parse(c.ReservedSystemCPUs)
+		if err != nil {
+			return nil, fmt.Errorf("reservedSystemCPUs: %w", err)
+		}
+		out[corev1.ResourceCPU] = *resource.NewQuantity(int64(set.Size()), resource.DecimalSI)
 	}
 	return out, nil
 }

@@ -19,6 +19,7 @@ import (
 func newDown(s streams) *cobra.Command {
 	var dir string
 	var purge, yes bool
+	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Stop the cluster of this machine",
@@ -33,10 +34,11 @@ func newDown(s streams) *cobra.Command {
 			if purge && !yes && !confirmed(s, dir) {
 				return errors.New("nothing was removed: confirm with --yes")
 			}
-			return down(cmd.Context(), s, dir, purge)
+			return down(cmd.Context(), s, dir, purge, grace)
 		},
 	}
 	dataDirFlag(cmd, &dir)
+	cmd.Flags().DurationVar(&grace, "grace", defaultGrace, "what pods get at most to end, beside their own grace periods; 0s: kill them; the setting shutdownGracePeriod of the agent wins")
 	cmd.Flags().BoolVar(&purge, "purge", false, "also remove the data and every change to the host")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask before --purge")
 	return cmd
@@ -48,7 +50,7 @@ func confirmed(s streams, dir string) bool {
 	return strings.TrimSpace(line) == "yes"
 }
 
-func down(ctx context.Context, s streams, dir string, purge bool) error {
+func down(ctx context.Context, s streams, dir string, purge bool, grace time.Duration) error {
 	i, err := instance.Load(dir)
 	if err != nil {
 		return err
@@ -60,9 +62,9 @@ func down(ctx context.Context, s streams, dir string, purge bool) error {
 	if i.Nodes > 0 && os.Geteuid() != 0 {
 		return errors.New("stopping containers needs root: call it with sudo")
 	}
-	limited, cancel := context.WithTimeout(ctx, 2*time.Minute+time.Duration(len(i.Further))*10*time.Second)
+	limited, cancel := context.WithTimeout(ctx, 2*time.Minute+time.Duration(len(i.Further))*10*time.Second+stopLimit(i, grace))
 	defer cancel()
-	if err := stop(limited, i); err != nil {
+	if err := stop(limited, i, grace); err != nil {
 		return err
 	}
 	if !purge {
@@ -79,8 +81,8 @@ func down(ctx context.Context, s streams, dir string, purge bool) error {
 	return nil
 }
 
-// stop ends the processes of an instance, then what they ran.
-func stop(ctx context.Context, i *instance.Instance) error {
+// stop ends the processes of an instance, then what they ran: pods get grace at most.
+func stop(ctx context.Context, i *instance.Instance, grace time.Duration) error {
 	if err := stopOrphans(ctx, i); err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func stop(ctx context.Context, i *instance.Instance) error {
 		// A standby keeper may have taken over from one that died: look again.
 	}
 	if i.Nodes > 0 {
-		return stopNodes(ctx, i)
+		return stopNodes(ctx, i, grace)
 	}
 	return nil
 }

@@ -15,12 +15,12 @@ import (
 	"kubus.dev/services/proxy"
 )
 
-// grace is how long containers may take to end when the cluster stops.
-const grace = 5 * time.Second
+// defaultGrace is how long pods get at most to end when the cluster stops and nobody said otherwise.
+const defaultGrace = 10 * time.Second
 
-// stopNodes ends every container of a stopped instance and takes its rules, links,
-// namespaces and mounts off the host; the data stays.
-func stopNodes(ctx context.Context, i *instance.Instance) error {
+// stopNodes ends every pod of a stopped instance, each as it says but within grace, and takes the
+// instance's rules, links, namespaces and mounts off the host; the data stays.
+func stopNodes(ctx context.Context, i *instance.Instance, grace time.Duration) error {
 	nodes := i.AllNodes()
 	problems := make([]error, len(nodes))
 	var all sync.WaitGroup // their graces pass at the same time
@@ -41,7 +41,23 @@ func purgeNodes(ctx context.Context, i *instance.Instance) error {
 	return errors.Join(problems...)
 }
 
+// stopLimit is how long stopNodes takes at most.
+func stopLimit(i *instance.Instance, grace time.Duration) time.Duration {
+	limit := time.Duration(0)
+	for _, n := range i.AllNodes() {
+		c := agentConfig(i, n)
+		limit = max(limit, c.StopLimit(grace))
+	}
+	return limit
+}
+
+// agentConfig is that of a node's agent. Settings that cannot be read are no reason not to stop it.
 func agentConfig(i *instance.Instance, n instance.Node) agent.Config {
+	if configs, err := roster.NodeConfigs(i, n); err == nil {
+		if c, ok := configs[roster.AgentName].(*agent.Config); ok {
+			return *c
+		}
+	}
 	c := agent.Default()
 	roster.ConfigureAgent(&c, i, n)
 	return c

@@ -145,11 +145,11 @@ func natsServer(i *instance.Instance) (spec.Process, error) {
 // foregroundKept keeps the processes until interrupted.
 func foregroundKept(ctx context.Context, s streams, i *instance.Instance, b banner) error {
 	if err := detach(ctx, s, i, b); err != nil {
-		return errors.Join(err, stop(context.WithoutCancel(ctx), i))
+		return errors.Join(err, stop(context.WithoutCancel(ctx), i, defaultGrace))
 	}
 	fmt.Fprintf(s.out, "Ctrl-C stops it. Logs are in %s.\n", i.LogDir())
 	<-ctx.Done()
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 90*time.Second)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 90*time.Second+stopLimit(i, defaultGrace))
 	defer cancel()
-	return stop(limited, i)
+	return stop(limited, i, defaultGrace)
 }

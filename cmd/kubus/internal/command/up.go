@@ -257,7 +257,7 @@ func foreground(ctx context.Context, s streams, i *instance.Instance, b banner) 
 		return fmt.Errorf("the cluster stopped: %w", err)
 	}
 	if i.Nodes > 0 {
-		return stopNodes(context.WithoutCancel(ctx), i)
+		return stopNodes(context.WithoutCancel(ctx), i, defaultGrace)
 	}
 	return nil
 }

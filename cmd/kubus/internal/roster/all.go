@@ -136,6 +136,9 @@ func ConfigureAgent(c *agent.Config, i *instance.Instance, n instance.Node) {
 	c.DataDir, c.RunDir = n.Dir, n.RunDir
 	c.ClusterDNS, c.PodCIDR = []string{i.ServiceIP(10)}, i.PodCIDR
 	c.SeccompDir = i.Path("seccomp") // of the machine, as its kernel
+	if n.Own() {                     // kubelet's folders are the machine's
+		c.DevicePluginDir, c.PodResourcesDir = n.Path("device-plugins"), n.Path("pod-resources")
+	}
 	if i.PodNetwork == proxy.VXLAN {
 		c.Overhead = proxy.Overhead
 	}

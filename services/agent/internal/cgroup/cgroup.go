@@ -8,6 +8,7 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +24,18 @@ const Root = "/sys/fs/cgroup"
 func V2() bool {
 	var st unix.Statfs_t
 	return unix.Statfs(Root, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// Has tells whether the host offers a controller to groups.
+func Has(controller string) bool { return has(Root, V2(), controller) }
+
+func has(root string, v2 bool, controller string) bool {
+	if !v2 {
+		_, err := os.Stat(filepath.Join(root, controller, "cgroup.procs"))
+		return err == nil
+	}
+	data, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(data)), controller)
 }
 
 // Dirs lists the folders of a cgroup path, whether they exist or not: one on v2, one for each hierarchy on v1.

@@ -7,6 +7,22 @@ import (
 	"testing"
 )
 
+func TestControllersAreFoundInBothVersions(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		v2    bool
+		files map[string]string
+	}{
+		"v1": {false, map[string]string{"hugetlb/cgroup.procs": "", "other": ""}},
+		"v2": {true, map[string]string{"cgroup.controllers": "cpu hugetlb memory\n"}},
+	} {
+		root := group(t, c.files)
+		if !has(root, c.v2, "hugetlb") || has(root, c.v2, "huge") || has(root, c.v2, "other") {
+			t.Errorf("%s: found %v %v %v", name, has(root, c.v2, "hugetlb"), has(root, c.v2, "huge"), has(root, c.v2, "other"))
+		}
+	}
+}
+
 func TestLimitsAreWrittenWhereEachVersionReadsThem(t *testing.T) {
 	t.Parallel()
 	limits := Limits{CPUShares: 1024, CPUQuota: 50000, MemoryLimit: 1 << 30, PidsLimit: 100}

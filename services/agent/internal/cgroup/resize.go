@@ -18,6 +18,16 @@ func Resize(path string, l Limits) error {
 	return resizeV1(Root, path, l)
 }
 
+// Place sets the CPUs that the processes of a group that exists may run on.
+func Place(path, cpus string) error { return set(placeDir(Root, path, V2()), "cpuset.cpus", cpus) }
+
+func placeDir(root, path string, v2 bool) string {
+	if v2 {
+		return filepath.Join(root, path)
+	}
+	return filepath.Join(root, "cpuset", path)
+}
+
 // MemoryUsed is what the group and those below it have charged, in bytes.
 func MemoryUsed(path string) (int64, error) {
 	if V2() {

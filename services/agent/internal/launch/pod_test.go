@@ -164,3 +164,15 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 }
+
+func TestTheOverheadOfAPodIsPartOfItsGroup(t *testing.T) {
+	t.Parallel()
+	list := func(cpu, memory string) corev1.ResourceList {
+		return corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse(memory)}
+	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Overhead: list("250m", "16Mi"), Containers: []corev1.Container{
+		{Resources: corev1.ResourceRequirements{Requests: list("250m", "8Mi"), Limits: list("500m", "8Mi")}}}}}
+	if got, want := PodResources(pod, 0), (runtime.Resources{CPUShares: 512, CPUPeriod: 100000, CPUQuota: 75000, MemoryLimit: 24 << 20}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

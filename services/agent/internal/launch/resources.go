@@ -8,6 +8,7 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"kubus.dev/services/agent/internal/downward"
+	"kubus.dev/services/agent/internal/hugepage"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
@@ -41,6 +42,26 @@ func Resources(pod *corev1.Pod, c *corev1.Container, memoryCapacity int64) runti
 	memory := Limit(pod, c, corev1.ResourceMemory)
 	r.MemoryLimit = memory.Value()
 	return r
+}
+
+// Hugepages are the bytes of huge pages that a container may have, by the pages' size: its own limits, else the pod's.
+func Hugepages(pod *corev1.Pod, c *corev1.Container) map[int64]int64 {
+	var out map[int64]int64
+	take := func(limits corev1.ResourceList) {
+		for name, q := range limits {
+			if size, ok := hugepage.Size(name); ok {
+				if out == nil {
+					out = map[int64]int64{}
+				}
+				out[size] = q.Value()
+			}
+		}
+	}
+	if pod.Spec.Resources != nil {
+		take(pod.Spec.Resources.Limits)
+	}
+	take(c.Resources.Limits)
+	return out
 }
 
 // Limit is a container's own limit, else the pod's.

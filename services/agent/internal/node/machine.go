@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/eviction"
+	"kubus.dev/services/agent/internal/hugepage"
 )
 
 // Machine is what the node runs on.
@@ -23,12 +24,13 @@ type Machine struct {
 	MachineID   string
 	BootID      string
 	Swap        int64
-	PIDs        int64 // threads that there can be
+	PIDs        int64           // threads that there can be
+	HugePages   map[int64]int64 // set aside, by size in bytes
 }
 
 // ReadMachine looks at the machine. dataDir tells which disk counts.
 func ReadMachine(dataDir string) (Machine, error) {
-	m := Machine{CPUs: goruntime.NumCPU()}
+	m := Machine{CPUs: goruntime.NumCPU(), HugePages: hugepage.Pools()}
 	info, err := meminfo()
 	if err != nil {
 		return m, err

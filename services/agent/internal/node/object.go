@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"maps"
 	goruntime "runtime"
 	"slices"
 	"sort"
@@ -10,10 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/inplacepodresize"
 	"k8s.io/component-helpers/nodedeclaredfeatures/features/restartallcontainers"
 
 	"kubus.dev/services/agent/internal/eviction"
+	"kubus.dev/services/agent/internal/hugepage"
 	"kubus.dev/services/agent/internal/runtime"
 )
 
@@ -27,6 +31,7 @@ type Settings struct {
 	Evictions []eviction.Threshold // what hard ones keep free is not for pods
 	Version   string               // shown as kubelet's
 	Runtime   string               // for instance "kubus+runc://1.5.2"
+	Handlers  []runtime.Handler    // what a RuntimeClass may name
 }
 
 // maxImages is how many images a node shows, as kubelet's default.
@@ -42,7 +47,10 @@ var declared = []string{
 type State struct {
 	NetworkReady string // "" is ready, else why not
 	Pressure     Pressure
+	ShuttingDown bool
 	Images       []runtime.Image
+	// Devices are the resources of device plugins: what there is, and how much of it is healthy.
+	Devices, HealthyDevices corev1.ResourceList
 }
 
 // Build writes the node's object. previous is the last one built, nil for the
@@ -58,8 +66,18 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(m.DiskBytes, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(int64(s.MaxPods), resource.DecimalSI),
 	}
+	paged := corev1.ResourceList{}
+	for size, pages := range m.HugePages {
+		capacity[hugepage.Resource(size)] = *resource.NewQuantity(size*pages, resource.BinarySI)
+		total := paged[corev1.ResourceMemory]
+		total.Add(*resource.NewQuantity(size*pages, resource.BinarySI))
+		paged[corev1.ResourceMemory] = total
+	}
 	n.Status.Capacity = capacity
 	n.Status.Allocatable = allocatable(capacity, s.Reserved, s.Evictions)
+	subtract(n.Status.Allocatable, paged) // what is set aside for huge pages is no other memory
+	maps.Copy(n.Status.Capacity, st.Devices)
+	maps.Copy(n.Status.Allocatable, st.HealthyDevices)
 	for _, ip := range s.IPs {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
@@ -74,10 +92,21 @@ func Build(s Settings, m Machine, st State, previous *corev1.Node, now time.Time
 	}
 	n.Status.Conditions = conditions(st, previous, now)
 	n.Status.Images = images(st.Images)
+	n.Status.RuntimeHandlers = handlers(s.Handlers)
 	supplemental := true
 	n.Status.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &supplemental}
 	n.Status.DeclaredFeatures = slices.Clone(declared)
 	return n
+}
+
+// handlers shows what each can; none can user namespaces, which the agent does not make.
+func handlers(list []runtime.Handler) (out []corev1.NodeRuntimeHandler) {
+	for _, h := range list {
+		recursive, users := h.RecursiveReadOnly, false
+		out = append(out, corev1.NodeRuntimeHandler{Name: h.Name,
+			Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursive, UserNamespaces: &users}})
+	}
+	return out
 }
 
 func labels(s Settings) map[string]string {
@@ -98,27 +127,29 @@ func labels(s Settings) map[string]string {
 // thresholds keep free.
 func allocatable(capacity, reserved corev1.ResourceList, evictions []eviction.Threshold) corev1.ResourceList {
 	out := capacity.DeepCopy()
-	take := func(name corev1.ResourceName, q resource.Quantity) {
-		have, ok := out[name]
+	subtract(out, reserved)
+	for i := range evictions {
+		if t := &evictions[i]; t.Hard() {
+			whole := capacity[t.Resource()]
+			subtract(out, corev1.ResourceList{t.Resource(): *t.Value.Of(whole.Value())})
+		}
+	}
+	return out
+}
+
+// subtract takes less from what is there, down to nothing.
+func subtract(from, less corev1.ResourceList) {
+	for name, q := range less {
+		have, ok := from[name]
 		if !ok {
-			return
+			continue
 		}
 		have.Sub(q)
 		if have.Sign() < 0 {
 			have = *resource.NewQuantity(0, have.Format)
 		}
-		out[name] = have
+		from[name] = have
 	}
-	for name, q := range reserved {
-		take(name, q)
-	}
-	for i := range evictions {
-		if t := &evictions[i]; t.Hard() {
-			whole := capacity[t.Resource()]
-			take(t.Resource(), *t.Value.Of(whole.Value()))
-		}
-	}
-	return out
 }
 
 func conditions(st State, previous *corev1.Node, now time.Time) []corev1.NodeCondition {
@@ -128,9 +159,15 @@ func conditions(st State, previous *corev1.Node, now time.Time) []corev1.NodeCon
 		pressure(corev1.NodePIDPressure, st.Pressure.PIDs, "KubeletHasInsufficientPID", "kubelet has insufficient PID available", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 		{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"},
 	}
+	var unready []error
 	if st.NetworkReady != "" {
-		out[3].Status, out[3].Reason = corev1.ConditionFalse, "KubeletNotReady"
-		out[3].Message = "container runtime network not ready: " + st.NetworkReady
+		unready = append(unready, errors.New("container runtime network not ready: "+st.NetworkReady))
+	}
+	if st.ShuttingDown {
+		unready = append(unready, errors.New("node is shutting down"))
+	}
+	if len(unready) > 0 {
+		out[3].Status, out[3].Reason, out[3].Message = corev1.ConditionFalse, "KubeletNotReady", utilerrors.NewAggregate(unready).Error()
 	}
 	stamp := metav1.NewTime(now).Rfc3339Copy()
 	for i := range out {

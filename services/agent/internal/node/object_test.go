@@ -55,6 +55,29 @@ func TestAllocatableIsCapacityWithoutWhatIsReservedAndWithoutTheEvictionThreshol
 	}
 }
 
+func TestHugePagesAreNoOtherMemory(t *testing.T) {
+	t.Parallel()
+	m := machine()
+	m.HugePages = map[int64]int64{2 << 20: 512, 1 << 30: 0}
+	n := Build(settings(), m, State{}, nil, time.Now())
+	for name, want := range map[corev1.ResourceName][2]string{"hugepages-2Mi": {"1Gi", "1Gi"}, "hugepages-1Gi": {"0", "0"}, "memory": {"4Gi", "2972Mi"}} {
+		capacity, allocatable := n.Status.Capacity[name], n.Status.Allocatable[name]
+		if capacity.Cmp(resource.MustParse(want[0])) != 0 || allocatable.Cmp(resource.MustParse(want[1])) != 0 {
+			t.Errorf("%s: %s, of which %s for pods; want %v", name, capacity.String(), allocatable.String(), want)
+		}
+	}
+}
+
+func TestRuntimeHandlersSayWhatEachCan(t *testing.T) {
+	t.Parallel()
+	s := settings()
+	s.Handlers = []runtime.Handler{{Name: "", RecursiveReadOnly: true}, {Name: "crun"}}
+	got := Build(s, machine(), State{}, nil, time.Now()).Status.RuntimeHandlers
+	if len(got) != 2 || got[0].Name != "" || !*got[0].Features.RecursiveReadOnlyMounts || got[1].Name != "crun" || *got[1].Features.RecursiveReadOnlyMounts {
+		t.Errorf("got %+v of %+v", got, s.Handlers)
+	}
+}
+
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -66,6 +89,8 @@ func TestConditions(t *testing.T) {
 	}{
 		{"a node with a network is ready", State{}, corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"},
 		{"one without says why it is not", State{NetworkReady: "no CIDR"}, corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "container runtime network not ready: no CIDR"},
+		{"one that shuts down", State{ShuttingDown: true}, corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"},
+		{"and has no network", State{NetworkReady: "no CIDR", ShuttingDown: true}, corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "[container runtime network not ready: no CIDR, node is shutting down]"},
 		{"enough memory", State{}, corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"},
 		{"too little memory", State{Pressure: Pressure{Memory: true}}, corev1.NodeMemoryPressure, corev1.ConditionTrue, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"},
 		{"too little disk", State{Pressure: Pressure{Disk: true}}, corev1.NodeDiskPressure, corev1.ConditionTrue, "KubeletHasDiskPressure", "kubelet has disk pressure"},

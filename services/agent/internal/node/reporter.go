@@ -56,6 +56,9 @@ type Reporter struct {
 	bus      Publisher
 	log      *zap.Logger
 
+	// Devices are the resources of device plugins; nil: none. It is set before the first Refresh.
+	Devices func() (capacity, allocatable corev1.ResourceList)
+
 	object atomic.Pointer[corev1.Node] // as reported last
 	known  chan struct{}               // closed when the API's object, or that there is none, is known
 
@@ -64,6 +67,7 @@ type Reporter struct {
 	mu       sync.Mutex
 	network  string // why the network is not ready; "" when it is
 	pressure Pressure
+	down     bool              // the machine shuts down
 	cidr     string            // of the API's object, at first as a former run kept it
 	labels   map[string]string // likewise; nil before they are known
 	uid      types.UID         // of the API's object; empty before it is known
@@ -104,9 +108,12 @@ func (r *Reporter) Resume(ctx context.Context, network Network) {
 
 func (r *Reporter) build(previous *corev1.Node) *corev1.Node {
 	r.mu.Lock()
-	st := State{NetworkReady: r.network, Pressure: r.pressure}
+	st := State{NetworkReady: r.network, Pressure: r.pressure, ShuttingDown: r.down}
 	r.mu.Unlock()
 	st.Images = r.images.Images()
+	if r.Devices != nil {
+		st.Devices, st.HealthyDevices = r.Devices()
+	}
 	return Build(r.settings, r.machine, st, previous, time.Now())
 }
 
@@ -198,6 +205,14 @@ func (r *Reporter) Run(ctx context.Context) error {
 			r.press(func(p *Pressure) { p.PIDs = shortOfPIDs() })
 		}
 	}
+}
+
+// SetShuttingDown says whether the machine shuts down.
+func (r *Reporter) SetShuttingDown(down bool) {
+	r.mu.Lock()
+	r.down = down
+	r.mu.Unlock()
+	r.Refresh()
 }
 
 // SetPressure says of what the node is short, as eviction has found.

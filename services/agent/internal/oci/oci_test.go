@@ -197,25 +197,86 @@ func TestSpec(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	t.Run("the runtime's default profile knows the usual calls and not the dangerous ones", func(t *testing.T) {
+	t.Run("the runtime's default profile depends on the container's capabilities", func(t *testing.T) {
 		t.Parallel()
-		s := build(t, func(in *Input) { in.Seccomp = "RuntimeDefault" })
-		free := s.Linux.Seccomp.Syscalls[0].Names
-		for _, call := range []string{"read", "openat2", "execve", "epoll_wait", "futex", "statx", "chroot", "ptrace"} {
-			if !slices.Contains(free, call) {
-				t.Errorf("%s is refused", call)
+		for name, c := range map[string]struct {
+			add, drop      []string
+			allow, refused []string
+		}{
+			"ordinary": {nil, nil, []string{"read", "openat2", "execve", "epoll_wait", "futex", "statx", "chroot", "ptrace"},
+				[]string{"mount", "unshare", "setns", "bpf", "kexec_load", "init_module", "keyctl", "io_uring_setup", "open_by_handle_at", "reboot",
+					"perf_event_open", "userfaultfd", "settimeofday", "acct"}},
+			"none":      {nil, []string{"ALL"}, []string{"read", "ptrace"}, []string{"chroot", "mount"}},
+			"SYS_ADMIN": {[]string{"SYS_ADMIN"}, nil, []string{"mount", "unshare", "setns", "clone"}, []string{"reboot", "settimeofday"}},
+			"SYS_TIME":  {[]string{"SYS_TIME"}, nil, []string{"settimeofday"}, []string{"mount"}},
+			"SYS_BOOT":  {[]string{"SYS_BOOT"}, nil, []string{"reboot"}, []string{"mount"}},
+			"PERFMON":   {[]string{"PERFMON"}, nil, []string{"perf_event_open"}, []string{"bpf"}},
+		} {
+			bounding := Node{Bounding: known}
+			s, err := Build(Input{Args: []string{"x"}, Seccomp: "RuntimeDefault", AddCapabilities: c.add, DropCapabilities: c.drop}, bounding)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Linux.Seccomp.DefaultAction != specs.ActErrno || len(s.Linux.Seccomp.Architectures) == 0 {
+				t.Errorf("%s: what is not listed gets %s, architectures are %v", name, s.Linux.Seccomp.DefaultAction, s.Linux.Seccomp.Architectures)
+			}
+			for _, call := range c.allow {
+				if !allowed(s.Linux.Seccomp, call) {
+					t.Errorf("%s: %s is refused", name, call)
+				}
+			}
+			for _, call := range c.refused {
+				if allowed(s.Linux.Seccomp, call) {
+					t.Errorf("%s: %s is allowed", name, call)
+				}
 			}
 		}
-		for _, call := range []string{"mount", "unshare", "setns", "bpf", "kexec_load", "init_module", "keyctl", "io_uring_setup", "clone", "socket",
-			"open_by_handle_at", "reboot", "perf_event_open", "userfaultfd"} {
-			if slices.Contains(free, call) {
-				t.Errorf("%s is allowed", call)
-			}
+	})
+}
+
+func TestHugePagesOfOtherSizesAreNone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sizes []int64
+		want  []specs.LinuxHugepageLimit
+	}{
+		"the kernel can tell":    {[]int64{2 << 20, 1 << 30}, []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}, {Pagesize: "1GB"}}},
+		"the kernel cannot tell": {nil, nil},
+	} {
+		s, err := Build(Input{Args: []string{"x"}, Hugepages: map[int64]int64{2 << 20: 4 << 20}}, Node{PageSizes: c.sizes})
+		if err != nil || !slices.Equal(s.Linux.Resources.HugepageLimits, c.want) {
+			t.Errorf("%s: %v, %v, want %v", name, s.Linux.Resources.HugepageLimits, err, c.want)
 		}
-		s = build(t, func(in *Input) { in.Seccomp, in.AddCapabilities = "RuntimeDefault", []string{"SYS_ADMIN"} })
-		if !slices.Contains(s.Linux.Seccomp.Syscalls[0].Names, "mount") {
-			t.Error("CAP_SYS_ADMIN does not allow mount")
-		}
+	}
+}
+
+func TestDevicesOfTheContainerDeviceInterfaceEditTheSpec(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const vendor = `{"cdiVersion":"0.6.0","kind":"example.com/card","containerEdits":{"env":["ALL=1"]},
+		"devices":[{"name":"a","containerEdits":{"env":["CARD=a"],"mounts":[{"hostPath":"/lib","containerPath":"/card","options":["ro","bind"]}]}}]}`
+	if err := os.WriteFile(filepath.Join(dir, "example.json"), []byte(vendor), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	node := Node{CDIDirs: []string{filepath.Join(dir, "none"), dir}}
+	s, err := Build(Input{Args: []string{"x"}, CDI: []string{"example.com/card=a"}, Annotations: map[string]string{"k": "v"}}, node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(s.Process.Env, "CARD=a") || !slices.Contains(s.Process.Env, "ALL=1") || s.Annotations["k"] != "v" ||
+		!slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/card" && m.Source == "/lib" }) {
+		t.Errorf("environment %v, annotations %v, mounts %v", s.Process.Env, s.Annotations, s.Mounts)
+	}
+	_, err = Build(Input{Args: []string{"x"}, CDI: []string{"example.com/card=b"}}, node)
+	if err == nil || err.Error() != "CDI device injection failed: unresolvable CDI devices example.com/card=b" {
+		t.Errorf("a device that nobody knows: %v", err)
+	}
+}
+
+// allowed tells whether a profile lets a call through whatever its arguments.
+func allowed(p *specs.LinuxSeccomp, call string) bool {
+	return slices.ContainsFunc(p.Syscalls, func(s specs.LinuxSyscall) bool {
+		return s.Action == specs.ActAllow && len(s.Args) == 0 && slices.Contains(s.Names, call)
 	})
 }
 

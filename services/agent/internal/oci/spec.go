@@ -16,6 +16,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/agent/internal/hugepage"
 )
 
 // Mount binds a path of the node into the container.
@@ -53,6 +55,8 @@ type Node struct {
 	Bounding       []string // capabilities
 	CgroupV2       bool
 	MinOOMScoreAdj int // lower values are raised to it
+	CDIDirs        []string
+	PageSizes      []int64 // of huge pages, in bytes, where they can be limited
 }
 
 // Input is all that Build looks at.
@@ -75,6 +79,10 @@ type Input struct {
 	Privileged, ReadOnlyRoot          bool
 	NoNewPrivs, UnmaskedProc          bool
 	Seccomp, SeccompPath              string // "", "Unconfined", "RuntimeDefault", "Localhost"
+
+	Hugepages   map[int64]int64 // bytes at most, by the pages' size; of other sizes none
+	Annotations map[string]string
+	CDI         []string // qualified names of devices of the Container Device Interface
 }
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -118,7 +126,7 @@ func Build(in Input, node Node) (*specs.Spec, error) {
 			spec.Linux.RootfsPropagation = "rslave"
 		}
 	}
-	if spec.Linux.Resources, err = resources(in); err != nil {
+	if spec.Linux.Resources, err = resources(in, node); err != nil {
 		return nil, err
 	}
 	if err := addDevices(in, spec); err != nil {
@@ -130,13 +138,21 @@ func Build(in Input, node Node) (*specs.Spec, error) {
 			"/sys/devices/virtual/powercap"}
 		spec.Linux.ReadonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 	}
+	spec.Annotations = in.Annotations
+	if len(in.CDI) > 0 {
+		if err := injectCDI(spec, node.CDIDirs, in.CDI); err != nil {
+			return nil, err
+		}
+	}
 	if in.Privileged {
 		return spec, nil
 	}
 	switch in.Seccomp {
 	case "", "Unconfined":
 	case "RuntimeDefault":
-		spec.Linux.Seccomp = defaultSeccomp(caps)
+		if spec.Linux.Seccomp, err = defaultSeccomp(spec); err != nil {
+			return nil, err
+		}
 	case "Localhost":
 		if spec.Linux.Seccomp, err = localSeccomp(in.SeccompPath); err != nil {
 			return nil, err
@@ -247,7 +263,7 @@ func mounts(in Input) ([]specs.Mount, error) {
 	return list, nil
 }
 
-func resources(in Input) (*specs.LinuxResources, error) {
+func resources(in Input, node Node) (*specs.LinuxResources, error) {
 	r := in.Resources
 	out := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: in.Privileged, Access: "rwm"}}}
 	if r.CPUShares > 0 || r.CPUQuota != 0 || r.CpusetCpus != "" || r.CpusetMems != "" {
@@ -262,6 +278,9 @@ func resources(in Input) (*specs.LinuxResources, error) {
 	}
 	if r.MemoryLimit > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &r.MemoryLimit, Swap: &r.MemoryLimit}
+	}
+	for _, size := range node.PageSizes {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: hugepage.Name(size), Limit: uint64(in.Hugepages[size])})
 	}
 	if r.PidsLimit > 0 {
 		out.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}

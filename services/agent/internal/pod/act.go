@@ -85,7 +85,7 @@ func (w *worker) makeVolumes(ctx context.Context) {
 			if err != nil {
 				w.volumes = Thing{Stage: Missing, RetryAt: w.d.now().Add(retryOf(err))}
 				if !cut {
-					w.event("", corev1.EventTypeWarning, "FailedMount", err.Error())
+					w.event("", corev1.EventTypeWarning, mountReason(err), err.Error())
 				}
 				return
 			}
@@ -112,6 +112,15 @@ func retryOf(err error) time.Duration {
 		return claimRetry
 	}
 	return volumeRetry
+}
+
+// mountReason is that of the Event about volumes that are not in place.
+func mountReason(err error) string {
+	var device *volume.BlockError
+	if errors.As(err, &device) {
+		return "FailedMapVolume"
+	}
+	return "FailedMount"
 }
 
 // refresh brings the content of mounted volumes up to date.
@@ -159,6 +168,9 @@ func (w *worker) makeSandbox(ctx context.Context) {
 	w.go1(func() func() {
 		var sb *runtime.Sandbox
 		if err == nil {
+			spec.RuntimeHandler, err = handlerOf(ctx, w.d, pod)
+		}
+		if err == nil {
 			sb, err = w.d.Runtime.RunSandbox(ctx, spec)
 		}
 		if err == nil {
@@ -170,6 +182,13 @@ func (w *worker) makeSandbox(ctx context.Context) {
 		gate.open(sb, err)
 		return nil
 	})
+}
+
+func handlerOf(ctx context.Context, d *workerDeps, pod *corev1.Pod) (string, error) {
+	if d.Classes == nil {
+		return "", nil
+	}
+	return d.Classes.Handler(ctx, pod)
 }
 
 func (w *worker) sandboxMade(ctx context.Context, sb *runtime.Sandbox, err error) {

@@ -3,6 +3,7 @@ package pod
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
@@ -31,6 +32,9 @@ func matches(pod *corev1.Pod, node *corev1.Node) bool {
 
 // admit tells why the node cannot take a new pod; nil when it can. The lock is held.
 func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
+	if m.down {
+		return m.reject(pod, reasonShutdown, messageShutdown)
+	}
 	if m.d.Node.Pressure != nil {
 		if message := eviction.Admit(pod, m.d.Node.Pressure(), launch.QOS(pod) == corev1.PodQOSBestEffort); message != "" {
 			return m.reject(pod, eviction.Reason, message)
@@ -47,7 +51,7 @@ func (m *Manager) admit(pod *corev1.Pod) *status.Failure {
 	if node == nil {
 		return nil
 	}
-	reason, message := Admit(pod, node, m.others(nil))
+	reason, message := Admit(pod, m.unmanaged(node), m.others(nil))
 	if reason == "" {
 		return nil
 	}
@@ -102,11 +106,20 @@ func Admit(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, me
 	return "", ""
 }
 
-var checked = []struct {
-	name   corev1.ResourceName
-	reason string
-}{
-	{corev1.ResourceCPU, "OutOfcpu"}, {corev1.ResourceMemory, "OutOfmemory"}, {corev1.ResourceEphemeralStorage, "OutOfephemeral-storage"},
+// checked are the resources that are compared before others, and their order.
+var checked = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+
+// scalars are the further resources of a pod that the node has, sorted. What the node has not, such as that of an
+// extender, is not for it to judge.
+func scalars(want, have corev1.ResourceList) []corev1.ResourceName {
+	var names []corev1.ResourceName
+	for name := range want {
+		if _, ok := have[name]; ok && name != corev1.ResourcePods && !slices.Contains(checked, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func fits(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, message string) {
@@ -114,18 +127,18 @@ func fits(pod *corev1.Pod, node *corev1.Node, others []*corev1.Pod) (reason, mes
 		return "OutOfpods", insufficient("pods", 1, int64(len(others)), most)
 	}
 	want := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
-	for _, c := range checked {
-		requested := amount(want, c.name)
-		capacity, ok := node.Status.Allocatable[c.name]
+	for _, name := range slices.Concat(checked, scalars(want, node.Status.Allocatable)) {
+		requested := amount(want, name)
+		capacity, ok := node.Status.Allocatable[name]
 		if requested == 0 || !ok {
 			continue
 		}
 		var used int64
 		for _, o := range others {
-			used += amount(resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{UseStatusResources: true}), c.name)
+			used += amount(resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{UseStatusResources: true}), name)
 		}
-		if most := amount(corev1.ResourceList{c.name: capacity}, c.name); used+requested > most {
-			return c.reason, insufficient(string(c.name), requested, used, most)
+		if most := amount(corev1.ResourceList{name: capacity}, name); used+requested > most {
+			return "OutOf" + string(name), insufficient(string(name), requested, used, most)
 		}
 	}
 	return "", ""

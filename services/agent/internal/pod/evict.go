@@ -48,16 +48,17 @@ func (m *Manager) Evict(uid types.UID, message string, grace time.Duration) <-ch
 		close(none)
 		return none
 	}
-	w.post(func() { w.evict(message, grace) })
+	w.post(func() { w.endFor(eviction.Reason, message, grace) })
 	return w.free
 }
 
-func (w *worker) evict(message string, grace time.Duration) {
+// endFor ends the pod for the node's sake.
+func (w *worker) endFor(reason, message string, grace time.Duration) {
 	if w.failure != nil || w.removed || terminal(w.last.Phase) {
 		return // it has ended, or ends for another reason
 	}
-	w.failure, w.hurry = &status.Failure{Reason: eviction.Reason, Message: message, Evicted: true}, &grace
-	w.event("", corev1.EventTypeWarning, eviction.Reason, message)
+	w.failure, w.hurry = &status.Failure{Reason: reason, Message: message, Evicted: true}, &grace
+	w.event("", corev1.EventTypeWarning, reason, message)
 	for _, c := range w.containers {
 		if c.stopping && c.stop != nil {
 			c.stop() // the plan stops it again, with the shorter grace
@@ -70,7 +71,7 @@ func (w *worker) evicted() bool {
 	if w.failure != nil {
 		return w.failure.Evicted
 	}
-	return w.last.Phase == corev1.PodFailed && w.last.Reason == eviction.Reason
+	return w.last.Phase == corev1.PodFailed && (w.last.Reason == eviction.Reason || w.last.Reason == reasonTerminated)
 }
 
 // clear takes what an evicted pod had off the node.

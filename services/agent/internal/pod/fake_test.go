@@ -102,6 +102,9 @@ func (f *fakeRuntime) RunSandbox(_ context.Context, s runtime.SandboxSpec) (*run
 	defer f.mu.Unlock()
 	f.next++
 	f.call("sandbox %s", s.Name)
+	if s.RuntimeHandler != "" {
+		f.call("sandbox %s by %s", s.Name, s.RuntimeHandler)
+	}
 	sb := &runtime.Sandbox{ID: fmt.Sprint("sb", f.next), PodUID: s.PodUID, Name: s.Name, IPs: []string{"10.0.0.2"}, State: runtime.SandboxReady, CreatedAt: time.Now(),
 		Resources: s.Resources}
 	f.sandboxes[sb.ID] = sb
@@ -243,6 +246,14 @@ func (f *fakeRuntime) ResizeSandbox(_ context.Context, id string, r runtime.Reso
 	defer f.mu.Unlock()
 	f.call("resize pod %s", show(r))
 	f.sandboxes[id].Resources = r
+	return nil
+}
+
+func (f *fakeRuntime) PlaceContainer(_ context.Context, id, cpus string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call("place %s on %s", f.containers[id].Name, cpus)
+	f.containers[id].Resources.CpusetCpus = cpus
 	return nil
 }
 

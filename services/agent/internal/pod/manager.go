@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"kubus.dev/services/agent/internal/device"
 	"kubus.dev/services/agent/internal/launch"
 	"kubus.dev/services/agent/internal/probe"
 	"kubus.dev/services/agent/internal/runtime"
@@ -25,6 +26,21 @@ type Objects interface {
 	launch.Objects
 	Hold(pod *corev1.Pod)
 	Release(uid types.UID)
+}
+
+// Classes tells which runtime handler a pod's RuntimeClass means; "" is the node's own.
+type Classes interface {
+	Handler(ctx context.Context, pod *corev1.Pod) (string, error)
+}
+
+// Devices gives containers what device plugins offer.
+type Devices interface {
+	Wants(pod *corev1.Pod) bool
+	// Allocate chooses the devices of a pod's containers. It may be asked again.
+	Allocate(ctx context.Context, pod *corev1.Pod) error
+	// Prepare says what a container that is about to start gets for its devices; nil for none.
+	Prepare(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (*device.Given, error)
+	Manages(name corev1.ResourceName) bool
 }
 
 // Store keeps pods and their statuses on disk.
@@ -60,6 +76,7 @@ type Node struct {
 	PodPids        int64                             // limit of processes in a pod; 0: none
 	UnsafeSysctls  []string                          // that pods may set nevertheless
 	Pressure       func() []corev1.NodeConditionType // what the node is short of; nil: nothing ever
+	NoRecursive    []string                          // runtime handlers that cannot mount recursively read-only
 }
 
 // Deps are the manager's surroundings.
@@ -67,6 +84,9 @@ type Deps struct {
 	Runtime     runtime.Runtime
 	Store       Store
 	Objects     Objects
+	Classes     Classes // nil: no pod has one
+	CPUs        CPUs    // nil: all containers share all of them
+	Devices     Devices // nil: there are none
 	Environment *launch.Environment
 	Volumes     *volume.Manager
 	Forget      func(types.UID)   // drop what is remembered for a pod elsewhere (tokens)
@@ -92,6 +112,7 @@ type Manager struct {
 	ended   map[types.UID]bool // reported gone; their objects are about to go
 	exits   map[string]chan struct{}
 	synced  bool
+	down    bool // the node shuts down
 }
 
 // NewManager has no pods. Its workers end with ctx; Wait waits for them.

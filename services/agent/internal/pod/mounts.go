@@ -1,11 +1,13 @@
 package pod
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,6 +112,46 @@ func (a *attempt) mounts(mounted *volume.Mounted, env []string) ([]runtime.Mount
 		out = append(out, runtime.Mount{HostPath: file, ContainerPath: path.Join("/", target)})
 	}
 	return out, nil
+}
+
+// blocks lists the block volumes that the container gets as devices.
+func (a *attempt) blocks(mounted *volume.Mounted) ([]runtime.Device, error) {
+	var out []runtime.Device
+	for _, d := range a.spec.VolumeDevices {
+		if !filepath.IsAbs(d.DevicePath) {
+			return nil, fmt.Errorf("error DevicePath `%s` must be an absolute path", d.DevicePath)
+		}
+		device, ok := mounted.Devices[d.Name]
+		if !ok {
+			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, a.spec.Name)
+		}
+		permissions := "mrw"
+		if device.ReadOnly {
+			permissions = "r"
+		}
+		out = append(out, runtime.Device{HostPath: device.Path, ContainerPath: d.DevicePath, Permissions: permissions})
+	}
+	return out, nil
+}
+
+// recursion settles which mounts are read-only with all that is mounted in them, in kubelet's words: IfPossible is
+// no where the pod's runtime cannot.
+func (a *attempt) recursion(ctx context.Context, mounts []runtime.Mount) error {
+	handler, err := handlerOf(ctx, a.d, a.pod)
+	if err != nil || !slices.Contains(a.d.Node.NoRecursive, handler) {
+		return err
+	}
+	for i := range a.spec.VolumeMounts { // they come first, in their order
+		m := &a.spec.VolumeMounts[i]
+		if !mounts[i].RecursiveReadOnly {
+			continue
+		}
+		if *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+			return fmt.Errorf("failed to resolve recursive read-only mode: volume %q requested recursive read-only mode, but it is not supported by the runtime", m.Name)
+		}
+		mounts[i].RecursiveReadOnly = false
+	}
+	return nil
 }
 
 // writtenByUs tells volumes whose content the agent goes on writing: configMap,

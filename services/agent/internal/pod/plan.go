@@ -47,6 +47,8 @@ type World struct {
 	Containers map[string]Container
 	StartTime  time.Time
 	Resize     Resize
+	// Held: what the pod needs of the node is being sought; nothing of it is made meanwhile.
+	Held bool
 	// RestartAll: a container ended whose rule wants all to start anew.
 	RestartAll bool
 	// Terminating: the pod is deleted, rejected or failed; everything of it is to end.
@@ -110,6 +112,9 @@ func Decide(pod *corev1.Pod, w World, now time.Time) Plan {
 		} else {
 			p.wake(end)
 		}
+	}
+	if !w.Terminating && w.Held {
+		return p
 	}
 	if !w.Terminating && w.RestartAll {
 		restartAll(&p, &w)

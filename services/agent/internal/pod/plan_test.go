@@ -224,12 +224,21 @@ func TestBackoff(t *testing.T) {
 func TestAdmit(t *testing.T) {
 	t.Parallel()
 	node := &corev1.Node{}
-	node.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: quantity("2"), corev1.ResourceMemory: quantity("1Gi"), corev1.ResourcePods: quantity("3")}
+	node.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: quantity("2"), corev1.ResourceMemory: quantity("1Gi"), corev1.ResourcePods: quantity("3"), "example.com/card": quantity("2")}
 	asks := func(cpu string) *corev1.Pod {
 		p := spec(corev1.RestartPolicyAlways, nil, "a")
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: quantity(cpu)}
 		return p
 	}
+	heavy := asks("1500m")
+	heavy.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: quantity("600m")}
+	cards := func(n string) *corev1.Pod {
+		p := asks("0")
+		p.Spec.Containers[0].Resources.Requests["example.com/card"] = quantity(n)
+		return p
+	}
+	others := asks("0")
+	others.Spec.Containers[0].Resources.Requests["example.com/other"] = quantity("7")
 	selects := spec(corev1.RestartPolicyAlways, nil, "a")
 	selects.Spec.NodeSelector = map[string]string{"x": "y"}
 	port := spec(corev1.RestartPolicyAlways, nil, "a")
@@ -239,11 +248,14 @@ func TestAdmit(t *testing.T) {
 		others []*corev1.Pod
 		reason string
 	}{
-		"what fits":              {asks("2"), nil, ""},
-		"too much beside others": {asks("1500m"), []*corev1.Pod{asks("600m")}, "OutOfcpu"},
-		"too many":               {asks("0"), []*corev1.Pod{asks("0"), asks("0"), asks("0")}, "OutOfpods"},
-		"another node's":         {selects, nil, "NodeAffinity"},
-		"a taken port":           {port, []*corev1.Pod{port}, "NodePorts"},
+		"what fits":                      {asks("2"), nil, ""},
+		"too much beside others":         {asks("1500m"), []*corev1.Pod{asks("600m")}, "OutOfcpu"},
+		"too many":                       {asks("0"), []*corev1.Pod{asks("0"), asks("0"), asks("0")}, "OutOfpods"},
+		"too much by its overhead":       {heavy, nil, "OutOfcpu"},
+		"a whole that others have":       {cards("2"), []*corev1.Pod{cards("1")}, "OutOfexample.com/card"},
+		"what the node knows nothing of": {others, nil, ""},
+		"another node's":                 {selects, nil, "NodeAffinity"},
+		"a taken port":                   {port, []*corev1.Pod{port}, "NodePorts"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

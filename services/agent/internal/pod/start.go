@@ -56,7 +56,8 @@ type attempt struct {
 	old       []string // ids of ended attempts that need not be kept
 	target    string   // container whose processes an ephemeral container sees
 	fieldPath string
-	present   bool // the image need not be pulled
+	present   bool                                 // the image need not be pulled
+	placed    func(ctx context.Context, id string) // looks whether the CPUs were others by the time that it ran
 	log       *zap.Logger
 }
 
@@ -70,6 +71,13 @@ func (w *worker) start(ctx context.Context, name string) {
 	a := &attempt{
 		d: w.d, pod: w.pod, spec: spec, number: w.nextAttempt(name, c),
 		sandbox: w.sandboxGate, volumes: w.volumesGate, fieldPath: w.fieldPath(name), log: w.log,
+	}
+	if w.d.CPUs != nil {
+		a.placed = func(ctx context.Context, id string) {
+			if c, ok := w.d.Runtime.ContainerStatus(id); ok && c.State == runtime.ContainerRunning {
+				w.m.placeOne(ctx, w.uid, c)
+			}
+		}
 	}
 	for i := range w.pod.Spec.EphemeralContainers {
 		if e := &w.pod.Spec.EphemeralContainers[i]; e.Name == name && e.TargetContainerName != "" {
@@ -236,6 +244,9 @@ func (a *attempt) run(ctx context.Context) error {
 		}
 		return &launchError{reason: reasonRun, message: err.Error()}
 	}
+	if a.placed != nil {
+		a.placed(ctx, id)
+	}
 	a.event(corev1.EventTypeNormal, "Started", "Container started")
 	if l := a.spec.Lifecycle; l != nil && l.PostStart != nil {
 		return a.postStart(ctx, id, l.PostStart, addresses)
@@ -274,6 +285,13 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 	if err != nil {
 		return runtime.ContainerSpec{}, err
 	}
+	if err := a.recursion(ctx, mounts); err != nil {
+		return runtime.ContainerSpec{}, err
+	}
+	devices, err := a.blocks(mounted)
+	if err != nil {
+		return runtime.ContainerSpec{}, err
+	}
 	logPath := filepath.Join(a.d.Node.podLogDir(a.pod), c.Name, strconv.Itoa(a.number)+".log")
 	if err := os.MkdirAll(filepath.Dir(logPath), 0o755); err != nil {
 		return runtime.ContainerSpec{}, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
@@ -283,12 +301,18 @@ func (a *attempt) containerSpec(ctx context.Context, image *runtime.Image, mount
 		Command: launch.ExpandAll(c.Command, env), Args: launch.ExpandAll(c.Args, env), Env: env,
 		WorkingDir: c.WorkingDir,
 		Labels:     map[string]string{labelImage: c.Image, labelResources: setLabel(resize.Effective(a.pod, c))},
-		Mounts:     mounts,
-		LogPath:    logPath,
-		Stdin:      c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
-		Resources:         launch.Resources(a.pod, c, a.d.Node.MemoryCapacity),
+		Mounts:     mounts, Devices: devices,
+		LogPath: logPath,
+		Stdin:   c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
+		Resources: launch.Resources(a.pod, c, a.d.Node.MemoryCapacity), Hugepages: launch.Hugepages(a.pod, c),
 		Security:          security,
 		TargetContainerID: a.target,
+	}
+	if a.d.CPUs != nil {
+		spec.Resources.CpusetCpus = a.d.CPUs.CPUs(a.pod.UID, c.Name)
+	}
+	if err := a.devices(ctx, &spec); err != nil {
+		return runtime.ContainerSpec{}, err
 	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		spec.StopSignal = string(*c.Lifecycle.StopSignal)

@@ -64,6 +64,8 @@ type worker struct {
 	freed   bool             // the manager knows that the pod has ended
 	bornAt  time.Time
 
+	allotCancel   context.CancelFunc
+	allotment     Stage // of CPUs and devices: Ready also when there are none to be had
 	sandbox       *runtime.Sandbox
 	group         runtime.Resources // limits of its cgroup
 	sandboxThing  Thing
@@ -203,6 +205,7 @@ func (w *worker) run(ctx context.Context) {
 		w.observe(ctx, now)
 		w.probes()
 		w.compare(now)
+		w.allot(ctx)
 		plan := Decide(w.pod, w.world(), now)
 		if plan.Expired && w.failure == nil {
 			w.failure = &status.Failure{Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}
@@ -359,6 +362,7 @@ func (w *worker) world() World {
 	world := World{
 		Sandbox: w.sandboxThing, Volumes: w.volumes,
 		Containers:  make(map[string]Container, len(w.containers)),
+		Held:        w.allotment == Busy,
 		Terminating: w.terminating(),
 		Deleted:     w.pod.DeletionTimestamp != nil || w.removed,
 		Evicted:     w.evicted() && !w.cleared,

@@ -429,3 +429,37 @@ func TestAnotherImageIsTriedAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// classes knows one RuntimeClass.
+type classes struct{ handler string }
+
+func (c classes) Handler(context.Context, *corev1.Pod) (string, error) {
+	if c.handler == "" {
+		return "", errors.New(`failed to lookup RuntimeClass x: no answer`)
+	}
+	return c.handler, nil
+}
+
+func TestTheSandboxIsMadeByTheHandlerOfThePodsClass(t *testing.T) {
+	t.Parallel()
+	for handler, call := range map[string]string{"other": "sandbox p by other", "": ""} {
+		rt := newFakeRuntime()
+		b := newBench(t, rt, t.TempDir())
+		b.m.d.Classes = classes{handler}
+		pod := testPod("p", corev1.RestartPolicyAlways)
+		b.m.Update(pod)
+		if call != "" {
+			b.until(pod, "ready", running)
+			if rt.called(call) != 1 {
+				t.Errorf("calls %q, want %q", rt.calls, call)
+			}
+			continue
+		}
+		const want = "FailedCreatePodSandBox: Failed to create pod sandbox: failed to lookup RuntimeClass x: no answer"
+		b.until(pod, "told why not", func(corev1.PodStatus, bool) bool {
+			b.rec.mu.Lock()
+			defer b.rec.mu.Unlock()
+			return slices.Contains(b.rec.events, want)
+		})
+	}
+}

@@ -187,6 +187,7 @@ func (c *container) input(img *image.Image, user oci.User, ns oci.Namespaces) oc
 		AddCapabilities: spec.Security.AddCapabilities, DropCapabilities: spec.Security.DropCapabilities,
 		Privileged: spec.Security.Privileged, ReadOnlyRoot: spec.Security.ReadOnlyRoot, NoNewPrivs: spec.Security.NoNewPrivs,
 		UnmaskedProc: spec.Security.UnmaskedProc, Seccomp: spec.Security.Seccomp, SeccompPath: spec.Security.SeccompLocalhostPath,
+		Annotations: spec.Annotations, CDI: spec.CDI, Hugepages: spec.Hugepages,
 	}
 	if pod.HostIPC {
 		in.ShmDir = "/dev/shm"
@@ -239,6 +240,10 @@ func (n *Node) StartContainer(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	program, direct, err := n.opts.program(c.sandbox.record.Spec.RuntimeHandler)
+	if err != nil {
+		return err // it was configured when the sandbox was made
+	}
 	c.mu.Lock()
 	fresh := c.state == ContainerCreated && !c.record.Started
 	c.record.Started = c.record.Started || fresh
@@ -254,10 +259,9 @@ func (n *Node) StartContainer(ctx context.Context, id string) error {
 			return fmt.Errorf("making the log folder: %w", err)
 		}
 	}
-	handler := c.sandbox.record.Spec.RuntimeHandler
-	start := &shim.StartRequest{Runtime: cmp.Or(n.opts.Handlers[handler], n.opts.Runc), LogPath: c.record.LogPath,
+	start := &shim.StartRequest{Runtime: program, LogPath: c.record.LogPath,
 		Stdin: c.record.Spec.Stdin, StdinOnce: c.record.Spec.StdinOnce, TTY: c.record.Spec.TTY,
-		Cgroups: cgroup.Dirs(c.record.Cgroup), Direct: n.opts.Handlers[handler] == ""}
+		Cgroups: cgroup.Dirs(c.record.Cgroup), Direct: direct}
 	// A start that has been sent cannot be taken back: its answer is awaited whatever the caller's context says.
 	reply, err := c.sandbox.ask(context.WithoutCancel(ctx), &shim.Request{Op: shim.OpStart, ID: id, Start: start})
 	if err == nil {

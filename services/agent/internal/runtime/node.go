@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/cgroup"
+	"kubus.dev/services/agent/internal/hugepage"
 	"kubus.dev/services/agent/internal/image"
 	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/memory"
@@ -28,14 +29,15 @@ import (
 
 // Node is the Runtime over runc, overlayfs, the bridge network and a shim for each pod.
 type Node struct {
-	opts    Options
-	log     *zap.Logger
-	version runcVersion
-	machine oci.Node
-	images  *image.Store
-	network *network.Network
-	events  *eventQueue
-	lock    *os.File
+	opts     Options
+	log      *zap.Logger
+	version  runcVersion
+	handlers []Handler
+	machine  oci.Node
+	images   *image.Store
+	network  *network.Network
+	events   *eventQueue
+	lock     *os.File
 
 	mu         sync.Mutex
 	sandboxes  map[string]*sandbox
@@ -55,12 +57,14 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	if n.version, err = checkRunc(ctx, opts.Runc); err != nil {
 		return nil, err
 	}
+	n.handlers = describeHandlers(ctx, &n.opts)
 	if err := checkMachine(); err != nil {
 		return nil, err
 	}
 	if n.machine, err = describeMachine(); err != nil {
 		return nil, err
 	}
+	n.machine.CDIDirs = opts.CDIDirs
 	for _, dir := range []string{opts.podsDir(), opts.nsDir(), opts.runcDir(), opts.upperDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making the agent's folders: %w", err)
@@ -117,6 +121,9 @@ func (o *Options) complete() error {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.CDIDirs == nil {
+		o.CDIDirs = []string{"/etc/cdi", "/var/run/cdi"}
+	}
 	if o.LogMaxSize == 0 {
 		o.LogMaxSize = 10 << 20
 	}
@@ -127,8 +134,10 @@ func (o *Options) complete() error {
 	if o.Runc, err = findTool(o.Runc, "runc"); err != nil {
 		return err
 	}
-	o.Shim, err = findTool(o.Shim, "kubus-shim")
-	return err
+	if o.Shim, err = findTool(o.Shim, "kubus-shim"); err != nil {
+		return err
+	}
+	return o.completeHandlers()
 }
 
 // findTool looks for a program beside our own, then in PATH.
@@ -222,6 +231,9 @@ func describeMachine() (oci.Node, error) {
 		return oci.Node{}, err
 	}
 	m := oci.Node{Bounding: bounding, CgroupV2: cgroup.V2(), MinOOMScoreAdj: -1000}
+	if cgroup.Has("hugetlb") {
+		m.PageSizes = hugepage.Sizes()
+	}
 	if !slices.Contains(bounding, "CAP_SYS_RESOURCE") {
 		data, err := os.ReadFile("/proc/self/oom_score_adj")
 		if err != nil {

@@ -14,7 +14,9 @@ type Options struct {
 
 	Runc     string            // path of runc; "" looks beside our executable, then in PATH
 	Shim     string            // path of kubus-shim; "" looks beside our executable, then in PATH
-	Handlers map[string]string // other OCI runtimes by RuntimeClass handler
+	Handlers map[string]string // other OCI runtimes by RuntimeClass handler; "" looks for one of the handler's name as for runc
+
+	CDIDirs []string // of descriptions of devices, later ones win; nil: /etc/cdi and /var/run/cdi
 
 	ClusterCIDR  string            // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
 	MTU          int               // of the pod network; 0 takes the uplink's, less Overhead

@@ -23,6 +23,15 @@ func Halt(ctx context.Context, opts Options, grace time.Duration) error {
 	return halt(ctx, &opts, grace, func() error { return nil })
 }
 
+// Left tells whether a stopped instance has left pods on the machine.
+func Left(opts Options) bool {
+	if opts.RunDir == "" {
+		opts.RunDir = filepath.Join(runRoot, opts.Instance)
+	}
+	entries, err := os.ReadDir(opts.podsDir())
+	return err == nil && len(entries) > 0
+}
+
 // Purge is Halt without grace, and removes the agent's files as well.
 func Purge(ctx context.Context, opts Options) error {
 	return halt(ctx, &opts, 0, func() error { return tree.Remove(opts.agentDir()) })

@@ -46,6 +46,34 @@ func (n *Node) ResizeContainer(_ context.Context, id string, r Resources, labels
 	return nil
 }
 
+// PlaceContainer implements Runtime.
+func (n *Node) PlaceContainer(_ context.Context, id, cpus string) error {
+	c, err := n.container(id)
+	if err != nil {
+		return err
+	}
+	c.sizing.Lock()
+	defer c.sizing.Unlock()
+	if c.view().State != ContainerRunning {
+		return ErrNotRunning
+	}
+	if err := cgroup.Place(c.record.Cgroup, cpus); err != nil {
+		if c.view().State != ContainerRunning { // its end takes the group away
+			return ErrNotRunning
+		}
+		return fmt.Errorf("moving container %s to CPUs %s: %w", c.record.Spec.Name, cpus, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.record.Spec.Resources.CpusetCpus
+	c.record.Spec.Resources.CpusetCpus = cpus
+	if err := c.save(); err != nil {
+		c.record.Spec.Resources.CpusetCpus = was
+		return fmt.Errorf("moving container %s to CPUs %s: %w", c.record.Spec.Name, cpus, err)
+	}
+	return nil
+}
+
 // ResizeSandbox implements Runtime.
 func (n *Node) ResizeSandbox(_ context.Context, id string, r Resources) error {
 	s, err := n.sandbox(id)

@@ -109,3 +109,34 @@ func TestALimitBelowWhatIsUsedIsRefusedAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestAContainerIsMovedToOtherCPUs(t *testing.T) {
+	n := newTestNode(t)
+	img := n.pull(busybox(t))
+	id := n.run(n.pod(nil), img, "sleep 1000", nil)
+	const last = "0" // every machine has it
+	if err := n.PlaceContainer(t.Context(), id, last); err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		out, _ := n.exec(id, "cat", "/proc/1/status")
+		if st, _ := n.ContainerStatus(id); !strings.Contains(out, "Cpus_allowed_list:\t"+last+"\n") || st.Resources.CpusetCpus != last {
+			t.Errorf("noted %q, in\n%s", st.Resources.CpusetCpus, out)
+		}
+	}
+	check()
+	n.Close()
+	n.open() // the next agent knows it
+	check()
+	if err := n.PlaceContainer(t.Context(), id, "none"); err == nil {
+		t.Error("it was moved to what is no CPU")
+	}
+	check()
+	if err := n.StopContainer(t.Context(), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.PlaceContainer(t.Context(), id, last); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("one that has ended: %v", err)
+	}
+}

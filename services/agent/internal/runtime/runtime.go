@@ -56,6 +56,9 @@ type Runtime interface {
 	// which are kept with it; both show in its status. ErrNotRunning when it has ended; a memory
 	// limit below what is used is refused.
 	ResizeContainer(ctx context.Context, id string, r Resources, labels map[string]string) error
+	// PlaceContainer sets the CPUs that a running container may run on, in the kernel's notation. ErrNotRunning when it
+	// has ended.
+	PlaceContainer(ctx context.Context, id, cpus string) error
 	// ResizeSandbox sets the CPU and memory limits of the pod's cgroup in the same way.
 	ResizeSandbox(ctx context.Context, id string, r Resources) error
 	// MemoryUsed is what a running container or a sandbox has charged, in bytes.
@@ -252,8 +255,12 @@ type ContainerSpec struct {
 	StdinOnce  bool
 	TTY        bool
 	Resources  Resources
+	Hugepages  map[int64]int64 // bytes at most, by the pages' size; of other sizes none, where the kernel can tell
 	Security   Security
-	StopSignal string // "" for the image's, else SIGTERM
+	// Annotations are the OCI spec's; CDI names devices of the Container Device Interface.
+	Annotations map[string]string
+	CDI         []string
+	StopSignal  string // "" for the image's, else SIGTERM
 	// TargetContainerID joins the process namespace of another container (ephemeral containers).
 	TargetContainerID string
 }

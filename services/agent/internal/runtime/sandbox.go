@@ -104,8 +104,8 @@ func (n *Node) RunSandbox(ctx context.Context, spec SandboxSpec) (*Sandbox, erro
 	if spec.PodUID == "" || strings.ContainsAny(spec.PodUID, "/") || strings.Contains(spec.CgroupParent, "..") {
 		return nil, fmt.Errorf("pod uid %q or cgroup %q is not valid", spec.PodUID, spec.CgroupParent)
 	}
-	if spec.RuntimeHandler != "" && spec.RuntimeHandler != "runc" && n.opts.Handlers[spec.RuntimeHandler] == "" {
-		return nil, fmt.Errorf("no runtime for %q is configured", spec.RuntimeHandler)
+	if _, _, err := n.opts.program(spec.RuntimeHandler); err != nil {
+		return nil, err
 	}
 	id := newID()
 	s := &sandbox{node: n, dir: n.opts.sandboxDir(id), record: sandboxRecord{ID: id, Spec: spec, CreatedAt: time.Now().UTC(),

@@ -34,27 +34,36 @@ func (e *ClaimError) Error() string {
 
 func (e *ClaimError) Unwrap() error { return e.Err }
 
-// persistent puts the volume behind a claim in place.
-func (m *Manager) persistent(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) (path string, readOnly bool, err error) {
+// persistent puts the volume behind a claim in place, and into out.
+func (m *Manager) persistent(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, out *Mounted) error {
 	pv, err := m.behind(ctx, pod, v)
 	if err != nil {
-		return "", false, &ClaimError{v.Name, err}
+		return &ClaimError{v.Name, err}
 	}
-	readOnly = v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+	readOnly := v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
 	if affinity := pv.Spec.NodeAffinity; affinity != nil && affinity.Required != nil {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: m.Labels()}}
 		if fits, err := schedule.MatchNodeSelectorTerms(node, affinity.Required); err != nil || !fits {
 			if err == nil {
 				err = errors.New("no matching NodeSelectorTerms")
 			}
-			return "", false, fmt.Errorf("MountVolume.NodeAffinity check failed for volume %q : %w", pv.Name, err)
+			return fmt.Errorf("MountVolume.NodeAffinity check failed for volume %q : %w", pv.Name, err)
 		}
 	}
-	path, err = m.place(pod, pv, readOnly)
-	if err != nil {
-		return "", false, &Error{pv.Name, err}
+	if volume.IsBlock(pv.Spec.VolumeMode) {
+		path, err := block(pv)
+		if err != nil {
+			return &BlockError{pv.Name, err}
+		}
+		out.Devices[v.Name] = Device{path, readOnly}
+		return nil
 	}
-	return path, readOnly, nil
+	path, err := m.place(pod, pv, readOnly)
+	if err != nil {
+		return &Error{pv.Name, err}
+	}
+	out.Paths[v.Name], out.ReadOnly[v.Name] = path, readOnly
+	return nil
 }
 
 // place puts a persistent volume where containers can be given it.
@@ -69,7 +78,7 @@ func (m *Manager) place(pod *corev1.Pod, pv *corev1.PersistentVolume, readOnly b
 		case err != nil:
 			return "", fmt.Errorf("looking at the volume: %w", err)
 		case !info.IsDir():
-			return "", fmt.Errorf("path %q is no directory; this node does not mount devices", path)
+			return "", fmt.Errorf("path %q is no directory; this node makes no file system of a device", path)
 		}
 		if gid := fsGroup(pod); gid >= 0 && !readOnly {
 			return path, give(path, gid, changePolicy(pod))
@@ -101,14 +110,11 @@ func (m *Manager) behind(ctx context.Context, pod *corev1.Pod, v *corev1.Volume)
 		name, _ := volume.ClaimName(pod, v)
 		return nil, fmt.Errorf("error processing PVC %s/%s: %w", pod.Namespace, name, err)
 	}
-	if volume.IsBlock(pv.Spec.VolumeMode) && (mounts(pod, v.Name) || !devices(pod, v.Name)) {
+	switch block := volume.IsBlock(pv.Spec.VolumeMode); {
+	case block && mounts(pod, v.Name):
 		return nil, fmt.Errorf("volume %s has volumeMode Block, but is specified in volumeMounts", v.Name)
-	}
-	if devices(pod, v.Name) {
-		if !volume.IsBlock(pv.Spec.VolumeMode) {
-			return nil, fmt.Errorf("volume %s has volumeMode Filesystem, but is specified in volumeDevices", v.Name)
-		}
-		return nil, fmt.Errorf("volume %s has volumeMode Block, which this node cannot give to containers", v.Name)
+	case !block && devices(pod, v.Name):
+		return nil, fmt.Errorf("volume %s has volumeMode Filesystem, but is specified in volumeDevices", v.Name)
 	}
 	data, err := json.Marshal(&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: pv.Name}, Spec: pv.Spec})
 	if err == nil {

@@ -68,6 +68,34 @@ func managerOf(t *testing.T, c *claims) *Manager {
 	return &Manager{PodDir: func(types.UID) string { return top }, Claims: c, Labels: func() map[string]string { return map[string]string{corev1.LabelHostname: "n1"} }}
 }
 
+func asDevice(p *corev1.Pod) {
+	p.Spec.Containers[0].VolumeMounts, p.Spec.Containers[0].VolumeDevices = nil, []corev1.VolumeDevice{{Name: "v", DevicePath: "/dev/x"}}
+}
+
+func TestABlockVolumeIsADeviceAndNoPath(t *testing.T) {
+	t.Parallel()
+	kittest.NeedRoot(t)
+	device, block := filepath.Join(t.TempDir(), "disk"), corev1.PersistentVolumeBlock
+	if err := syscall.Mknod(device, syscall.S_IFBLK|0o600, 7<<8); err != nil { // nothing opens it
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "by-id")
+	if err := os.Symlink(device, link); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"the device": device, "a link to it": link} {
+		for _, readOnly := range []bool{false, true} {
+			c := bound(path)
+			c.pv.Spec.VolumeMode = &block
+			pod := userOf(asDevice, func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = readOnly })
+			mounted, err := managerOf(t, c).SetUp(t.Context(), pod, downward.Addresses{})
+			if err != nil || mounted.Devices["v"] != (Device{path, readOnly}) || len(mounted.Paths) != 0 {
+				t.Errorf("%s: %+v, %v", name, mounted, err)
+			}
+		}
+	}
+}
+
 func TestWhyAClaimCannotBeMounted(t *testing.T) {
 	t.Parallel()
 	const processing = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: "
@@ -88,9 +116,11 @@ func TestWhyAClaimCannotBeMounted(t *testing.T) {
 		"no folder":         {change: func(c *claims) { c.pv.Spec.Local.Path = "/nowhere/at/all" }, want: `MountVolume.SetUp failed for volume "pv" : path "/nowhere/at/all" does not exist`},
 		"of another type":   {change: func(c *claims) { c.pv.Spec.Local = nil }, want: `MountVolume.SetUp failed for volume "pv" : this node supports persistent volumes of type local and hostPath only`},
 		"a device, mounted": {change: func(c *claims) { c.pv.Spec.VolumeMode = &block }, want: processing + "volume v has volumeMode Block, but is specified in volumeMounts"},
-		"a device": {change: func(c *claims) { c.pv.Spec.VolumeMode = &block }, pod: func(p *corev1.Pod) {
+		"no device":         {change: func(c *claims) { c.pv.Spec.VolumeMode, c.pv.Spec.Local.Path = &block, "/nowhere/at/all" }, pod: asDevice, want: `MapVolume.SetUpDevice failed for volume "pv" : path "/nowhere/at/all" does not exist`},
+		"not of a block":    {change: func(c *claims) { c.pv.Spec.VolumeMode, c.pv.Spec.Local.Path = &block, "/dev/null" }, pod: asDevice, want: `MapVolume.SetUpDevice failed for volume "pv" : path "/dev/null" is no block device`},
+		"files as a device": {pod: func(p *corev1.Pod) {
 			p.Spec.Containers[0].VolumeMounts, p.Spec.Containers[0].VolumeDevices = nil, []corev1.VolumeDevice{{Name: "v", DevicePath: "/dev/x"}}
-		}, want: processing + "volume v has volumeMode Block, which this node cannot give to containers"},
+		}, want: processing + "volume v has volumeMode Filesystem, but is specified in volumeDevices"},
 		"ephemeral and of another": {change: func(c *claims) { c.claim.Name = "p-v" }, pod: func(p *corev1.Pod) {
 			p.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}
 		}, want: processing + "error processing PVC ns/p-v: PVC ns/p-v was not created for pod ns/p (pod is not owner)"},
@@ -98,7 +128,9 @@ func TestWhyAClaimCannotBeMounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := bound(t.TempDir())
-			tt.change(c)
+			if tt.change != nil {
+				tt.change(c)
+			}
 			pod := userOf()
 			if tt.pod != nil {
 				tt.pod(pod)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,7 @@ type Manager struct {
 type Mounted struct {
 	Paths    map[string]string // by the volume's name; a file for some hostPaths
 	ReadOnly map[string]bool   // those that no container may write to
+	Devices  map[string]Device // block volumes, by the volume's name; they have no path
 	RenewAt  time.Time         // when SetUp must run again; zero: only when an object changes
 }
 
@@ -82,17 +84,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// SetUp makes or refreshes all volumes of a pod; the error is an *Error or a *ClaimError.
+// SetUp makes or refreshes all volumes of a pod; the error is an *Error, a *BlockError or a *ClaimError.
 func (m *Manager) SetUp(ctx context.Context, pod *corev1.Pod, a downward.Addresses) (*Mounted, error) {
-	out := &Mounted{Paths: make(map[string]string, len(pod.Spec.Volumes)), ReadOnly: map[string]bool{}}
+	out := &Mounted{Paths: make(map[string]string, len(pod.Spec.Volumes)), ReadOnly: map[string]bool{}, Devices: map[string]Device{}}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
-			path, readOnly, err := m.persistent(ctx, pod, v)
-			if err != nil {
+			if err := m.persistent(ctx, pod, v, out); err != nil {
 				return nil, err
 			}
-			out.Paths[v.Name], out.ReadOnly[v.Name] = path, readOnly
 			continue
 		}
 		path, renewAt, err := m.setUp(ctx, pod, v, a)
@@ -189,23 +189,34 @@ func (m *Manager) emptyDir(pod *corev1.Pod, name string, e *corev1.EmptyDirVolum
 	case corev1.StorageMediumDefault:
 		return dir, makeDir(dir, 0o777, fsGroup(pod))
 	case corev1.StorageMediumMemory:
-	default:
+		options := ""
+		if size := memorySize(pod, e); size > 0 {
+			options = fmt.Sprintf("size=%d", size)
+		}
+		return dir, m.mountEmpty(dir, "tmpfs", options, fsGroup(pod))
+	}
+	if !strings.HasPrefix(string(e.Medium), string(corev1.StorageMediumHugePages)) {
 		return "", fmt.Errorf("storage medium %q is not supported by this node", e.Medium)
 	}
+	size, err := pageSize(e.Medium, pod)
+	if err != nil {
+		return "", err
+	}
+	return dir, m.mountEmpty(dir, "hugetlbfs", fmt.Sprintf("pagesize=%d", size.Value()), fsGroup(pod))
+}
+
+// mountEmpty mounts an empty file system; one that is mounted stays.
+func (m *Manager) mountEmpty(dir, kind, options string, gid int) error {
 	if mounted, err := tree.IsMount(dir); err != nil || mounted {
-		return dir, err
+		return err
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", fmt.Errorf("making the volume's folder: %w", err)
+		return fmt.Errorf("making the volume's folder: %w", err)
 	}
-	options := ""
-	if size := memorySize(pod, e); size > 0 {
-		options = fmt.Sprintf("size=%d", size)
+	if err := unix.Mount(kind, dir, kind, 0, options); err != nil {
+		return fmt.Errorf("mounting %s: %w", kind, err)
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		return "", fmt.Errorf("mounting tmpfs: %w", err)
-	}
-	return dir, own(dir, 0o777, fsGroup(pod))
+	return own(dir, 0o777, gid)
 }
 
 // memorySize bounds a memory-backed volume by its own limit and by the pod's.
