@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -28,14 +30,7 @@ func TestFinding12ANamespaceThatIsFullHindersNobodyElse(t *testing.T) {
 		}
 		_, refused = g.do(t, "POST", path+"/configmaps", large(fmt.Sprint("c", i)))
 	}
-	var status apierrors.APIStatus
-	if s, ok := refused.(apierrors.APIStatus); ok {
-		status = s
-	}
-	if status == nil || status.Status().Code != http.StatusInsufficientStorage || status.Status().Reason != "InsufficientStorage" ||
-		!strings.Contains(status.Status().Message, `the objects of namespace "full" take`) {
-		t.Fatalf("got %v", refused)
-	}
+	noRoom(t, refused, `the objects of namespace "full" take`)
 	// A pod that is there is ended in the usual way, and what is there may change.
 	must[corev1.ConfigMap](t, g, "PATCH", path+"/configmaps/c0", `{"metadata":{"labels":{"a":"b"}}}`, "application/merge-patch+json")
 	must[metav1.Status](t, g, "DELETE", path+"/configmaps/c0", nil)
@@ -46,4 +41,36 @@ func TestFinding12ANamespaceThatIsFullHindersNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.fails(t, "InsufficientStorage", "cannot be stored", "POST", path+"/configmaps", string(bulk))
+}
+
+// Nor do objects of no namespace take the room of those that have one, or the other way.
+func TestFinding12AClusterThatIsFullHindersNoNamespace(t *testing.T) {
+	g := start(t, func(c *Config) { c.Quota.Namespace, c.Quota.Cluster = "64Ki", "1Mi" }) // what is there from the start takes some
+	class := func(name string) string {
+		return fmt.Sprintf(`{"metadata":{"name":%q,"annotations":{"x":%q}},"value":1}`, name, strings.Repeat("x", 100<<10))
+	}
+	const path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+	space := newNamespace(t, g, "beside")
+	var refused error
+	for i := 0; refused == nil; i++ {
+		if i > 10 {
+			t.Fatal("nothing was refused")
+		}
+		_, refused = g.do(t, "POST", path, class(fmt.Sprint("c", i)))
+	}
+	noRoom(t, refused, "the objects of no namespace take")
+	must[schedulingv1.PriorityClass](t, g, "PATCH", path+"/c0", `{"metadata":{"labels":{"a":"b"}}}`, "application/merge-patch+json")
+	must[corev1.ConfigMap](t, g, "POST", space+"/configmaps", configMap("c"))
+	must[metav1.Status](t, g, "DELETE", path+"/c0", nil)
+	must[schedulingv1.PriorityClass](t, g, "POST", path, class("again"))
+}
+
+// noRoom wants an answer of 507 that tells whose budget is spent.
+func noRoom(t *testing.T, err error, whose string) {
+	t.Helper()
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code != http.StatusInsufficientStorage || status.Status().Reason != "InsufficientStorage" ||
+		!strings.Contains(status.Status().Message, whose) {
+		t.Fatalf("got %v", err)
+	}
 }

@@ -75,6 +75,7 @@ type Signing struct {
 type Quota struct {
 	Total     string `yaml:"total"`
 	Namespace string `yaml:"namespace"`
+	Cluster   string `yaml:"cluster"`
 }
 
 func (q Quota) limits() (l statelog.Quota, _ error) {
@@ -82,7 +83,7 @@ func (q Quota) limits() (l statelog.Quota, _ error) {
 	for path, value := range map[string]struct {
 		text string
 		to   *int64
-	}{"total": {q.Total, &l.Total}, "namespace": {q.Namespace, &l.Namespace}} {
+	}{"total": {q.Total, &l.Total}, "namespace": {q.Namespace, &l.Namespace}, "cluster": {q.Cluster, &l.Cluster}} {
 		n, err := resource.ParseQuantity(value.text)
 		if err == nil && n.Sign() < 0 {
 			err = errors.New("it is negative")
@@ -185,7 +186,7 @@ func Default() Config {
 		Replicas:       1,
 		ServiceCIDR:    "10.96.0.0/16",
 		NodePorts:      "30000-32767",
-		Quota:          Quota{Total: "2Gi", Namespace: "512Mi"},
+		Quota:          Quota{Total: "2Gi", Namespace: "512Mi", Cluster: "512Mi"},
 		ServiceAccount: ServiceAccount{Issuer: "https://kubernetes.default.svc.cluster.local", ExtendTokenExpiration: true},
 		Authentication: Authentication{Anonymous: true, RequestHeader: auth.DefaultRequestHeader()},
 	}

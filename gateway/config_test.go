@@ -19,9 +19,9 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	cfg.API.Listen, cfg.ServiceCIDR, cfg.NodePorts, cfg.Replicas, cfg.API.Advertise = "nowhere", "fd00::/64", "9-5", 2, "here:1"
 	cfg.Fairness.Seats, cfg.Audit.LogFile, cfg.ServiceAccount.MaxTokenExpiration = -1, "audit.log", kit.Duration(time.Minute)
 	cfg.Admission.Enable = []string{"Nonsense"}
-	cfg.Quota, cfg.Signing.AdoptFile = Quota{Total: "much", Namespace: "-1"}, "log.adopt"
+	cfg.Quota, cfg.Signing.AdoptFile = Quota{Total: "much", Namespace: "-1", Cluster: "1 Gi"}, "log.adopt"
 	err := cfg.Validate()
-	for _, part := range []string{"admission", "api.certFile", "api.listen", "serviceCIDR", "nodePorts", "replicas", "api.advertise", "sealKeyFile", "fairness.seats", "audit.policyFile", "serviceAccount.maxTokenExpiration", "quota.total", "quota.namespace", "signing.adoptFile"} {
+	for _, part := range []string{"admission", "api.certFile", "api.listen", "serviceCIDR", "nodePorts", "replicas", "api.advertise", "sealKeyFile", "fairness.seats", "audit.policyFile", "serviceAccount.maxTokenExpiration", "quota.total", "quota.namespace", "quota.cluster", "signing.adoptFile"} {
 		if err == nil || !strings.Contains(err.Error(), part+":") {
 			t.Errorf("%s is not reported in %v", part, err)
 		}

@@ -22,10 +22,10 @@ type Accounts struct {
 	seeds  map[string]string     // files, by client
 }
 
-// WithAccounts starts a server with the roles of a control plane and of a node.
-func WithAccounts(t testing.TB, node string) *Accounts {
+// WithAccounts starts a server with the roles of a control plane and of nodes.
+func WithAccounts(t testing.TB, nodes ...string) *Accounts {
 	t.Helper()
-	a, users := newAccounts(t, node)
+	a, users := newAccounts(t, nodes...)
 	var err error
 	if a.server, err = store.Start(t.Context(), store.Options{Dir: t.TempDir(), Name: "test", Users: users, Logger: zap.NewNop()}); err != nil {
 		t.Fatalf("bustest: %v", err)
@@ -35,12 +35,12 @@ func WithAccounts(t testing.TB, node string) *Accounts {
 }
 
 // newAccounts makes the keys of all roles.
-func newAccounts(t testing.TB, node string) (*Accounts, []store.User) {
+func newAccounts(t testing.TB, nodes ...string) (*Accounts, []store.User) {
 	t.Helper()
 	a := &Accounts{t: t, roles: map[string]proto.Role{}, seeds: map[string]string{}}
 	var users []store.User
 	dir := t.TempDir()
-	for _, role := range append(proto.Roles(node), store.OperatorRole) {
+	for _, role := range append(proto.Roles(nodes...), store.OperatorRole) {
 		seed, public, err := store.NewKey()
 		if err != nil {
 			t.Fatal(err)

@@ -14,20 +14,33 @@ import (
 type Quota struct {
 	Total     int64 // all objects, in bytes
 	Namespace int64 // those of one namespace
+	Cluster   int64 // those of none
 }
 
 // QuotaError says that a write was refused since too much is stored already.
 type QuotaError struct {
 	Key proto.Key
-	// Namespace is whose budget is spent; empty: the whole store's.
-	Namespace   string
+	// Budget is what is spent: the whole store's, or that of the key's namespace or of the cluster's objects.
+	Budget      Budget
 	Used, Limit int64 // bytes
 }
 
+// Budget is one of a Quota's.
+type Budget int
+
+const (
+	TotalBudget Budget = iota + 1
+	NamespaceBudget
+	ClusterBudget
+)
+
 func (e *QuotaError) Error() string {
 	whose := "all namespaces"
-	if e.Namespace != "" {
-		whose = fmt.Sprintf("namespace %q", e.Namespace)
+	switch e.Budget {
+	case NamespaceBudget:
+		whose = fmt.Sprintf("namespace %q", e.Key.Namespace)
+	case ClusterBudget:
+		whose = "no namespace"
 	}
 	return fmt.Sprintf("no room for %s: the objects of %s take %s of the %s that they may: delete some", e.Key, whose, mebibytes(e.Used), mebibytes(e.Limit))
 }
@@ -40,14 +53,14 @@ const objectBytes = 256
 
 func (e *Entry) size() int64 { return int64(len(e.data)) + objectBytes }
 
-// Usage is what live objects take, in bytes.
+// Usage is what live objects take, in bytes: all, and those of a namespace, or of none.
 type Usage struct{ Total, Namespace int64 }
 
 // usage is kept as versions come and go.
 type usage struct {
 	mu         sync.Mutex
 	total      int64
-	namespaces map[string]int64
+	namespaces map[string]int64 // "": objects of the cluster
 }
 
 // replace counts a version in place of another; either may be nil.
@@ -66,9 +79,6 @@ func (u *usage) replace(prev, next *Entry) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.total += by
-	if namespace == "" {
-		return
-	}
 	if u.namespaces == nil {
 		u.namespaces = map[string]int64{}
 	}
@@ -83,7 +93,8 @@ func (u *usage) of(namespace string) Usage {
 	return Usage{u.total, u.namespaces[namespace]}
 }
 
-// Usage tells what the live objects of the stream take, all and those of a namespace.
+// Usage tells what the live objects of the stream take, all and those of a namespace, or,
+// for "", of the cluster.
 func (v *View) Usage(namespace string) Usage { return v.usage.of(namespace) }
 
 // check gives the *QuotaError of a write that finds no room. live is the version that it
@@ -93,21 +104,25 @@ func (q Quota) check(used Usage, w *Write, live *Entry) error {
 	if live != nil {
 		grows -= live.size()
 	}
-	over := ""
-	limit, taken := q.Total, used.Total
+	budget, own := NamespaceBudget, q.Namespace
+	if w.Key.Namespace == "" {
+		budget, own = ClusterBudget, q.Cluster
+	}
+	over := QuotaError{Key: w.Key}
 	switch {
 	case w.Delete || grows <= 0:
 		return nil
 	case q.Total > 0 && used.Total+grows > spare(q.Total, live):
-	case w.Key.Namespace != "" && q.Namespace > 0 && used.Namespace+grows > spare(q.Namespace, live):
-		over, limit, taken = w.Key.Namespace, q.Namespace, used.Namespace
+		over.Budget, over.Used, over.Limit = TotalBudget, used.Total, q.Total
+	case own > 0 && used.Namespace+grows > spare(own, live):
+		over.Budget, over.Used, over.Limit = budget, used.Namespace, own
 	default:
 		return nil
 	}
 	if live != nil && NewEntry(w.Key, 0, w.Data, false).Meta().DeletionTimestamp != "" {
 		return nil // on its way out
 	}
-	return &QuotaError{w.Key, over, taken, limit}
+	return &over
 }
 
 // spare is how far a limit goes for a change of an object that is there, or a new one.

@@ -17,29 +17,34 @@ func sized(namespace, name string, bytes int, deletion string) *Entry {
 
 func TestWhoFindsRoom(t *testing.T) {
 	t.Parallel()
-	quota := Quota{Total: 8000, Namespace: 4000}
+	quota := Quota{Total: 8000, Namespace: 4000, Cluster: 3000}
 	ending := `,"deletionTimestamp":"2026-01-01T00:00:00Z"`
 	for name, c := range map[string]struct {
 		used Usage
 		next *Entry
 		live *Entry
 		end  bool
-		want string // whose budget is spent; "-": it finds room
+		want Budget // that is spent; 0: it finds room
 	}{
-		"an object that just fits":                           {Usage{7000, 3000}, sized("a", "x", 1000, ""), nil, false, "-"},
-		"one that is too much for its namespace":             {Usage{5000, 3001}, sized("a", "x", 1000, ""), nil, false, "a"},
-		"one that is too much for all":                       {Usage{7001, 0}, sized("a", "x", 1000, ""), nil, false, ""},
-		"one of the cluster is of no namespace":              {Usage{5000, 5000}, sized("", "x", 1000, ""), nil, false, "-"},
-		"a change that grows within the reserve":             {Usage{5000, 4000}, sized("a", "x", 900, ""), sized("a", "x", 500, ""), false, "-"},
-		"a change that grows beyond it":                      {Usage{5000, 4200}, sized("a", "x", 900, ""), sized("a", "x", 500, ""), false, "a"},
-		"a change that makes it smaller, however full it is": {Usage{9999, 9999}, sized("a", "x", 500, ""), sized("a", "x", 501, ""), false, "-"},
-		"an object that is being ended":                      {Usage{9999, 9999}, sized("a", "x", 900, ending), sized("a", "x", 500, ""), false, "-"},
-		"a new one that claims to be":                        {Usage{9999, 9999}, sized("a", "x", 900, ending), nil, false, ""},
-		"a deletion":                                         {Usage{9999, 9999}, sized("a", "x", 900, ""), sized("a", "x", 500, ""), true, "-"},
+		"an object that just fits":                           {Usage{7000, 3000}, sized("a", "x", 1000, ""), nil, false, 0},
+		"one that is too much for its namespace":             {Usage{5000, 3001}, sized("a", "x", 1000, ""), nil, false, NamespaceBudget},
+		"one that is too much for all":                       {Usage{7001, 0}, sized("a", "x", 1000, ""), nil, false, TotalBudget},
+		"one of the cluster that just fits":                  {Usage{5000, 2000}, sized("", "x", 1000, ""), nil, false, 0},
+		"one that is too much for the cluster":               {Usage{5000, 2001}, sized("", "x", 1000, ""), nil, false, ClusterBudget},
+		"a change of one of the cluster":                     {Usage{5000, 2900}, sized("", "x", 900, ""), sized("", "x", 500, ""), false, 0},
+		"a change of one of the cluster beyond the reserve":  {Usage{5000, 3000}, sized("", "x", 900, ""), sized("", "x", 500, ""), false, ClusterBudget},
+		"one of the cluster that is being ended":             {Usage{5000, 9999}, sized("", "x", 900, ending), sized("", "x", 500, ""), false, 0},
+		"a deletion of one of the cluster":                   {Usage{5000, 9999}, sized("", "x", 900, ""), sized("", "x", 500, ""), true, 0},
+		"a change that grows within the reserve":             {Usage{5000, 4000}, sized("a", "x", 900, ""), sized("a", "x", 500, ""), false, 0},
+		"a change that grows beyond it":                      {Usage{5000, 4200}, sized("a", "x", 900, ""), sized("a", "x", 500, ""), false, NamespaceBudget},
+		"a change that makes it smaller, however full it is": {Usage{9999, 9999}, sized("a", "x", 500, ""), sized("a", "x", 501, ""), false, 0},
+		"an object that is being ended":                      {Usage{9999, 9999}, sized("a", "x", 900, ending), sized("a", "x", 500, ""), false, 0},
+		"a new one that claims to be":                        {Usage{9999, 9999}, sized("a", "x", 900, ending), nil, false, TotalBudget},
+		"a deletion":                                         {Usage{9999, 9999}, sized("a", "x", 900, ""), sized("a", "x", 500, ""), true, 0},
 	} {
 		err := quota.check(c.used, &Write{Key: c.next.key, Data: c.next.data, Delete: c.end}, c.live)
 		var over *QuotaError
-		if errors.As(err, &over) != (c.want != "-") || over != nil && over.Namespace != c.want {
+		if errors.As(err, &over) != (c.want != 0) || over != nil && over.Budget != c.want {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -53,19 +58,19 @@ func TestUsageFollowsTheObjects(t *testing.T) {
 	var u usage
 	a, b, c := sized("n", "a", 1000, ""), sized("n", "a", 700, ""), sized("", "c", 500, "")
 	for i, step := range []struct {
-		prev, next *Entry
-		want       Usage
+		prev, next    *Entry
+		want, cluster Usage
 	}{
-		{nil, a, Usage{1000, 1000}},
-		{a, b, Usage{700, 700}},
-		{nil, c, Usage{1200, 700}},
-		{b, &Entry{key: b.key, data: b.data, deleted: true}, Usage{500, 0}},
-		{nil, &Entry{key: b.key, deleted: true}, Usage{500, 0}},
-		{c, nil, Usage{0, 0}},
+		{nil, a, Usage{1000, 1000}, Usage{1000, 0}},
+		{a, b, Usage{700, 700}, Usage{700, 0}},
+		{nil, c, Usage{1200, 700}, Usage{1200, 500}},
+		{b, &Entry{key: b.key, data: b.data, deleted: true}, Usage{500, 0}, Usage{500, 500}},
+		{nil, &Entry{key: b.key, deleted: true}, Usage{500, 0}, Usage{500, 500}},
+		{c, nil, Usage{0, 0}, Usage{0, 0}},
 	} {
 		u.replace(step.prev, step.next)
-		if got := u.of("n"); got != step.want {
-			t.Errorf("step %d: got %+v, want %+v", i, got, step.want)
+		if got, cluster := u.of("n"), u.of(""); got != step.want || cluster != step.cluster {
+			t.Errorf("step %d: got %+v and %+v, want %+v and %+v", i, got, cluster, step.want, step.cluster)
 		}
 	}
 	if len(u.namespaces) != 0 {

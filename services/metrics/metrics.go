@@ -140,10 +140,16 @@ func (s *service) round(ctx context.Context) {
 	}
 }
 
+// mostBytes is the largest message that a node's usage may be: thousands of containers.
+const mostBytes = 1 << 20
+
 // take hears what a node says. Its subject, which its key pins, tells which.
 func (s *service) take(m *bus.Msg) {
 	node, err := proto.UsageNode(m.Subject)
 	said := &message.NodeUsage{}
+	if len(m.Data) > mostBytes {
+		err = fmt.Errorf("it has %d bytes, more than the %d that it may", len(m.Data), mostBytes)
+	}
 	if err == nil {
 		err = protobuf.Unmarshal(m.Data, said)
 	}

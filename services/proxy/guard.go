@@ -1,24 +1,23 @@
 package proxy
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/proxy/internal/service"
 )
 
 // guard keeps Services from addresses that are this machine's or the cluster's own.
 func guard(cfg *Config) *service.Guard {
-	g := &service.Guard{Ranges: cfg.serviceCIDRs(), Listens: listens}
+	g := &service.Guard{Ranges: cfg.serviceCIDRs()}
 	if cfg.PodCIDR != "" {
 		if p, err := prefix4(cfg.PodCIDR); err == nil {
 			g.Ranges = append(g.Ranges, p)
 		}
 	}
+	listening := sync.OnceValue(open)
+	g.Listens = func(protocol string, at netip.AddrPort) bool { return listening().has(protocol, at) }
 	own := sync.OnceValue(ownAddresses)
 	g.Own = func(addr netip.Addr) bool { return own()[addr] }
 	return g
@@ -37,22 +36,4 @@ func ownAddresses() map[netip.Addr]bool {
 		}
 	}
 	return out
-}
-
-// listens tells whether a program of this machine has the port, by trying to have it.
-func listens(protocol string, at netip.AddrPort) bool {
-	var err error
-	switch protocol {
-	case "tcp":
-		var l *net.TCPListener
-		if l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at)); err == nil {
-			err = l.Close()
-		}
-	case "udp":
-		var c *net.UDPConn
-		if c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at)); err == nil {
-			err = c.Close()
-		}
-	}
-	return errors.Is(err, unix.EADDRINUSE)
 }

@@ -11,7 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -98,7 +101,8 @@ func prepare(ctx context.Context, cfg *Config, logger *zap.Logger) (*iptables.To
 // on until ctx ends.
 func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *statelog.Views, logger *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
-	known := make(chan struct{}, 2) // one of each resource
+	const resources = 3
+	known := make(chan struct{}, resources) // one of each
 	told := func() { known <- struct{}{} }
 	group.Go(func() error {
 		return statelog.Follow(ctx, views.For(services), services, func(key proto.Key, e *statelog.Entry) {
@@ -110,9 +114,19 @@ func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *s
 			s.SetSlice(name(key), decode(e, logger, service.FromSliceObject))
 		}, told)
 	})
-	group.Go(func() error { return tool.Watch(ctx, s.Disturbed) })
 	group.Go(func() error {
-		for range 2 {
+		return statelog.Follow(ctx, views.For(nodes), nodes, func(key proto.Key, e *statelog.Entry) {
+			var addrs []netip.Addr
+			if list := decode(e, logger, addresses); list != nil {
+				addrs = *list
+			}
+			s.SetNode(key.Name, addrs)
+		}, told)
+	})
+	group.Go(func() error { return tool.Watch(ctx, s.Disturbed) })
+	group.Go(func() error { return recheck(ctx, s) })
+	group.Go(func() error {
+		for range resources {
 			select {
 			case <-ctx.Done():
 				return nil
@@ -122,6 +136,36 @@ func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *s
 		return s.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// recheckEvery is how long an address or a port that became another's stays a Service's.
+const recheckEvery = 30 * time.Second
+
+// recheck has what Services may have judged anew from time to time: addresses come to the
+// machine, and programs to its ports.
+func recheck(ctx context.Context, s *syncer.Syncer) error {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			s.Recheck()
+		}
+	}
+}
+
+// addresses gives those of a node, sorted.
+func addresses(n *corev1.Node) *[]netip.Addr {
+	var out []netip.Addr
+	for _, a := range n.Status.Addresses {
+		if ip, err := netip.ParseAddr(a.Address); err == nil {
+			out = append(out, ip.Unmap())
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return &out
 }
 
 // followNodes tells the keeper of routes of all nodes, starts it when it knows what there is,

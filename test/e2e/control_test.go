@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -274,6 +275,72 @@ func natsWithAccounts(t *testing.T, dir, address string) error {
 		_ = server.Wait()
 	})
 	return nil
+}
+
+// One line makes new keys while the cluster runs: what is there stays, everybody goes on, and
+// who has a copy of an old key is refused. So with the key of the log, whose old one is
+// forgotten when everything is signed under the new one.
+func TestKeysAreRotatedWhileTheClusterRuns(t *testing.T) {
+	need(t, false, "kubus", "kubectl", "nats-server", "kubus-keeper", "kubus-scheduler")
+	for _, form := range []string{"allinone", "services"} {
+		t.Run(form, func(t *testing.T) {
+			c := newCluster(t, "rotated", form)
+			c.listen = freeAddress(t)
+			if out, err := c.kubus("up", "--detach", "--nodes", "0", "--form", form, "--listen", c.listen, "--kubeconfig", c.config); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			c.run(t, "create", "secret", "generic", "kept", "--from-literal", "a=b")
+			read := func(file string) string {
+				t.Helper()
+				data, err := os.ReadFile(filepath.Join(c.dir, "pki", file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(data)
+			}
+			files := []string{"bus/scheduler.nk", "bus/gateway.nk", "bus.crt", "bus-ca.crt", "log.key"}
+			before := map[string]string{}
+			for _, file := range files {
+				before[file] = read(file)
+			}
+			for _, step := range []struct {
+				words   []string
+				changed []string
+			}{
+				{[]string{"scheduler"}, []string{"bus/scheduler.nk"}},
+				{nil, []string{"bus/scheduler.nk", "bus/gateway.nk", "bus.crt"}},
+				{[]string{"log"}, []string{"log.key"}},
+				{[]string{"bus-ca"}, []string{"bus.crt", "bus-ca.crt"}},
+			} {
+				out, err := c.kubus(append([]string{"keys", "rotate"}, step.words...)...)
+				if err != nil {
+					t.Fatalf("rotating %v: %v\n%s", step.words, err, out)
+				}
+				t.Logf("rotating %v:\n%s", step.words, out)
+				var changed []string
+				for _, file := range files {
+					if now := read(file); now != before[file] {
+						changed, before[file] = append(changed, file), now
+					}
+				}
+				if !slices.Equal(changed, step.changed) {
+					t.Errorf("rotating %v changed %v, want %v", step.words, changed, step.changed)
+				}
+				name := "after-" + strings.Join(append(step.words, "all")[:1], "")
+				if got := c.run(t, "get", "secret", "kept", "-o", "jsonpath={.data.a}"); got != "Yg==" {
+					t.Errorf("after rotating %v the Secret says %q", step.words, got)
+				}
+				c.run(t, "create", "deployment", name, "--image", "x")
+				eventually(t, 60*time.Second, "controllers make its pod", func() error {
+					out, err := c.try("get", "pods", "-o", "name")
+					return errors.Join(err, contains(out, "pod/"+name+"-"))
+				})
+			}
+			if keys := strings.Fields(read("log.key")); len(keys) != 1 {
+				t.Errorf("%d keys of the log are believed", len(keys))
+			}
+		})
+	}
 }
 
 func TestAFullDiskIsToldBeforeAnythingIsWritten(t *testing.T) {

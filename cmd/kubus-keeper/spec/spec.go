@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/file"
 )
 
 // Spec is the keeper's input, a JSON file.
@@ -172,15 +174,12 @@ func ReadRecord(file string) (*Record, error) {
 }
 
 // WriteRecord replaces a record at once.
-func WriteRecord(file string, r Record) error {
+func WriteRecord(path string, r Record) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return file.Replace(path, data, 0o600)
 }
 
 // Active gives the keeper that holds the lock of runDir; nil when none does.

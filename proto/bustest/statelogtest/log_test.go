@@ -556,7 +556,7 @@ func TestANamespaceHasABudgetAndTheStoreABound(t *testing.T) {
 	}
 	var over *statelog.QuotaError
 	full, err := fill("a")
-	if !errors.As(err, &over) || over.Namespace != "a" || len(full) != 9 {
+	if !errors.As(err, &over) || over.Budget != statelog.NamespaceBudget || over.Key.Namespace != "a" || len(full) != 9 {
 		t.Fatalf("got %v after %d objects", err, len(full))
 	}
 	first := Key("configmaps/a/o0")
@@ -583,10 +583,10 @@ func TestANamespaceHasABudgetAndTheStoreABound(t *testing.T) {
 	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Data: body(90*kib, false)}); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
-	if _, err := fill("b"); !errors.As(err, &over) || over.Namespace != "b" {
+	if _, err := fill("b"); !errors.As(err, &over) || over.Budget != statelog.NamespaceBudget {
 		t.Errorf("another namespace: %v", err)
 	}
-	if _, err := fill("c"); !errors.As(err, &over) || over.Namespace != "" {
+	if _, err := fill("c"); !errors.As(err, &over) || over.Budget != statelog.TotalBudget {
 		t.Errorf("beyond the bound of all: %v", err)
 	}
 	// A gateway that starts counts what there is.
@@ -596,6 +596,55 @@ func TestANamespaceHasABudgetAndTheStoreABound(t *testing.T) {
 		if got, want := again.View(gr).Usage(namespace), l.View(gr).Usage(namespace); got != want || got.Total == 0 {
 			t.Errorf("%q: counts %+v, want %+v", namespace, got, want)
 		}
+	}
+}
+
+// Objects of no namespace have a budget as each namespace has one, and one does not spend
+// the other's.
+func TestTheClustersObjectsHaveABudget(t *testing.T) {
+	conn := bustest.Start(t)
+	l := On(t, conn)
+	const kib = 1 << 10
+	l.SetQuota(statelog.Quota{Cluster: 500 * kib, Namespace: 300 * kib})
+	body := func(bytes int, more string) []byte {
+		return []byte(`{"metadata":{"name":"x"` + more + `},"data":"` + strings.Repeat("x", bytes) + `"}`)
+	}
+	var over *statelog.QuotaError
+	var revisions []uint64
+	var err error
+	for err == nil && len(revisions) < 100 {
+		var rev uint64
+		if rev, err = l.Commit(t.Context(), statelog.Write{Key: Key(fmt.Sprintf("nodes/n%d", len(revisions))), Data: body(100*kib, "")}); err == nil {
+			revisions = append(revisions, rev)
+		}
+	}
+	if !errors.As(err, &over) || over.Budget != statelog.ClusterBudget || len(revisions) != 4 || !strings.Contains(err.Error(), "the objects of no namespace take 0.4") {
+		t.Fatalf("got %v after %d objects", err, len(revisions))
+	}
+	first, rev := Key("nodes/n0"), uint64(0)
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: Key("configmaps/a/c"), Data: body(200*kib, "")}); err != nil {
+		t.Errorf("a namespace beside it: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: Key("configmaps/a/d"), Data: body(200*kib, "")}); !errors.As(err, &over) || over.Budget != statelog.NamespaceBudget {
+		t.Errorf("a namespace that is full beside it: %v", err)
+	}
+	if rev, err = l.Commit(t.Context(), statelog.Write{Key: first, Expect: revisions[0], Data: body(110*kib, "")}); err != nil {
+		t.Errorf("a change of what is there: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Expect: rev, Data: body(400*kib, "")}); !errors.As(err, &over) || over.Budget != statelog.ClusterBudget {
+		t.Errorf("a change beyond the reserve: %v", err)
+	}
+	if rev, err = l.Commit(t.Context(), statelog.Write{Key: first, Expect: rev, Data: body(400*kib, `,"deletionTimestamp":"2026-01-01T00:00:00Z"`)}); err != nil {
+		t.Errorf("an object that is being ended: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Expect: rev, Data: body(kib, ""), Delete: true}); err != nil {
+		t.Errorf("a deletion: %v", err)
+	}
+	if _, err := l.Commit(t.Context(), statelog.Write{Key: first, Data: body(90*kib, "")}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if got, want := On(t, conn).View(first.GroupResource).Usage(""), l.View(first.GroupResource).Usage(""); got != want || got.Namespace < 390*kib {
+		t.Errorf("a gateway that starts counts %+v, want %+v", got, want)
 	}
 }
 

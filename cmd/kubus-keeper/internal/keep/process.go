@@ -5,13 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/cmd/kubus-keeper/spec"
+	"kubus.dev/services/kit/netns"
 )
 
 // process is one running process, our child or an adopted one.
@@ -38,7 +38,11 @@ func start(p *spec.Process, logDir string) (*process, error) {
 	cmd.Dir = "/"
 	pidfd := -1
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
-	if err := within(p.Namespaces, cmd.Start); err != nil {
+	start := cmd.Start
+	if len(p.Namespaces) > 0 {
+		start = func() error { return netns.In(cmd.Start, p.Namespaces...) }
+	}
+	if err := start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.Name, err)
 	}
 	if pidfd < 0 {
@@ -51,53 +55,6 @@ func start(p *spec.Process, logDir string) (*process, error) {
 		Record: spec.Record{PID: cmd.Process.Pid, Start: began, Since: time.Now()},
 		cmd:    cmd, pidfd: pidfd,
 	}, nil
-}
-
-// within calls start on a thread that is in the namespaces and ends with the call.
-func within(namespaces []string, start func() error) error {
-	if len(namespaces) == 0 {
-		return start()
-	}
-	done := make(chan error, 1)
-	go onOwnThread(func() { // waited for below
-		for _, path := range namespaces {
-			if err := enter(path); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- start()
-	})
-	return <-done
-}
-
-// onOwnThread runs f on a thread that ends with it: never the process's first, which cannot
-// end and would stay where f went.
-func onOwnThread(f func()) {
-	runtime.LockOSThread()
-	if unix.Gettid() != unix.Getpid() {
-		f()
-		return
-	}
-	done := make(chan struct{})
-	go func() { // another thread, since the first is held here meanwhile
-		defer close(done)
-		onOwnThread(f)
-	}()
-	<-done
-	runtime.UnlockOSThread()
-}
-
-func enter(path string) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening namespace %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Setns(fd, 0); err != nil {
-		return fmt.Errorf("entering namespace %s: %w", path, err)
-	}
-	return nil
 }
 
 // adopt takes over a process that an earlier keeper started; nil when it is gone.

@@ -203,8 +203,7 @@ func kept(i *instance.Instance) (bool, error) {
 	return kept, err
 }
 
-// reshape makes what the instance's nodes need and has the keeper follow: when it returns,
-// what is no longer kept has stopped, and what is new or changed has been started.
+// reshape makes what the instance's nodes need and has the keeper follow.
 func reshape(ctx context.Context, i *instance.Instance) error {
 	if err := nodenet.Ensure(ctx, i); err != nil {
 		return err
@@ -215,6 +214,12 @@ func reshape(ctx context.Context, i *instance.Instance) error {
 	if err := errors.Join(i.Save(), i.Register()); err != nil {
 		return err
 	}
+	return follow(ctx, i)
+}
+
+// follow has the keeper follow what is to be kept now: when it returns, what is no longer
+// kept has stopped, and what is new or changed has been started.
+func follow(ctx context.Context, i *instance.Instance) error {
 	file, err := writeSpec(i)
 	if err != nil {
 		return err

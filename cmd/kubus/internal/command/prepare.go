@@ -113,7 +113,7 @@ func keys(i *instance.Instance) error {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		names = append(names, host)
 	}
-	o := pki.Options{Dir: i.Path("pki"), Names: names, Clients: keyNames(i), Now: time.Now()}
+	o := pki.Options{Dir: i.Path("pki"), Names: names, Clients: roster.KeyNames(i), Now: time.Now()}
 	if _, machine := i.NodeNetwork(); machine.IsValid() {
 		o.BusNames = []string{machine.String()}
 	}
@@ -124,14 +124,6 @@ func keys(i *instance.Instance) error {
 		return roster.WriteAccounts(i)
 	}
 	return nil
-}
-
-func keyNames(i *instance.Instance) []string {
-	var names []string
-	for _, r := range roster.Roles(i) {
-		names = append(names, roster.KeyName(r.Client()))
-	}
-	return names
 }
 
 // entry is what a kubeconfig needs to reach the instance.

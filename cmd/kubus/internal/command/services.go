@@ -45,8 +45,12 @@ func allInOne(i *instance.Instance) ([]spec.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What changes for the process when nodes come and go: their keys, and where the bus listens.
-	stamp, err := json.Marshal([]any{i.Further, roster.BusURL(i)})
+	keys, err := roster.AllKeys(i)
+	if err != nil {
+		return nil, err
+	}
+	// What changes for the process when nodes come and go, beside their keys: where the bus listens.
+	stamp, err := json.Marshal([]any{i.Further, roster.BusURL(i), keys})
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +70,12 @@ func services(i *instance.Instance) ([]spec.Process, error) {
 		}
 		list = append(list, p)
 	}
+	configs, err := roster.Configs(i)
+	if err != nil {
+		return nil, err
+	}
 	for _, s := range services {
-		p, err := service(s.Name, s.Name, roster.ConfigFile(i, s.Name))
+		p, err := service(s.Name, s, configs[s.Name], roster.ConfigFile(i, s.Name))
 		if err != nil {
 			return nil, err
 		}
@@ -81,9 +89,13 @@ func nodeProcesses(i *instance.Instance, n instance.Node) ([]spec.Process, error
 	if err := roster.WriteNodeConfigs(i, n); err != nil {
 		return nil, err
 	}
+	configs, err := roster.NodeConfigs(i, n)
+	if err != nil {
+		return nil, err
+	}
 	var list []spec.Process
 	for _, s := range roster.OfNode() {
-		p, err := service(processName(n, s.Name), s.Name, roster.NodeConfigFile(n, s.Name))
+		p, err := service(processName(n, s.Name), s, configs[s.Name], roster.NodeConfigFile(n, s.Name))
 		if err != nil {
 			return nil, err
 		}
@@ -99,17 +111,22 @@ func processName(n instance.Node, service string) string {
 	return fmt.Sprintf("node-%d-%s", n.Number, service)
 }
 
-// service is a process of a service's own main.
-func service(name, service, config string) (spec.Process, error) {
-	path, err := preflight.FindTool("kubus-" + service)
+// service is a process of a service's own main, with its configuration and the file that
+// this is in.
+func service(name string, s roster.Service, config any, file string) (spec.Process, error) {
+	path, err := preflight.FindTool("kubus-" + s.Name)
 	if err != nil {
-		return spec.Process{}, fmt.Errorf("kubus-%s is not beside kubus: `make build` builds it", service)
+		return spec.Process{}, fmt.Errorf("kubus-%s is not beside kubus: `make build` builds it", s.Name)
 	}
-	data, err := os.ReadFile(config)
+	data, err := os.ReadFile(file)
 	if err != nil {
-		return spec.Process{}, fmt.Errorf("reading the configuration of %s: %w", service, err)
+		return spec.Process{}, fmt.Errorf("reading the configuration of %s: %w", s.Name, err)
 	}
-	return spec.Process{Name: name, Argv: []string{path, "-config", config}, Stamp: stampOf(data)}, nil
+	keys, err := s.Keys(config)
+	if err != nil {
+		return spec.Process{}, err
+	}
+	return spec.Process{Name: name, Argv: []string{path, "-config", file}, Stamp: stampOf(append(data, keys...))}, nil
 }
 
 // stampOf tells contents apart.
@@ -135,11 +152,15 @@ func natsServer(i *instance.Instance) (spec.Process, error) {
 	if err != nil {
 		return spec.Process{}, err
 	}
+	keys, err := roster.StoreKeys(i)
+	if err != nil {
+		return spec.Process{}, err
+	}
 	file := i.Path("config", "nats-server.conf")
 	if err := instance.WriteFile(file, config, 0o600); err != nil {
 		return spec.Process{}, err
 	}
-	return spec.Process{Name: "nats-server", Argv: []string{path, "-c", file}, StopSeconds: 30, Stamp: stampOf(config)}, nil
+	return spec.Process{Name: "nats-server", Argv: []string{path, "-c", file}, StopSeconds: 30, Stamp: stampOf(append(config, keys...))}, nil
 }
 
 // foregroundKept keeps the processes until interrupted.

@@ -7,11 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/services/kit/netns"
 )
 
 // kinds of namespaces that a node has of its own, by the file that keeps each.
@@ -44,9 +44,7 @@ func ensureNamespaces(dir, hostname string) (fresh bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, err
 	}
-	result := make(chan error, 1)
-	go onOwnThread(func() { result <- makeNamespaces(dir, hostname) }) // waited for below
-	if err := <-result; err != nil {
+	if err := netns.OnOwnThread(func() error { return makeNamespaces(dir, hostname) }); err != nil {
 		return false, errors.Join(err, removeNamespaces(dir))
 	}
 	return true, nil
@@ -104,20 +102,10 @@ func In(node instance.Node, f func() error) error {
 	if !node.Own() {
 		return f()
 	}
-	fd, err := unix.Open(filepath.Join(node.Namespaces, "net"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("opening the network of node %s: %w", node.Name, err)
+	if err := netns.In(f, filepath.Join(node.Namespaces, "net")); err != nil {
+		return fmt.Errorf("in the network of node %s: %w", node.Name, err)
 	}
-	defer unix.Close(fd)
-	result := make(chan error, 1)
-	go onOwnThread(func() { // waited for below
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("entering the network of node %s: %w", node.Name, err)
-			return
-		}
-		result <- f()
-	})
-	return <-result
+	return nil
 }
 
 // Dialer dials from a node.
@@ -130,21 +118,4 @@ func Dialer(node instance.Node) func(ctx context.Context, network, address strin
 		})
 		return conn, err
 	}
-}
-
-// onOwnThread runs f on a thread that ends with it, never on the process's first, which
-// could not end.
-func onOwnThread(f func()) {
-	runtime.LockOSThread()
-	if unix.Gettid() != unix.Getpid() {
-		f()
-		return
-	}
-	done := make(chan struct{})
-	go func() { // another thread, since the first is held here meanwhile
-		defer close(done)
-		onOwnThread(f)
-	}()
-	<-done
-	runtime.UnlockOSThread()
 }

@@ -5,9 +5,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
+
+	"kubus.dev/services/kit/iptables"
 )
 
 // jump is a rule in a built-in chain that leads into one of ours.
@@ -43,7 +44,7 @@ func (n names) rules(nodes netip.Prefix, pods string) map[string][]string {
 }
 
 func (n names) installRules(ctx context.Context, nodes netip.Prefix, pods string) error {
-	present, err := save(ctx)
+	present, err := iptables.Save(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,11 +66,11 @@ func (n names) installRules(ctx context.Context, nodes netip.Prefix, pods string
 		}
 		fmt.Fprintln(&in, "COMMIT")
 	}
-	return restore(ctx, in.Bytes())
+	return iptables.Restore(ctx, in.Bytes())
 }
 
 func (n names) removeRules(ctx context.Context) error {
-	present, err := save(ctx)
+	present, err := iptables.Save(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,39 +94,5 @@ func (n names) removeRules(ctx context.Context) error {
 			fmt.Fprintf(&in, "*%s\n%sCOMMIT\n", table, body.String())
 		}
 	}
-	return restore(ctx, in.Bytes())
-}
-
-// save lists rules and chains by table, as iptables-save prints them.
-func save(ctx context.Context) (map[string][]string, error) {
-	cmd := exec.CommandContext(ctx, "iptables-save")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("iptables-save: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	tables := map[string][]string{}
-	table := ""
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		if t, ok := strings.CutPrefix(line, "*"); ok {
-			table = t
-		} else if strings.HasPrefix(line, "-A ") || strings.HasPrefix(line, ":") {
-			tables[table] = append(tables[table], line)
-		}
-	}
-	return tables, nil
-}
-
-func restore(ctx context.Context, in []byte) error {
-	if len(in) == 0 {
-		return nil
-	}
-	cmd := exec.CommandContext(ctx, "iptables-restore", "--noflush", "-w", "10")
-	cmd.Stdin = bytes.NewReader(in)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("iptables-restore: %w: %s", err, bytes.TrimSpace(out))
-	}
-	return nil
+	return iptables.Restore(ctx, in.Bytes())
 }

@@ -321,11 +321,13 @@ func logKey(dir string) error {
 			return err
 		}
 	}
-	return ensureKey(file, func() ([]byte, error) {
-		key := make([]byte, 32)
-		_, err := rand.Read(key)
-		return append(base64.StdEncoding.AppendEncode(nil, key), '\n'), err
-	})
+	return ensureKey(file, newLogKey)
+}
+
+func newLogKey() ([]byte, error) {
+	key := make([]byte, 32)
+	_, err := rand.Read(key)
+	return append(base64.StdEncoding.AppendEncode(nil, key), '\n'), err
 }
 
 func busKey(file string) error {

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/netns"
 )
 
 // NamespaceSpec says which namespaces a pod gets.
@@ -32,25 +33,7 @@ func NewNamespaces(spec NamespaceSpec) (err error) {
 			_ = RemoveNamespaces(spec.Dir)
 		}
 	}()
-	result := make(chan error, 1)
-	go onOwnThread(func() { result <- enter(spec) })
-	return <-result
-}
-
-// onOwnThread runs f on a thread that ends with it, never on the process's first, by which others see the process.
-func onOwnThread(f func()) {
-	runtime.LockOSThread()
-	if unix.Gettid() != unix.Getpid() {
-		f()
-		return
-	}
-	done := make(chan struct{})
-	go func() { // another thread, since the first is held here meanwhile
-		defer close(done)
-		onOwnThread(f)
-	}()
-	<-done
-	runtime.UnlockOSThread()
+	return netns.OnOwnThread(func() error { return enter(spec) })
 }
 
 func enter(spec NamespaceSpec) error {
@@ -147,22 +130,4 @@ func RemoveNamespaces(dir string) error {
 		return err
 	}
 	return nil
-}
-
-// InNamespace runs f on a thread that is in the network namespace at path. Sockets that f makes stay in it.
-func InNamespace(path string, f func() error) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	result := make(chan error, 1)
-	go onOwnThread(func() {
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("entering network namespace: %w", err)
-			return
-		}
-		result <- f()
-	})
-	return <-result
 }

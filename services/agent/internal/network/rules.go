@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
 
 	"go.uber.org/zap"
+
+	"kubus.dev/services/kit/iptables"
 )
 
 // jump is a rule in a built-in chain that leads into one of ours.
@@ -101,7 +102,7 @@ func (n *Network) installRules(ctx context.Context, cidr netip.Prefix) error {
 // restore fills chains ("table/chain" to rules) and adds the jumps that are missing, in one atomic call for each
 // table. Rules of others are not touched.
 func restore(ctx context.Context, jumps []jump, chains map[string][]string) error {
-	present, err := save(ctx)
+	present, err := iptables.Save(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,46 +130,12 @@ func restore(ctx context.Context, jumps []jump, chains map[string][]string) erro
 			fmt.Fprintf(&in, "*%s\n%sCOMMIT\n", table, body.String())
 		}
 	}
-	return iptablesRestore(ctx, in.Bytes())
-}
-
-// save lists the rules by table, as iptables-save prints them.
-func save(ctx context.Context) (map[string][]string, error) {
-	cmd := exec.CommandContext(ctx, "iptables-save")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("iptables-save: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	tables := map[string][]string{}
-	table := ""
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		if t, ok := strings.CutPrefix(line, "*"); ok {
-			table = t
-		} else if strings.HasPrefix(line, "-A ") || strings.HasPrefix(line, ":") {
-			tables[table] = append(tables[table], line)
-		}
-	}
-	return tables, nil
-}
-
-func iptablesRestore(ctx context.Context, in []byte) error {
-	if len(in) == 0 {
-		return nil
-	}
-	cmd := exec.CommandContext(ctx, "iptables-restore", "--noflush", "-w", "10")
-	cmd.Stdin = bytes.NewReader(in)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("iptables-restore: %w: %s", err, bytes.TrimSpace(out))
-	}
-	return nil
+	return iptables.Restore(ctx, in.Bytes())
 }
 
 // removeRules takes away the instance's jumps and chains.
 func removeRules(ctx context.Context, names Names) error {
-	present, err := save(ctx)
+	present, err := iptables.Save(ctx)
 	if err != nil {
 		return err
 	}
@@ -198,7 +165,7 @@ func removeRules(ctx context.Context, names Names) error {
 			fmt.Fprintf(&in, "*%s\n%s%sCOMMIT\n", table, body.String(), chains.String())
 		}
 	}
-	return iptablesRestore(ctx, in.Bytes())
+	return iptables.Restore(ctx, in.Bytes())
 }
 
 func (n Names) owns(chain string) bool {

@@ -3,5 +3,5 @@
 //
 // Start with Pods and Events. Reports coalesce: what counts is the last one of a
 // pod, and a reader may miss those before. They are sent again in full after a
-// reconnect, since the stream is memory. Callers never wait.
+// reconnect, since the stream is memory, and every ten minutes, since it has a bound. Callers never wait.
 package report

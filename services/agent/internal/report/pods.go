@@ -121,8 +121,14 @@ func (p *Pods) kick() {
 	}
 }
 
+// resendEvery is after what time all is published again, asked or not: who reports without
+// end pushes the reports of others out of the stream, which has a bound.
+const resendEvery = 10 * time.Minute
+
 // Run publishes until ctx ends, then once more what is left.
 func (p *Pods) Run(ctx context.Context) error {
+	again := time.NewTicker(resendEvery)
+	defer again.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for wait := time.Duration(0); ; {
@@ -133,6 +139,8 @@ func (p *Pods) Run(ctx context.Context) error {
 			p.flush(last)
 			return nil
 		case <-p.wake:
+		case <-again.C:
+			p.Resend()
 		case <-retry.C:
 		}
 		if p.flush(ctx) {

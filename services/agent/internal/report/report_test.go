@@ -86,6 +86,10 @@ func TestReportsCoalesceSurviveAnOutageAndAreSentAgain(t *testing.T) {
 		if n := w.count(); n != 2 {
 			t.Errorf("after a reconnect: %q", w.sent)
 		}
+		time.Sleep(resendEvery)
+		if n := w.count(); n != 3 {
+			t.Errorf("after a while: %q", w.sent)
+		}
 		say(corev1.PodRunning, true)
 		p.Forget("u")
 		say(corev1.PodRunning, true)

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"kubus.dev/services/agent/internal/network"
+	"kubus.dev/services/kit/netns"
 )
 
 var loopback = []string{"127.0.0.1", "::1"}
@@ -65,7 +65,7 @@ func (s *sandbox) dialPod(ctx context.Context, addresses []string, port uint16) 
 	if s.record.Spec.HostNetwork {
 		err = dial()
 	} else {
-		err = network.InNamespace(s.nsPath("net"), dial)
+		err = netns.In(dial, s.nsPath("net"))
 	}
 	if err != nil {
 		return nil, err

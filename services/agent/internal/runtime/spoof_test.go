@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"kubus.dev/services/agent/internal/network"
+	"kubus.dev/services/kit/netns"
 )
 
 // linkAddr is the link address that belongs to a pod's or the gateway's address.
@@ -58,7 +58,7 @@ func announce(mac net.HardwareAddr, ip netip.Addr) []byte {
 // inject sends frames out of a pod's link, as a container with CAP_NET_RAW can.
 func inject(t *testing.T, s *Sandbox, frames ...[]byte) {
 	t.Helper()
-	err := network.InNamespace(s.NetNSPath, func() error {
+	err := netns.In(func() error {
 		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
@@ -79,7 +79,7 @@ func inject(t *testing.T, s *Sandbox, frames ...[]byte) {
 			}
 		}
 		return nil
-	})
+	}, s.NetNSPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func listenIn(t *testing.T, ns, address string) *net.UDPConn {
 	if ns == "" {
 		err = listen()
 	} else {
-		err = network.InNamespace(ns, listen)
+		err = netns.In(listen, ns)
 	}
 	if err != nil {
 		t.Fatal(err)

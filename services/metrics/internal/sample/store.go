@@ -14,6 +14,9 @@ const (
 	// gives no rate, more none of today.
 	youngest = time.Second
 	oldest   = 30 * time.Second
+	// What of one node is kept: pods and containers together. More than ten times what a
+	// node of 500 pods has.
+	mostReadings = 20_000
 	// patience is how many rounds a node may miss before its readings are taken for old.
 	patience = 2
 )
@@ -72,7 +75,7 @@ func (s *Store) Begin() {
 	}
 }
 
-// Take stores what a node says. It tells whether with it all have answered that did in
+// Take stores what a node says, as far as it may say so much. It tells whether with it all have answered that did in
 // the round before.
 func (s *Store) Take(name string, m *message.NodeUsage) (complete bool) {
 	s.mu.Lock()
@@ -89,7 +92,11 @@ func (s *Store) Take(name string, m *message.NodeUsage) (complete bool) {
 	began := time.Unix(0, m.TimeUnixNs)
 	n.own = n.own.next(read(began, m.Node))
 	pods := make(map[string]map[string]series, len(m.Pods))
+	left := mostReadings
 	for _, p := range m.Pods {
+		if left -= 1 + len(p.Containers); left < 0 {
+			break
+		}
 		containers := make(map[string]series, len(p.Containers))
 		for _, c := range p.Containers {
 			containers[c.Name] = n.pods[p.Uid][c.Name].next(read(began, c.Usage))

@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -143,5 +144,28 @@ func TestARoundIsCompleteWhenAllHaveAnsweredThatDidBefore(t *testing.T) {
 	}
 	if s.Take("b", m) {
 		t.Error("a round is complete once")
+	}
+}
+
+// What a node says of more pods than there can be takes no more than its share.
+func TestOfANodeIsKeptOnlySoMuch(t *testing.T) {
+	t.Parallel()
+	s := New()
+	s.Begin()
+	m := &message.NodeUsage{TimeUnixNs: began.UnixNano(), Node: usage(0, 1, 0)}
+	for i := range mostReadings {
+		m.Pods = append(m.Pods, &message.PodUsage{Uid: strconv.Itoa(i), Containers: []*message.ContainerUsage{{Name: "a"}, {Name: "b"}, {Name: "c"}}})
+	}
+	s.Take("flood", m)
+	s.Take("other", said(0, usage(0, 1, 0), map[string]*message.Usage{"app": usage(0, 1, 0)}))
+	if got := len(s.nodes["flood"].pods); got != mostReadings/4 {
+		t.Errorf("%d pods are kept", got)
+	}
+	if len(s.nodes["other"].pods) != 1 {
+		t.Error("another node's pod is not kept")
+	}
+	s.Take("flood", &message.NodeUsage{Pods: []*message.PodUsage{{Uid: "u", Containers: make([]*message.ContainerUsage, mostReadings)}}})
+	if got := len(s.nodes["flood"].pods); got != 0 {
+		t.Errorf("a pod of %d containers is kept", mostReadings)
 	}
 }

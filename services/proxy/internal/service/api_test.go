@@ -58,9 +58,11 @@ func TestFinding10NoServiceTakesAddressesOfOthers(t *testing.T) {
 		"a daemon of the node":              {node, 22, "it is the node's address", "a program of the node listens there"},
 		"the API on another node":           {"192.0.2.3", 6443, "it is the API's address", "the API listens there"},
 		"another port of the API's address": {"192.0.2.3", 80, "it is the API's address", ""},
+		"another node":                      {"192.0.2.4", 80, "it is another node's address", ""},
 	} {
 		addr := netip.MustParseAddr(tt.addr)
 		table, evil := NewTable(), Name{"a", "evil"}
+		table.SetNode("other", []netip.Addr{netip.MustParseAddr("192.0.2.4")})
 		table.SetService(api, &Service{Name: api, ClusterIP: netip.MustParseAddr("10.96.0.1")})
 		table.SetSlice(Name{"default", "kubernetes"}, &Slice{Service: api, Ports: []SlicePort{{Name: "https", Protocol: "tcp", Number: 6443}},
 			Endpoints: []Endpoint{{Addr: netip.MustParseAddr("192.0.2.3"), Ready: true, Serving: true}}})
@@ -79,5 +81,32 @@ func TestFinding10NoServiceTakesAddressesOfOthers(t *testing.T) {
 				t.Errorf("%s, external %v: refused as %q, want %q; served: %v", name, len(s.ExternalIPs) > 0, reason, *want, served)
 			}
 		}
+	}
+}
+
+// What a Service has is judged anew when a node comes to an address, or leaves it.
+func TestFinding10AnAddressThatANodeGetsLaterIsTheNodes(t *testing.T) {
+	t.Parallel()
+	addr, evil, plain := netip.MustParseAddr("192.0.2.4"), Name{"a", "evil"}, Name{"a", "plain"}
+	table, ports := NewTable(), []ServicePort{{Protocol: "tcp", Port: 80}}
+	table.SetService(evil, &Service{Name: evil, ClusterIP: netip.MustParseAddr("10.96.0.9"), Ports: ports, ExternalIPs: []netip.Addr{addr}})
+	table.SetService(plain, &Service{Name: plain, ClusterIP: netip.MustParseAddr("10.96.0.8"), Ports: ports})
+	table.TakeDirty()
+	served := func() bool { return len(table.Ports(evil, "n", &Guard{})[0].ExternalIPs) == 1 }
+	if !served() {
+		t.Fatal("an address that is nobody's was refused")
+	}
+	for _, step := range []struct {
+		addrs           []netip.Addr
+		changed, served bool
+	}{{[]netip.Addr{addr}, true, false}, {[]netip.Addr{addr}, false, false}, {nil, true, true}, {nil, false, true}} {
+		changed := table.SetNode("other", step.addrs)
+		if dirty := table.TakeDirty(); changed != step.changed || served() != step.served || changed != slices.Equal(dirty, []Name{evil}) {
+			t.Errorf("with the node at %v: changed %v, dirty %v, served %v", step.addrs, changed, dirty, served())
+		}
+	}
+	table.SetService(evil, nil)
+	if table.TakeDirty(); table.Recheck() || table.Dirty() {
+		t.Error("a Service without such addresses is judged anew")
 	}
 }

@@ -21,19 +21,21 @@ type Refusal struct {
 }
 
 // external judges an address that the Service's owner writes: it is of none that others rely on.
-func (g *Guard) external(at netip.AddrPort, api []netip.AddrPort) string {
+func (g *Guard) external(at netip.AddrPort, api []netip.AddrPort, node func(netip.Addr) bool) string {
 	addr := at.Addr()
 	switch {
 	case slices.ContainsFunc(api, func(a netip.AddrPort) bool { return a.Addr() == addr }):
 		return "it is the API's address"
 	case g.own(addr):
 		return "it is the node's address"
+	case node(addr):
+		return "it is another node's address"
 	}
 	return g.nobodys(addr)
 }
 
-// balancer judges an address that a provider of load balancers gives. The node's own are what the built-in one has to
-// give: there it is the port that must be free.
+// balancer judges an address that a provider of load balancers gives. Nodes' own are what the built-in one has to give:
+// there it is the port that must be free, on the node that the packets come to.
 func (g *Guard) balancer(protocol string, at netip.AddrPort, api []netip.AddrPort) string {
 	switch {
 	case slices.Contains(api, at):
@@ -61,7 +63,7 @@ func (g *Guard) nobodys(addr netip.Addr) string {
 }
 
 // guard takes away the addresses that the port may not have.
-func (p *Port) guard(g *Guard, api []netip.AddrPort) {
+func (p *Port) guard(g *Guard, api []netip.AddrPort, node func(netip.Addr) bool) {
 	keep := func(addrs []netip.Addr, judge func(netip.AddrPort) string) []netip.Addr {
 		return slices.DeleteFunc(slices.Clone(addrs), func(ip netip.Addr) bool {
 			at := netip.AddrPortFrom(ip, p.Number)
@@ -72,6 +74,6 @@ func (p *Port) guard(g *Guard, api []netip.AddrPort) {
 			return reason != ""
 		})
 	}
-	p.ExternalIPs = keep(p.ExternalIPs, func(at netip.AddrPort) string { return g.external(at, api) })
+	p.ExternalIPs = keep(p.ExternalIPs, func(at netip.AddrPort) string { return g.external(at, api, node) })
 	p.LoadBalancerIPs = keep(p.LoadBalancerIPs, func(at netip.AddrPort) string { return g.balancer(p.Protocol, at, api) })
 }

@@ -12,13 +12,14 @@ type Table struct {
 	slices   map[Name]map[string]*Slice // by Service, then by the slice's own name
 	owner    map[Name]Name              // slice to Service; a slice's label may change
 	dirty    map[Name]struct{}
+	nodes    map[string][]netip.Addr // what others rely on to be nodes
 }
 
 // NewTable gives an empty one.
 func NewTable() *Table {
 	return &Table{
 		services: map[Name]*Service{}, slices: map[Name]map[string]*Slice{},
-		owner: map[Name]Name{}, dirty: map[Name]struct{}{},
+		owner: map[Name]Name{}, dirty: map[Name]struct{}{}, nodes: map[string][]netip.Addr{},
 	}
 }
 
@@ -68,17 +69,47 @@ func (t *Table) SetSlice(name Name, s *Slice) bool {
 // that have addresses of their owners' choice.
 func (t *Table) touch(name Name) bool {
 	if name == api {
-		for other, s := range t.services {
-			if len(s.ExternalIPs)+len(s.LoadBalancerIPs) > 0 {
-				t.dirty[other] = struct{}{}
-			}
-		}
+		t.Recheck()
 	}
 	if t.services[name] == nil {
 		return false
 	}
 	t.dirty[name] = struct{}{}
 	return true
+}
+
+// SetNode replaces the addresses of the node of that name; none removes it.
+func (t *Table) SetNode(name string, addrs []netip.Addr) bool {
+	if slices.Equal(t.nodes[name], addrs) {
+		return false
+	}
+	if len(addrs) == 0 {
+		delete(t.nodes, name)
+	} else {
+		t.nodes[name] = addrs
+	}
+	return t.Recheck()
+}
+
+// Recheck marks the Services that have addresses of their owners' choice, for when it may
+// be others now who have those, and tells whether there are any.
+func (t *Table) Recheck() (any bool) {
+	for name, s := range t.services {
+		if len(s.ExternalIPs)+len(s.LoadBalancerIPs) > 0 {
+			t.dirty[name], any = struct{}{}, true
+		}
+	}
+	return any
+}
+
+// isNode tells whether an address is a node's.
+func (t *Table) isNode(addr netip.Addr) bool {
+	for _, addrs := range t.nodes {
+		if slices.Contains(addrs, addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // TakeDirty gives the Services changed since the last call, sorted.
@@ -106,7 +137,7 @@ func (t *Table) Ports(name Name, node string, g *Guard) []Port {
 	ports := Ports(s, slices.Collect(maps.Values(t.slices[name])), node)
 	if name != api && len(s.ExternalIPs)+len(s.LoadBalancerIPs) > 0 {
 		for i := range ports {
-			ports[i].guard(g, t.apiAt())
+			ports[i].guard(g, t.apiAt(), t.isNode)
 		}
 	}
 	return ports

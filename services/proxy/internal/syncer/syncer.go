@@ -1,5 +1,5 @@
 // Package syncer brings the kernel to what the Services ask for. It is told of
-// objects (SetService, SetSlice), and its Run does one sync at a time: the rules
+// objects (SetService, SetSlice, SetNode), and its Run does one sync at a time: the rules
 // of the Services that changed, one iptables-restore, then the UDP flows and
 // health-check ports that follow from it.
 //
@@ -12,6 +12,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -107,6 +108,15 @@ func (s *Syncer) SetService(name service.Name, obj *service.Service) {
 func (s *Syncer) SetSlice(name service.Name, obj *service.Slice) {
 	s.change(func(t *service.Table) bool { return t.SetSlice(name, obj) })
 }
+
+// SetNode tells which addresses a node has; none when it is gone.
+func (s *Syncer) SetNode(name string, addrs []netip.Addr) {
+	s.change(func(t *service.Table) bool { return t.SetNode(name, addrs) })
+}
+
+// Recheck says that addresses may be others' now: what Services may have is judged anew.
+// Where none has addresses of its owner's choice, nothing is done.
+func (s *Syncer) Recheck() { s.change((*service.Table).Recheck) }
 
 func (s *Syncer) change(fn func(*service.Table) bool) {
 	s.mu.Lock()
