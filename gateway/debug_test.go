@@ -19,14 +19,13 @@ func TestTheServerTellsOfItself(t *testing.T) {
 	g.settled(t)
 	must[corev1.ConfigMap](t, g, "POST", "/api/v1/namespaces/default/configmaps", configMap("told"))
 	for path, parts := range map[string][]string{
-		"/statusz": {"apiserver statusz", "1.37.2+kubus.test", "/metrics/slis"},
+		"/statusz": {"apiserver statusz", "1.37.2+kubus.test", "/readyz"},
 		"/flagz":   {"apiserver flagz", "serviceCIDR", "10.96.0.0/16", "jane:xxxxx@"},
 		"/metrics/slis": {
 			`kubernetes_healthcheck{name="bus",type="readyz"} 1`, `kubernetes_healthchecks_total{name="ping",status="success",type="livez"}`,
 		},
 		"/debug/pprof/":                  {"goroutine"},
 		"/debug/pprof/goroutine?debug=1": {"goroutine profile: total"},
-		"/debug/pprof/cmdline":           {"gateway.test"},
 		"/debug/api_priority_and_fairness/dump_priority_levels": {"PriorityLevelName", "catch-all", "workload-low"},
 		"/debug/api_priority_and_fairness/dump_queues":          {"PriorityLevelName", "workload-low"},
 		"/debug/api_priority_and_fairness/dump_requests":        {"PriorityLevelName", "FlowSchemaName"},

@@ -29,11 +29,11 @@ func TestWhatAClusterMustHaveComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A spec of the mandatory ones is not for people to change.
-	changed := must[flowcontrolv1.FlowSchema](t, g, "GET", schemas+"exempt", nil)
+	// Of a suggested one people may change the spec where they take it over; else it is put right.
+	changed := must[flowcontrolv1.FlowSchema](t, g, "GET", schemas+"service-accounts", nil)
 	right := changed.Spec.MatchingPrecedence
-	changed.Spec.MatchingPrecedence = 77
-	must[flowcontrolv1.FlowSchema](t, g, "PUT", schemas+"exempt", changed)
+	changed.Spec.MatchingPrecedence = 7777
+	must[flowcontrolv1.FlowSchema](t, g, "PUT", schemas+"service-accounts", changed)
 
 	ticks := make(chan time.Time)
 	done := make(chan struct{})
@@ -58,8 +58,8 @@ func TestWhatAClusterMustHaveComesBack(t *testing.T) {
 			t.Errorf("%s did not come back: %v", path, err)
 		}
 	}
-	if got := must[flowcontrolv1.FlowSchema](t, g, "GET", schemas+"exempt", nil); got.Spec.MatchingPrecedence != right {
-		t.Errorf("the precedence of exempt is %d, want %d", got.Spec.MatchingPrecedence, right)
+	if got := must[flowcontrolv1.FlowSchema](t, g, "GET", schemas+"service-accounts", nil); got.Spec.MatchingPrecedence != right {
+		t.Errorf("the precedence of service-accounts is %d, want %d", got.Spec.MatchingPrecedence, right)
 	}
 	g.settled(t) // the schemas that came back have their conditions
 	// What is there is not written again.
