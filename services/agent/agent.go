@@ -26,6 +26,7 @@ import (
 	"kubus.dev/proto/bus"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/tunnel"
+	"kubus.dev/services/agent/internal/control"
 	"kubus.dev/services/agent/internal/eviction"
 	"kubus.dev/services/agent/internal/folder"
 	"kubus.dev/services/agent/internal/imagegc"
@@ -34,6 +35,7 @@ import (
 	"kubus.dev/services/agent/internal/node"
 	"kubus.dev/services/agent/internal/pod"
 	"kubus.dev/services/agent/internal/probe"
+	"kubus.dev/services/agent/internal/registry"
 	"kubus.dev/services/agent/internal/report"
 	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/source"
@@ -99,7 +101,7 @@ func (c *Config) runtime(log *zap.Logger) runtime.Options {
 	return runtime.Options{
 		DataDir: c.DataDir, RunDir: c.RunDir, Instance: c.Instance, Runc: c.Runc, Shim: c.Shim,
 		ClusterCIDR: c.PodCIDR, MTU: c.MTU, Overhead: c.Overhead, LogMaxSize: c.LogMaxSize, LogMaxFiles: c.LogMaxFiles,
-		Insecure: c.InsecureRegistries, ImageMinFree: c.imageMinFree(), Logger: log,
+		Insecure: c.InsecureRegistries, Registries: registry.Settings{File: c.RegistriesFile, Dir: c.RegistriesDir}, ImageMinFree: c.imageMinFree(), Logger: log,
 	}
 }
 
@@ -123,6 +125,7 @@ type agent struct {
 	evictions    *eviction.Manager
 	static       *static.Source
 	streams      *streams.Server
+	control      *control.Server
 	usage        *usage.Sampler
 	folders      *folder.Store
 	synced       atomic.Bool
@@ -199,6 +202,8 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 	}
 	a.evictions.Observe(time.Now())
 	a.streams = streams.New(found{a.pods, a.static}, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
+	a.control = &control.Server{Images: rt, Changed: a.node.Refresh}
+	a.cfg.RunDir = rt.RunDir()
 	p.Health.Ready("node", a.ready)
 	return a, nil
 }
@@ -278,6 +283,7 @@ func (a *agent) run(ctx context.Context, cancel context.CancelFunc) error {
 	g.Go(func() error { return a.images.Run(ctx) })
 	g.Go(func() error { return a.evictions.Run(ctx) })
 	g.Go(func() error { return a.usage.Run(ctx) })
+	g.Go(func() error { return a.control.Run(ctx, control.Socket(a.cfg.RunDir)) })
 	g.Go(func() error { return a.folders.Serve(ctx, a.cluster.Bus, a.cfg.Node, a.log) })
 	g.Go(func() error { return a.node.Follow(ctx, a.api, a.runtime, a.pods.Kick) })
 	g.Go(func() error { return a.services.Follow(ctx, a.api) })

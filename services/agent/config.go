@@ -56,6 +56,8 @@ type Config struct {
 	LogMaxSize         int64    `yaml:"logMaxSize"` // bytes
 	LogMaxFiles        int      `yaml:"logMaxFiles"`
 	InsecureRegistries []string `yaml:"insecureRegistries"`
+	RegistriesFile     string   `yaml:"registriesFile"` // like k3s' registries.yaml; read at each pull
+	RegistriesDir      string   `yaml:"registriesDir"`  // like containerd's certs.d; read at each pull
 
 	ImageGCHighThresholdPercent int          `yaml:"imageGCHighThresholdPercent"`
 	ImageGCLowThresholdPercent  int          `yaml:"imageGCLowThresholdPercent"`
@@ -85,6 +87,9 @@ func Default() Config {
 		SeccompDir:    "/var/lib/kubus/seccomp",
 		LogMaxSize:    10 << 20,
 		LogMaxFiles:   5,
+
+		RegistriesFile: "/etc/kubus/registries.yaml",
+		RegistriesDir:  "/etc/kubus/certs.d",
 
 		ImageGCHighThresholdPercent: 85,
 		ImageGCLowThresholdPercent:  80,

@@ -57,7 +57,10 @@ func deployments() []*Sequence {
 			do("on", play("run"))),
 		story("deployment", "deployready", nodes(1), create,
 			do("minimum", Patch("deployments", "web", "spec: {minReadySeconds: 2}")),
-			do("a new image", image("2")).until(func(o Objects) bool { return num(o.Get("deployments", "web"), "status", "availableReplicas") == 3 })),
+			do("a new image", image("2")).until(func(o Objects) bool {
+				d := o.Get("deployments", "web")
+				return num(d, "status", "updatedReplicas") == 3 && num(d, "status", "availableReplicas") == 3 && num(d, "status", "replicas") == 3
+			})),
 		story("deployment", "deployadopt", nodes(1),
 			do("orphans", Create("replicasets", `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: old, labels: {app: web}}, spec: {replicas: 2, selector: {matchLabels: {app: web, v: a}},
   template: {metadata: {labels: {app: web, v: a}}, spec: {nodeSelector: {of: SELF}, containers: [{name: c, image: "web:0"}]}}}}`)),

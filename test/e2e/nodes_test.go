@@ -19,11 +19,13 @@ import (
 	"kubus.dev/test/registry"
 )
 
+// hub is a registry that is not there: nodes ask a mirror of it.
+const hub = "images.invalid"
+
 // nodes is a cluster of several nodes on this machine.
 type nodes struct {
 	*cluster
-	images *registry.Registry // where every node reaches it
-	names  []string
+	names []string
 }
 
 // newNodes is a cluster of so many nodes that does not run yet. Nodes that do not answer
@@ -36,12 +38,17 @@ func newNodes(t *testing.T, name, form string, count int, extra ...string) *node
 		t.Fatal(err)
 	}
 	t.Cleanup(own.Close)
-	settings := filepath.Join(t.TempDir(), "settings.yaml")
-	text := "agent: {insecureRegistries: [\"" + own.Address + "\"]}\ncontrollers: {nodeGracePeriod: 20s}\n"
-	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	settings, registries := filepath.Join(dir, "settings.yaml"), filepath.Join(dir, "registries.yaml")
+	for file, text := range map[string]string{
+		settings:   "agent: {registriesFile: " + registries + "}\ncontrollers: {nodeGracePeriod: 20s}\n",
+		registries: "mirrors: {" + hub + ": {endpoint: [\"http://" + own.Address + "\"]}}\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	n := &nodes{images: own, names: []string{name}}
+	n := &nodes{names: []string{name}}
 	n.cluster = newCluster(t, name, form, append([]string{"--nodes", strconv.Itoa(count), "--settings", settings}, extra...)...)
 	for number := 2; number <= count; number++ {
 		n.names = append(n.names, fmt.Sprintf("%s-%d", name, number))
@@ -105,12 +112,12 @@ spec:
         image: IMAGES/web:v1
         args: ["-listen", ":18081"]
         readinessProbe: {httpGet: {path: /readyz, port: 18081}}
-`, "IMAGES", n.images.Address)
+`, "IMAGES", hub)
 }
 
 // moving has pods that leave a lost node soon, on the further nodes where they can be.
 func (n *nodes) moving() string {
-	return strings.NewReplacer("IMAGES", n.images.Address, "FIRST", n.names[0]).Replace(`
+	return strings.NewReplacer("IMAGES", hub, "FIRST", n.names[0]).Replace(`
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: moves}
@@ -245,6 +252,7 @@ func TestNodesInTunnelsWithAProcessForEachService(t *testing.T) {
 	n.meet(t)
 	n.ports(t)
 	n.streams(t)
+	n.archive(t)
 	if out, err := n.kubus("down", "--purge", "--yes"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -279,6 +287,33 @@ func (n *nodes) start3(t *testing.T) {
 	n.apply(t, n.everywhere())
 	n.run(t, "rollout", "status", "daemonset/each", "--timeout=60s")
 	n.run(t, "rollout", "status", "daemonset/host", "--timeout=60s")
+}
+
+// archive takes an image to one node by hand, and off it again.
+func (n *nodes) archive(t *testing.T) {
+	t.Helper()
+	const name = "by-hand.invalid/web:v1"
+	file := filepath.Join(t.TempDir(), "web.tar")
+	if err := registry.Save(file, name, web); err != nil {
+		t.Fatal(err)
+	}
+	node := n.names[len(n.names)-1]
+	if out, err := n.kubus("image", "import", file, "--node", node); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	n.run(t, "run", "by-hand", "--image="+name, "--image-pull-policy=Never", "--overrides", `{"spec":{"nodeName":"`+node+`"}}`)
+	n.run(t, "wait", "--for=condition=Ready", "pod/by-hand", "--timeout=30s")
+	if out, err := n.kubus("image", "remove", name, "--node", node); err == nil || !strings.Contains(out, "image is in use") {
+		t.Errorf("an image in use was removed: %v\n%s", err, out)
+	}
+	n.run(t, "delete", "pod/by-hand", "--now")
+	if out, err := n.kubus("image", "remove", name, "--node", node); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, err := n.kubus("image", "list")
+	if err != nil || strings.Contains(out, name) || strings.Count(out, hub+"/web:v1") != len(n.names) {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 func (n *nodes) meet(t *testing.T) {

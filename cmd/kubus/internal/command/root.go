@@ -59,7 +59,7 @@ func New(out, errOut io.Writer) *cobra.Command {
 	}
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.AddCommand(newUp(s), newDown(s), newStatus(s), newPlan(s), newNode(s), newRun(s), newKubectl(s), newVersion(s), newBackup(s), newRestore(s), newServe(s), newEnvtest(s), newEnvtestEtcd(s), newEnvtestAPIServer(s))
+	root.AddCommand(newUp(s), newDown(s), newStatus(s), newPlan(s), newNode(s), newImage(s), newRun(s), newKubectl(s), newVersion(s), newBackup(s), newRestore(s), newServe(s), newEnvtest(s), newEnvtestEtcd(s), newEnvtestAPIServer(s))
 	return root
 }
 

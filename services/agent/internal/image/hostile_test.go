@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"kubus.dev/services/agent/internal/registry"
 )
 
 func TestARegistryCannotSendUsToThisMachine(t *testing.T) {
 	t.Parallel()
-	c := newTransport("registry.example.com", []string{"10.0.0.9:5000"})
+	c := newTransport(&registry.Endpoint{Host: "registry.example.com"}, "registry.example.com", []string{"10.0.0.9:5000"})
 	for _, url := range []string{
 		"http://127.0.0.1:10250/secret", "https://127.0.0.1/", "http://localhost:8080/", "https://a.localhost/", "https://169.254.169.254/latest/meta-data",
 		"https://[::1]/", "https://[fe80::1]/", "https://0.0.0.0/", "https://[::ffff:127.0.0.1]/", "http://192.0.2.1/token",
@@ -32,13 +34,13 @@ func TestATokensRealmOnThisMachineIsNotAsked(t *testing.T) {
 		fmt.Fprint(w, `{"secret":"hunter2"}`)
 	}))
 	t.Cleanup(local.Close)
-	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	images := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/",service="x"`, local.URL))
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
-	t.Cleanup(registry.Close)
+	t.Cleanup(images.Close)
 	s := openStore(t, t.TempDir())
-	_, err := s.Pull(t.Context(), parse(t, strings.TrimPrefix(registry.URL, "http://")+"/a:b"), nil, nil)
+	_, err := s.Pull(t.Context(), parse(t, strings.TrimPrefix(images.URL, "http://")+"/a:b"), nil, nil)
 	if err == nil || asked.Load() || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("asked: %v, got %v", asked.Load(), err)
 	}
@@ -47,7 +49,7 @@ func TestATokensRealmOnThisMachineIsNotAsked(t *testing.T) {
 func TestAHugeConfigIsNotReadIntoMemory(t *testing.T) {
 	t.Parallel()
 	asked := atomic.Bool{}
-	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	images := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 		switch {
 		case strings.Contains(r.URL.Path, "/manifests/"):
@@ -60,9 +62,9 @@ func TestAHugeConfigIsNotReadIntoMemory(t *testing.T) {
 			asked.Store(true)
 		}
 	}))
-	t.Cleanup(registry.Close)
+	t.Cleanup(images.Close)
 	s := openStore(t, t.TempDir())
-	_, err := s.Pull(t.Context(), parse(t, strings.TrimPrefix(registry.URL, "http://")+"/a:b"), nil, nil)
+	_, err := s.Pull(t.Context(), parse(t, strings.TrimPrefix(images.URL, "http://")+"/a:b"), nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "allowed") || asked.Load() {
 		t.Errorf("asked: %v, got %v", asked.Load(), err)
 	}

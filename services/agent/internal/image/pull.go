@@ -5,23 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
 	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/registry"
 	"kubus.dev/services/agent/internal/tree"
 )
 
@@ -43,29 +41,71 @@ type PullResult struct {
 	Endpoints []string // URLs that were asked, without duplicates, also when the pull failed
 }
 
-// Pull fetches a reference for this machine's platform. Credentials are tried in order, then none.
+// Pull fetches a reference for this machine's platform, from the first endpoint of its registry that has it.
+// Credentials are shown to the registry itself only, in order, then those of the node's settings, then none.
 func (s *Store) Pull(ctx context.Context, ref Reference, creds []Credential, progress func(string)) (PullResult, error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
-	client := newTransport(ref.ref.Context().RegistryStr(), s.opts.Insecure)
-	defer client.base.CloseIdleConnections()
 	result := PullResult{}
-	var err error
-	for _, auth := range authenticators(creds) {
-		result.Image, err = s.pull(ctx, ref, auth, client, progress)
-		if err == nil || !unauthorized(err) {
+	endpoints, err := s.opts.Registries.Endpoints(ref.ref.Context().RegistryStr())
+	if err != nil {
+		return result, fmt.Errorf("failed to pull %q: %w", ref, err)
+	}
+	var mirrors []string // what became of them
+	var digest string    // once an endpoint that may has told it
+	none := fmt.Errorf("no endpoint of the registry of %q may be asked for images", ref)
+	err = none
+	for i := range endpoints {
+		e := &endpoints[i]
+		if !e.Pull && (!e.Resolve || ref.Digest() != "" || digest != "") {
+			continue
+		}
+		t := newTransport(e, ref.ref.Context().RegistryStr(), s.opts.Insecure)
+		use := creds
+		if e.Mirror {
+			use = nil
+		}
+		for _, auth := range authenticators(e, use) {
+			a := asking{ref: ref, endpoint: e, transport: t, auth: auth, digest: digest}
+			switch {
+			case e.Pull && (e.Resolve || ref.Digest() != "" || digest != ""):
+				result.Image, err = s.pull(ctx, &a, progress)
+			case e.Resolve:
+				digest, err = s.resolveTag(ctx, &a)
+			}
+			if err == nil || !unauthorized(err) {
+				break
+			}
+		}
+		t.base.CloseIdleConnections()
+		result.Endpoints = append(result.Endpoints, t.endpoints()...)
+		if result.Image != nil || ctx.Err() != nil {
 			break
 		}
+		if err != nil && e.Mirror {
+			mirrors = append(mirrors, fmt.Sprintf("%s: %v", e.Host, err))
+		}
 	}
-	result.Endpoints = client.endpoints()
+	if result.Image != nil {
+		return result, nil
+	}
+	if err == nil { // a digest, and nobody to ask for it
+		err = none
+	}
+	if len(mirrors) > 0 && ctx.Err() == nil {
+		err = fmt.Errorf("%w (of mirrors: %s)", err, strings.Join(mirrors, "; "))
+	}
 	return result, err
 }
 
-func authenticators(creds []Credential) []authn.Authenticator {
+func authenticators(e *registry.Endpoint, creds []Credential) []authn.Authenticator {
 	var list []authn.Authenticator
 	for _, c := range creds {
 		list = append(list, authn.FromConfig(c))
+	}
+	if e.Auth != nil {
+		list = append(list, authn.FromConfig(*e.Auth))
 	}
 	return append(list, authn.Anonymous)
 }
@@ -75,21 +115,13 @@ func unauthorized(err error) bool {
 	return errors.As(err, &t) && (t.StatusCode == http.StatusUnauthorized || t.StatusCode == http.StatusForbidden)
 }
 
-func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticator, client *client, progress func(string)) (*Image, error) {
-	opts := []remote.Option{
-		remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(client), remote.WithUserAgent("kubus"),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
-		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
+func (s *Store) pull(ctx context.Context, a *asking, progress func(string)) (*Image, error) {
+	ref := a.ref
+	target, err := a.target(s.opts.Insecure)
+	if err != nil {
+		return nil, err
 	}
-	target := ref.ref
-	if slices.Contains(s.opts.Insecure, target.Context().RegistryStr()) {
-		insecure, err := name.ParseReference(target.Name(), name.Insecure, name.WeakValidation)
-		if err != nil {
-			return nil, err
-		}
-		target = insecure
-	}
-	desc, err := remote.Get(target, opts...)
+	desc, err := remote.Get(target, a.options(ctx)...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to resolve reference %q: %w", ref, resolveError(ref, err))
 	}
@@ -97,6 +129,12 @@ func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticato
 	if err != nil {
 		return nil, fmt.Errorf("no image for linux/%s in %q: %w", runtime.GOARCH, ref, err)
 	}
+	return s.take(ctx, remoteImage, ref, desc.Digest.String(), progress)
+}
+
+// take puts an image into the store, under a name. Digest is that of the manifest or index that the name stands for;
+// it may be empty.
+func (s *Store) take(ctx context.Context, remoteImage v1.Image, ref Reference, digest string, progress func(string)) (*Image, error) {
 	manifest, err := remoteImage.Manifest()
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the manifest of %q: %w", ref, err)
@@ -139,7 +177,7 @@ func (s *Store) pull(ctx context.Context, ref Reference, auth authn.Authenticato
 	if own != "" {
 		img.Layers = append(img.Layers, own)
 	}
-	if err := s.describe(img, ref, desc.Digest.String()); err != nil {
+	if err := s.describe(img, ref, digest); err != nil {
 		return nil, err
 	}
 	if err := s.add(img); err != nil {
@@ -251,7 +289,9 @@ func (s *Store) describe(img *Image, ref Reference, digest string) error {
 	} else {
 		img.Tags = []string{}
 	}
-	img.Digests = []string{ref.Repository() + "@" + digest}
+	if digest != "" {
+		img.Digests = []string{ref.Repository() + "@" + digest}
+	}
 	return nil
 }
 
@@ -292,62 +332,4 @@ func resolveError(ref Reference, err error) error {
 		return fmt.Errorf("pull access denied, repository does not exist or may require authorization: %w", err)
 	}
 	return err
-}
-
-// client is a transport that notes what it asked and refuses plain HTTP to registries that have not been allowed.
-// A registry elsewhere may not send us, by a redirect or as the realm of its tokens, to this machine or its link:
-// what answers there would be shown to whoever made the pod.
-type client struct {
-	base     *http.Transport
-	registry string
-	insecure []string
-
-	mu    sync.Mutex
-	asked []string
-}
-
-func newTransport(registry string, insecure []string) *client {
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = 60 * time.Second
-	base.MaxIdleConnsPerHost = parallelLayers
-	return &client{base: base, registry: registry, insecure: insecure}
-}
-
-// RoundTrip implements http.RoundTripper.
-func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.Contains(req.URL.Path, "/manifests/") || strings.HasSuffix(req.URL.Path, "/v2/") {
-		c.note(req.URL.Scheme + "://" + req.URL.Host + req.URL.Path)
-	}
-	if req.URL.Host != c.registry && near(req.URL.Hostname()) && !slices.Contains(c.insecure, req.URL.Host) {
-		return nil, fmt.Errorf("refusing to follow %s to %s: it is an address of this machine or its link", c.registry, req.URL.Host)
-	}
-	if req.URL.Scheme == "http" && !loopback(req.URL.Hostname()) && !slices.Contains(c.insecure, req.URL.Host) {
-		return nil, fmt.Errorf("refusing plain HTTP to %s: it is not on loopback and not configured as insecure", req.URL.Host)
-	}
-	return c.base.RoundTrip(req)
-}
-
-func (c *client) note(url string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !slices.Contains(c.asked, url) {
-		c.asked = append(c.asked, url)
-	}
-}
-
-func (c *client) endpoints() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.asked)
-}
-
-// near tells hosts that mean something else on every machine.
-func near(host string) bool {
-	ip := net.ParseIP(host)
-	return loopback(host) || strings.HasSuffix(host, ".localhost") || ip != nil && (ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsInterfaceLocalMulticast())
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -26,6 +26,7 @@ import (
 
 	"kubus.dev/services/agent/internal/layer"
 	"kubus.dev/services/agent/internal/layertest"
+	"kubus.dev/services/agent/internal/registry"
 	"kubus.dev/services/kit/kittest"
 )
 
@@ -42,7 +43,7 @@ func openStore(t testing.TB, dir string) *Store {
 // serve runs a registry whose requests pass through wrap first, and pushes an image with these layers.
 func serve(t testing.TB, wrap func(http.Handler) http.Handler, layers ...[]byte) string {
 	t.Helper()
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))
 	broken := atomic.Bool{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if broken.Load() && wrap != nil {
@@ -125,6 +126,7 @@ func TestAPulledImageIsThereAfterARestart(t *testing.T) {
 	if _, err := s.Pull(t.Context(), parse(t, ref), nil, nil); err != nil {
 		t.Fatal(err)
 	}
+	s.Close()
 	s = openStore(t, data)
 	img, ok := s.Resolve(ref)
 	if !ok || len(img.Layers) != 3 || img.Size != 7 || len(img.Digests) != 1 {
@@ -160,6 +162,7 @@ func TestAnImageThatWasNotOnTheDiskAtAPowerLossIsDropped(t *testing.T) {
 	if _, err := s.Pull(t.Context(), parse(t, ref), nil, nil); err != nil {
 		t.Fatal(err)
 	}
+	s.Close() // nothing is made durable by itself any more
 	if err := s.syncImages(); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +293,7 @@ func TestErrorsSayWhatWasTriedAndWhy(t *testing.T) {
 
 func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {
 	t.Parallel()
-	c := newTransport("registry.lan:5000", []string{"registry.lan:5000"})
+	c := newTransport(&registry.Endpoint{Host: "registry.lan:5000"}, "registry.lan:5000", []string{"registry.lan:5000"})
 	for url, refused := range map[string]bool{"http://10.0.0.1:5000/v2/": true, "http://example.com/v2/": true} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		if err != nil {

@@ -37,8 +37,8 @@ func (r Reference) Digest() string {
 
 // familiar gives Docker Hub the name that people write.
 func familiar(s string) string {
-	if rest, ok := strings.CutPrefix(s, name.DefaultRegistry+"/"); ok {
-		return "docker.io/" + rest
+	if rest, ok := strings.CutPrefix(s, name.DefaultRegistry); ok && (rest == "" || rest[0] == '/') {
+		return "docker.io" + rest
 	}
 	return s
 }

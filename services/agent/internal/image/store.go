@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/agent/internal/layer"
+	"kubus.dev/services/agent/internal/registry"
 	"kubus.dev/services/agent/internal/tree"
 	"kubus.dev/services/kit/file"
 )
@@ -53,8 +54,9 @@ type Image struct {
 
 // Options of a Store.
 type Options struct {
-	Dir      string   // images/ and layers/ go below it
-	Insecure []string // registries in plain HTTP, beside those on loopback
+	Dir        string            // images/ and layers/ go below it
+	Insecure   []string          // registries in plain HTTP, beside those on loopback
+	Registries registry.Settings // who else is asked, and how
 	// MaxLayerBytes bounds an unpacked layer, MaxImageBytes all layers that one pull unpacks; 0 is 64 GiB.
 	MaxLayerBytes, MaxImageBytes int64
 	// MinFree is how many bytes of the disk pulls must leave to others; 0 does not look.
@@ -75,6 +77,7 @@ type Store struct {
 
 	boot    string
 	syncing sync.WaitGroup
+	closing sync.Once
 	dirty   chan struct{} // holds one: something waits to be made durable
 	closed  chan struct{}
 }
@@ -94,6 +97,9 @@ func Open(opts Options) (*Store, error) {
 		return nil, fmt.Errorf("opening image store: %w", err)
 	}
 	s.boot = strings.TrimSpace(string(boot))
+	if err := os.RemoveAll(s.importDir()); err != nil {
+		return nil, fmt.Errorf("opening image store: %w", err)
+	}
 	for _, dir := range []string{s.imagesDir(), s.layersDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("opening image store: %w", err)
@@ -129,6 +135,7 @@ func Open(opts Options) (*Store, error) {
 }
 
 func (s *Store) imagesDir() string           { return filepath.Join(s.opts.Dir, "images") }
+func (s *Store) importDir() string           { return filepath.Join(s.opts.Dir, "import") }
 func (s *Store) layersDir() string           { return filepath.Join(s.opts.Dir, "layers") }
 func (s *Store) indexPath() string           { return filepath.Join(s.imagesDir(), "index.json") }
 func (s *Store) layerFS(layer string) string { return filepath.Join(s.layersDir(), layer, "fs") }
@@ -434,8 +441,8 @@ func (s *Store) syncImages() error {
 	return s.save(true)
 }
 
-// Close waits for what is being made durable. The store must not be used afterwards.
+// Close waits for what is being made durable, any number of times. The store must not be used afterwards.
 func (s *Store) Close() {
-	close(s.closed)
+	s.closing.Do(func() { close(s.closed) })
 	s.syncing.Wait()
 }

@@ -80,6 +80,7 @@ func TestUsesTellWhenAndHow(t *testing.T) {
 	if u := uses[0]; u.ID != img.ID || u.Found.Before(before) || u.Used.Before(u.Found) || !u.Held || len(u.Layers) != 1 || u.Layers[0].Size != 5 {
 		t.Errorf("got %+v", u)
 	}
+	s.Close()
 	again := openStore(t, dir)
 	if uses, err = again.Uses(); err != nil || len(uses) != 1 || !uses[0].Used.IsZero() || uses[0].Found.IsZero() || uses[0].Held {
 		t.Errorf("after a restart: %+v, %v", uses, err)
@@ -158,6 +159,7 @@ func TestARemovalCutOffIsFinishedAtTheNextStart(t *testing.T) {
 			dir := t.TempDir()
 			s := openStore(t, dir)
 			gone, kept := pull(t, s, "a", "1"), pull(t, s, "b", "2")
+			s.Close() // nothing is made durable by itself any more
 			cut(t, s, gone)
 			again := openStore(t, dir)
 			if _, there := again.Resolve(gone.ID); there {

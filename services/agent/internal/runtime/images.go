@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,6 +44,11 @@ func (n *Node) PullImage(ctx context.Context, ref string, creds []Credential, pr
 	}
 	out := toImage(result.Image)
 	return &out, nil
+}
+
+// ImportImages takes the images of an archive, as image.Store's Import.
+func (n *Node) ImportImages(ctx context.Context, archive io.Reader, as string, progress func(string)) ([]string, error) {
+	return n.images.Import(ctx, archive, as, progress)
 }
 
 // MountImage implements Runtime.

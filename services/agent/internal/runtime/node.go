@@ -83,7 +83,7 @@ func New(ctx context.Context, opts Options) (*Node, error) {
 	if err = memory.Mount(opts.podsDir()); err != nil { // containers' environments are in it
 		return nil, err
 	}
-	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, MinFree: opts.ImageMinFree,
+	n.images, err = image.Open(image.Options{Dir: opts.agentDir(), Insecure: opts.Insecure, Registries: opts.Registries, MinFree: opts.ImageMinFree,
 		Unpack: layer.Runner{Program: opts.Shim}, Logger: opts.Logger})
 	if err != nil {
 		return nil, err
@@ -330,3 +330,6 @@ func (n *Node) container(id string) (*container, error) {
 
 // stopPatience bounds the wait for a process that has been sent SIGKILL.
 const stopPatience = 10 * time.Second
+
+// RunDir is the folder for what must not outlive a boot.
+func (n *Node) RunDir() string { return n.opts.RunDir }

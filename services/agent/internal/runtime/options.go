@@ -1,6 +1,10 @@
 package runtime
 
-import "go.uber.org/zap"
+import (
+	"go.uber.org/zap"
+
+	"kubus.dev/services/agent/internal/registry"
+)
 
 // Options says where a Runtime keeps its things. New(ctx, Options) makes the Runtime.
 type Options struct {
@@ -12,12 +16,13 @@ type Options struct {
 	Shim     string            // path of kubus-shim; "" looks beside our executable, then in PATH
 	Handlers map[string]string // other OCI runtimes by RuntimeClass handler
 
-	ClusterCIDR  string   // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
-	MTU          int      // of the pod network; 0 takes the uplink's, less Overhead
-	Overhead     int      // bytes that the network between nodes adds to each packet
-	LogMaxSize   int64    // bytes of one log file; 0 is 10 MiB
-	LogMaxFiles  int      // files kept of one container's log; 0 is 5
-	ImageMinFree int64    // bytes of the disk that pulls leave to others; 0 does not look
-	Insecure     []string // registries (host:port) spoken to in plain HTTP, beside those on loopback
+	ClusterCIDR  string            // network of all nodes' pods: traffic to it is not masqueraded; "" for this node's alone
+	MTU          int               // of the pod network; 0 takes the uplink's, less Overhead
+	Overhead     int               // bytes that the network between nodes adds to each packet
+	LogMaxSize   int64             // bytes of one log file; 0 is 10 MiB
+	LogMaxFiles  int               // files kept of one container's log; 0 is 5
+	ImageMinFree int64             // bytes of the disk that pulls leave to others; 0 does not look
+	Insecure     []string          // registries (host:port) spoken to in plain HTTP, beside those on loopback
+	Registries   registry.Settings // files that say where images are asked for
 	Logger       *zap.Logger
 }

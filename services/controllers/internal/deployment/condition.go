@@ -141,15 +141,18 @@ func rolloutStatus(d *appsv1.Deployment, all []*appsv1.ReplicaSet, newest *appsv
 		removeCondition(&status, appsv1.DeploymentProgressing)
 	}
 	current := condition(&d.Status, appsv1.DeploymentProgressing)
-	finished := status.Replicas == status.UpdatedReplicas && current != nil && current.Reason == reasonAvailable
+	subject := fmt.Sprintf("Deployment %q", d.Name)
+	if newest != nil {
+		subject = fmt.Sprintf("ReplicaSet %q", newest.Name)
+	}
+	done := subject + " has successfully progressed."
+	// A status that could not be written when the set was created still tells of the one before it.
+	finished := status.Replicas == status.UpdatedReplicas && current != nil && current.Reason == reasonAvailable &&
+		(newest == nil || current.Message == done)
 	if hasDeadline(d) && !finished {
-		subject := fmt.Sprintf("Deployment %q", d.Name)
-		if newest != nil {
-			subject = fmt.Sprintf("ReplicaSet %q", newest.Name)
-		}
 		switch {
 		case complete(d, &status):
-			setCondition(&status, newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reasonAvailable, subject+" has successfully progressed.", now))
+			setCondition(&status, newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reasonAvailable, done, now))
 		case progressing(&d.Status, &status):
 			next := newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reasonSetUpdated, subject+" is progressing.", now)
 			if current != nil && current.Status == corev1.ConditionTrue {

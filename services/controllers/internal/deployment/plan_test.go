@@ -70,7 +70,11 @@ func settled(d *appsv1.Deployment, sets ...*appsv1.ReplicaSet) *appsv1.Deploymen
 	if complete(d, &d.Status) {
 		reason = reasonAvailable
 	}
-	setCondition(&d.Status, newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reason, "", now.Add(-time.Minute)))
+	message := ""
+	if newest != nil && reason == reasonAvailable {
+		message = fmt.Sprintf("ReplicaSet %q has successfully progressed.", newest.Name)
+	}
+	setCondition(&d.Status, newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reason, message, now.Add(-time.Minute)))
 	if newest != nil {
 		d.Annotations[revisionAnnotation] = newest.Annotations[revisionAnnotation]
 	}
@@ -403,5 +407,37 @@ func TestHistoryDropsTheOldestBeyondItsLength(t *testing.T) {
 	}
 	if len(past) > historyLength || !strings.HasSuffix(past, ",1999") || strings.HasPrefix(past, "1000,") {
 		t.Errorf("got %d characters, %.20s...%s", len(past), past, past[len(past)-10:])
+	}
+}
+
+// The set was created, and the status that says so was not written.
+func TestARolloutWhoseBeginningWasNotToldIsToldInTheEnd(t *testing.T) {
+	t.Parallel()
+	d := web(3, "b", 1, 1)
+	d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	first, second := set(d, "a", 1, 0, 0, 0), set(d, "b", 2, 3, 0, 0)
+	told := func() string {
+		c := condition(&d.Status, appsv1.DeploymentProgressing)
+		return c.Reason + ": " + c.Message
+	}
+	const old = "ReplicaSet \"web-1\" has successfully progressed."
+	d.Status = statusOf(d, []*appsv1.ReplicaSet{first}, nil, now)
+	setCondition(&d.Status, newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reasonAvailable, old, now))
+	look := func() {
+		t.Helper()
+		if next := decide(observed{Deployment: d, Sets: []*appsv1.ReplicaSet{first, second}}, now); next.Status != nil {
+			d = next.Status
+		}
+	}
+	if look(); told() != reasonAvailable+": "+old {
+		t.Errorf("before any pod is there: %s", told())
+	}
+	second.Status.Replicas = 3
+	if look(); told() != fmt.Sprintf("%s: ReplicaSet %q is progressing.", reasonSetUpdated, second.Name) {
+		t.Errorf("when pods are there: %s", told())
+	}
+	second.Status.ReadyReplicas, second.Status.AvailableReplicas = 3, 3
+	if look(); told() != fmt.Sprintf("%s: ReplicaSet %q has successfully progressed.", reasonAvailable, second.Name) {
+		t.Errorf("when they are available: %s", told())
 	}
 }
