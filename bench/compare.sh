@@ -11,8 +11,11 @@
 #   ONLY, SCALE, NODES  as kubus-bench's -only, -scale and -nodes; default all, 1, 100
 #   KEEP           1: what a figure made is left, as each side is thrown away: for one figure a run
 #   FORM           of kubus up: allinone, or services, which the figure memory needs
+#   UPFLAGS        of kubus up; default --nodes 0
 #   OUT            folder for results and logs; default a temporary one
 #
+# Beside the figures of kubus-bench, each side's start on empty data is told: of upstream
+# kube-apiserver's alone until /readyz is well, of Kubus all of kubus up --detach.
 # Upstream runs with TUNED=1 (no client-side limits) and etcd with fsync, Kubus with
 # --nodes 0 and fsync on every acknowledged write. Nothing else should run meanwhile.
 set -euo pipefail
@@ -20,7 +23,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 rounds=${1:-3}
 kubus=${KUBUS:-$here/../bin/kubus}
 out=${OUT:-$(mktemp -d)}
-only=${ONLY-create,list,table,watch,schedule,job,namespace}
+only=${ONLY-ready,create,list,table,watch,schedule,job,namespace}
 export KUBECTL=${KUBECTL:-$(dirname "$kubus")/kubectl}
 mkdir -p "$out"
 bench=$out/kubus-bench
@@ -38,23 +41,36 @@ stop() {
 }
 trap stop EXIT
 
-measure() { # NAME KUBECONFIG [PID of the controllers]
-	"$bench" run -name "$1" -kubeconfig "$2" -controllers-pid "${3:-0}" -only "$only" -scale "${SCALE:-1}" -nodes "${NODES:-100}" \
+measure() { # NAME KUBECONFIG STOP START [PID of the controllers]
+	"$bench" run -name "$1" -kubeconfig "$2" -stop "$3" -start "$4" -controllers-pid "${5:-0}" -only "$only" -scale "${SCALE:-1}" -nodes "${NODES:-100}" \
 		-keep="${KEEP:-0}" -out "$out/results.jsonl" >&2
 }
 
+started_in() { # NAME MILLISECONDS
+	[ -z "$only" ] || [[ ,$only, == *,ready,* ]] || return 0
+	echo "{\"server\":\"$1\",\"figure\":\"ready\",\"what\":\"start on empty data\",\"unit\":\"ms\",\"less\":true,\"value\":$2}" | tee -a "$out/results.jsonl" >&2
+}
+
 run_kubus() {
+	local up down began
 	started=kubus
-	"$kubus" up --nodes 0 --detach --form "${FORM:-allinone}" --data-dir "$out/data" --listen 127.0.0.1:26443 --node-name bench \
-		--kubeconfig "$out/kubus.kubeconfig" >>"$out/kubus.log" 2>&1
-	measure kubus "$out/kubus.kubeconfig" "$(pgrep -f "kubus-controllers -config $out/data" || true)"
+	# shellcheck disable=SC2206 # flags, each a word
+	local flags=(${UPFLAGS:---nodes 0})
+	up="'$kubus' up ${flags[*]} --detach --form '${FORM:-allinone}' --data-dir '$out/data' --listen 127.0.0.1:26443 --node-name bench --kubeconfig '$out/kubus.kubeconfig' >>'$out/kubus.log' 2>&1"
+	down="'$kubus' down --data-dir '$out/data' >>'$out/kubus.log' 2>&1"
+	began=$(date +%s%N)
+	sh -c "$up"
+	started_in kubus $((($(date +%s%N) - began) / 1000000))
+	measure kubus "$out/kubus.kubeconfig" "$down" "$up" "$(pgrep -f "kubus-controllers -config $out/data" || true)"
 	stop
 }
 
 run_upstream() {
+	local control="STATE='$state' TUNED=1 KEEP=1 '$UPSTREAM_DIR/control-up.sh'"
 	started=upstream
 	STATE=$state TUNED=1 "$UPSTREAM_DIR/control-up.sh" "$bin" >>"$out/upstream.log" 2>&1
-	measure upstream "$state/admin.kubeconfig" "$(cut -d' ' -f1 "$state/kcm.pid")"
+	started_in upstream "$(cat "$state/apiserver.startup_ms")"
+	measure upstream "$state/admin.kubeconfig" "$control stop" "$control '$bin' >>'$out/upstream.log' 2>&1" "$(cut -d' ' -f1 "$state/kcm.pid")"
 	stop
 }
 

@@ -90,7 +90,7 @@ func (g *Gateway) assemble(ctx context.Context, p *kit.Process) (*parts, error) 
 	if err != nil {
 		return nil, err
 	}
-	routes := g.routes(p, routed{registry, aggregator, resources})
+	routes := g.routes(p, routed{registry, aggregator, resources, fairness})
 	for pattern, h := range edges.routes {
 		routes.Method(http.MethodGet, pattern, h)
 		routes.Method(http.MethodGet, pattern+"/", h)
@@ -127,6 +127,7 @@ type routed struct {
 	registry   *resource.Registry
 	aggregator *aggregate.Aggregator
 	resources  http.Handler
+	fairness   *flow.Fairness
 }
 
 // routes is everything behind the chain.
@@ -154,8 +155,11 @@ func (g *Gateway) routes(p *kit.Process, to routed) *chi.Mux {
 	if gatherer, ok := p.Metrics.(prometheus.Gatherer); ok {
 		r.Handle("/metrics", metricsHandler(gatherer, func() { g.chain.Gauges() }))
 	}
-	index := documents.Paths("/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
-		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/version")
+	indicators(r, p.Health)
+	paths := []string{"/.well-known/openid-configuration", "/flagz", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/",
+		"/openid/v1/jwks", "/readyz", "/readyz/ping", "/statusz", "/version"}
+	g.debug(r, p.Version, to.fairness.Debug(), paths)
+	index := documents.Paths(paths...)
 	r.HandleFunc("/", index)
 	r.HandleFunc("/index.html", index)
 	return r

@@ -184,9 +184,21 @@ func believe(ctx context.Context, cfg Config, p *kit.Process, state *statelog.Lo
 
 // bootstrap makes what the cluster lacks.
 func (g *Gateway) bootstrap(ctx context.Context) error {
-	return bootstrap.Run(ctx, bootstrap.Options{
+	return bootstrap.Run(ctx, g.basics())
+}
+
+// basics are what the cluster is to have.
+func (g *Gateway) basics() bootstrap.Options {
+	return bootstrap.Options{
 		Storage: g.storage, API: g.cfg.apiService(), ServiceCIDRs: g.cfg.serviceCIDRTexts(), Authentication: g.authentication, User: chain.BusUser(AdminUser), Logger: g.log,
-	})
+	}
+}
+
+// keep makes again what was deleted of that.
+func (g *Gateway) keep(ctx context.Context) {
+	ticker := time.NewTicker(bootstrap.KeepEvery)
+	defer ticker.Stop()
+	bootstrap.Keep(ctx, g.basics(), ticker.C)
 }
 
 // Run is a gateway in a process of its own.
@@ -254,6 +266,10 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		group.Go(func() error { return g.audit.Run(auditing) })
 	}
 	group.Go(func() error { return g.aggregator.Run(groupCtx) })
+	group.Go(func() error {
+		g.keep(groupCtx)
+		return nil
+	})
 	group.Go(func() error { return typecheck.Run(groupCtx, g.typecheck) })
 	group.Go(func() error { return g.custom.Run(groupCtx, apiclient.New(apiclient.Local(g), AdminUser)) })
 	group.Go(func() error {

@@ -47,7 +47,8 @@ var rules = []struct {
 	}},
 	{"upstream's server, generic Store and control plane are what this project replaces", func(_, path string, _ bool) bool {
 		return within(path, "k8s.io/apiserver/pkg/server") && path != "k8s.io/apiserver/pkg/server/httplog" && !within(path, "k8s.io/apiserver/pkg/server/filters") &&
-			!within(path, "k8s.io/apiserver/pkg/server/storage") && !within(path, "k8s.io/apiserver/pkg/server/resourceconfig") ||
+			!within(path, "k8s.io/apiserver/pkg/server/storage") && !within(path, "k8s.io/apiserver/pkg/server/resourceconfig") &&
+			path != "k8s.io/apiserver/pkg/server/mux" && path != "k8s.io/apiserver/pkg/server/statusz" && path != "k8s.io/apiserver/pkg/server/flagz" ||
 			within(path, "k8s.io/kubernetes/pkg/controlplane") || within(path, "k8s.io/kubernetes/pkg/kubelet")
 	}},
 	{"text/template and html/template stop the linker from dropping methods: 20 MB a binary", func(dir, path string, test bool) bool {

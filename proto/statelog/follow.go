@@ -26,20 +26,57 @@ func follow(ctx context.Context, v *View, gr proto.GroupResource, onChange chang
 		return err
 	}
 	known := map[tombKey]struct{}{}
-	for {
-		after := tell(v.Snapshot(gr), gr, known, onChange)
+	return Changes(ctx, v, gr, func(snap Snapshot) {
+		tell(snap, gr, known, onChange)
 		if synced != nil {
 			synced()
 			synced = nil
 		}
-		if err := followChanges(ctx, v, gr, after, known, onChange); !errors.Is(err, ErrExpired) {
+	}, func(events []Event) {
+		for _, ev := range events {
+			k := tombKey{ev.Entry.key.Namespace, ev.Entry.key.Name}
+			if ev.Type == Deleted {
+				delete(known, k)
+				onChange(ev.Entry.key, nil, ev.Entry.revision)
+			} else {
+				known[k] = struct{}{}
+				onChange(ev.Entry.key, ev.Entry, ev.Entry.revision)
+			}
+		}
+	})
+}
+
+// Changes is for readers that compare for themselves. It calls begin with what there is,
+// then changed with what happens since, in order; when the watch falls behind it begins
+// again. One call at a time; events are shared and must not be changed. It ends with ctx
+// and gives its error. The view must be ready.
+func Changes(ctx context.Context, v *View, gr proto.GroupResource, begin func(Snapshot), changed func([]Event)) error {
+	for {
+		if err := changes(ctx, v, gr, begin, changed); !errors.Is(err, ErrExpired) {
 			return err
 		}
 	}
 }
 
-// tell reports a snapshot and what is missing in it, and gives its revision.
-func tell(snap Snapshot, gr proto.GroupResource, known map[tombKey]struct{}, onChange changeFunc) uint64 {
+func changes(ctx context.Context, v *View, gr proto.GroupResource, begin func(Snapshot), changed func([]Event)) error {
+	snap := v.Snapshot(gr)
+	w, err := v.Watch(gr, snap.Revision())
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	begin(snap)
+	for {
+		events, err := w.Next(ctx)
+		if err != nil {
+			return err
+		}
+		changed(events)
+	}
+}
+
+// tell reports a snapshot and what is missing in it.
+func tell(snap Snapshot, gr proto.GroupResource, known map[tombKey]struct{}, onChange changeFunc) {
 	gone := make(map[tombKey]struct{}, len(known))
 	for k := range known {
 		gone[k] = struct{}{}
@@ -54,30 +91,5 @@ func tell(snap Snapshot, gr proto.GroupResource, known map[tombKey]struct{}, onC
 	for k := range gone {
 		delete(known, k)
 		onChange(proto.Key{GroupResource: gr, Namespace: k.namespace, Name: k.name}, nil, snap.Revision())
-	}
-	return snap.Revision()
-}
-
-func followChanges(ctx context.Context, v *View, gr proto.GroupResource, after uint64, known map[tombKey]struct{}, onChange changeFunc) error {
-	w, err := v.Watch(gr, after)
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for {
-		events, err := w.Next(ctx)
-		if err != nil {
-			return err
-		}
-		for _, ev := range events {
-			k := tombKey{ev.Entry.key.Namespace, ev.Entry.key.Name}
-			if ev.Type == Deleted {
-				delete(known, k)
-				onChange(ev.Entry.key, nil, ev.Entry.revision)
-			} else {
-				known[k] = struct{}{}
-				onChange(ev.Entry.key, ev.Entry, ev.Entry.revision)
-			}
-		}
 	}
 }

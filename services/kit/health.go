@@ -20,6 +20,7 @@ type checks struct {
 	mu    sync.RWMutex
 	ready map[string]func() error
 	live  map[string]func() error
+	told  func(path, check string, err error)
 }
 
 // NewHealth makes a set that only answers to ping: healthy.
@@ -47,6 +48,25 @@ func (h *Health) Live(name string, check func() error) {
 	h.shared.mu.Unlock()
 }
 
+// Observe has f told what each check gave whenever all of a path such as readyz are
+// asked for, and of all paths when Run is called. The last f is the one that is told.
+func (h *Health) Observe(f func(path, check string, err error)) {
+	h.shared.mu.Lock()
+	h.shared.told = f
+	h.shared.mu.Unlock()
+}
+
+// Run runs the checks of all paths, for who observes.
+func (h *Health) Run() {
+	h.shared.mu.RLock()
+	defer h.shared.mu.RUnlock()
+	for path, set := range h.shared.paths() {
+		for _, name := range ordered(set) {
+			_ = h.shared.run(path, name, set[name])
+		}
+	}
+}
+
 // Check runs the readiness checks and gives the failures by name.
 func (h *Health) Check() map[string]error { return h.shared.failures(h.shared.ready) }
 
@@ -65,12 +85,25 @@ func (c *checks) failures(set map[string]func() error) map[string]error {
 // Handler serves /livez, /readyz and /healthz.
 func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, set := range map[string]map[string]func() error{"livez": h.shared.live, "readyz": h.shared.ready, "healthz": h.shared.ready} {
+	for path, set := range h.shared.paths() {
 		serve := func(w http.ResponseWriter, r *http.Request) { h.shared.serve(w, r, path, set) }
 		mux.HandleFunc("/"+path, serve)
 		mux.HandleFunc("/"+path+"/{check}", serve)
 	}
 	return mux
+}
+
+func (c *checks) paths() map[string]map[string]func() error {
+	return map[string]map[string]func() error{"livez": c.live, "readyz": c.ready, "healthz": c.ready}
+}
+
+// run runs one check, for who observes. The lock is held.
+func (c *checks) run(path, name string, check func() error) error {
+	err := check()
+	if c.told != nil {
+		c.told(path, name, err)
+	}
+	return err
 }
 
 func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set map[string]func() error) {
@@ -81,7 +114,7 @@ func (c *checks) serve(w http.ResponseWriter, r *http.Request, path string, set 
 		one(w, set[only])
 		return
 	}
-	text, failed := c.all(r, set)
+	text, failed := c.all(r, path, set)
 	if failed {
 		// As http.Error writes it, which upstream does.
 		http.Error(w, text+path+" check failed", http.StatusInternalServerError)
@@ -113,13 +146,13 @@ func one(w http.ResponseWriter, check func() error) {
 
 // all runs the checks that the request does not exclude and gives a line for each, and
 // one for the names that there are none of.
-func (c *checks) all(r *http.Request, set map[string]func() error) (text string, failed bool) {
+func (c *checks) all(r *http.Request, path string, set map[string]func() error) (text string, failed bool) {
 	excluded := r.URL.Query()["exclude"]
 	var b strings.Builder
 	for _, name := range ordered(set) {
 		if slices.Contains(excluded, name) {
 			fmt.Fprintf(&b, "[+]%s excluded: ok\n", name)
-		} else if err := set[name](); err != nil {
+		} else if err := c.run(path, name, set[name]); err != nil {
 			failed = true
 			fmt.Fprintf(&b, "[-]%s failed: reason withheld\n", name)
 		} else {

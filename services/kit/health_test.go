@@ -2,6 +2,8 @@ package kit
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -32,5 +34,26 @@ func TestHealthAsClientsAskForIt(t *testing.T) {
 				t.Errorf("got %d %q, want %d %q", w.Code, w.Body, c.code, c.body)
 			}
 		})
+	}
+}
+
+func TestWhoObservesIsToldOfEachCheck(t *testing.T) {
+	t.Parallel()
+	h := NewHealth()
+	h.Group("gateway").Ready("store", func() error { return errors.New("away") })
+	told := map[string]int{}
+	h.Observe(func(path, check string, err error) { told[fmt.Sprint(path, " ", check, " ", err)]++ })
+	for _, path := range []string{"/readyz?exclude=ping", "/readyz/ping", "/livez"} {
+		h.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, http.NoBody))
+	}
+	// One that is asked for alone, or excluded, is nobody's business.
+	if want := map[string]int{"readyz gateway-store away": 1, "livez ping <nil>": 1}; !maps.Equal(told, want) {
+		t.Errorf("asked for: got %v, want %v", told, want)
+	}
+	clear(told)
+	h.Run()
+	want := map[string]int{"readyz gateway-store away": 1, "healthz gateway-store away": 1, "readyz ping <nil>": 1, "healthz ping <nil>": 1, "livez ping <nil>": 1}
+	if !maps.Equal(told, want) {
+		t.Errorf("run: got %v, want %v", told, want)
 	}
 }

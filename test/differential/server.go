@@ -123,11 +123,15 @@ const settleTime = 15 * time.Second
 func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	for end := time.Now().Add(settleTime); step.Until != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if resp, err := s.send(ctx, step); err == nil {
+	asked := step
+	if step.Await != nil {
+		asked = step.Await
+	}
+	for end := time.Now().Add(settleTime); asked.Until != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if resp, err := s.send(ctx, asked); err == nil {
 			data, err := io.ReadAll(resp.Body)
 			_ = resp.Body.Close() // it was read
-			if err == nil && step.Until(resp.StatusCode, parse(resp.Header.Get("Content-Type"), data)) {
+			if err == nil && asked.Until(resp.StatusCode, parse(resp.Header.Get("Content-Type"), data)) {
 				break
 			}
 		}

@@ -77,12 +77,12 @@ func (s *story) settled(code int, doc any) bool {
 }
 
 // ended says whether an object is gone, or only held by others still, or not about to end
-// at all.
+// at all. One that nobody holds is about to be gone: upstream's goes in a write of its own.
 func ended(code int, doc any) bool {
 	obj, ok := doc.(map[string]any)
 	if code != http.StatusOK || !ok || meta(obj)["deletionTimestamp"] == nil {
 		return true
 	}
 	finalizers, _ := meta(obj)["finalizers"].([]any)
-	return !slices.Contains(finalizers, any("customresourcecleanup.apiextensions.k8s.io"))
+	return len(finalizers) > 0 && !slices.Contains(finalizers, any("customresourcecleanup.apiextensions.k8s.io"))
 }

@@ -31,6 +31,9 @@ type Step struct {
 	// Until says whether an answer is the one to compare: others come first, while a
 	// server does what it does in its own time. After some seconds any is.
 	Until func(code int, doc any) bool
+	// Await is asked before the step, until its Until says that it is time; nil: nothing
+	// is. Its answers are not compared.
+	Await *Step
 	// Generates is what a name begins with that the answer may have made up.
 	Generates string
 }

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -151,6 +152,8 @@ func escalation(o Options) *Scenario {
 		s.add(Step{Name: name, User: p + "-user", Method: method, Path: path, Header: map[string]string{"Content-Type": contentType}, Body: []byte(body)})
 	}
 	as("a role of what one has", "POST", root+"/clusterroles", "application/json", role(p+"-pods", rule("get", "pods")))
+	// Upstream's authorizer hears of a binding a moment after it is written.
+	s.Steps[len(s.Steps)-1].Await = &Step{User: p + "-user", Method: "GET", Path: root + "/clusterroles/none", Until: func(code int, _ any) bool { return code != http.StatusForbidden }}
 	as("a role of more", "POST", root+"/clusterroles", "application/json", role(p+"-secrets", rule("get", "secrets")))
 	as("a role of everything", "POST", root+"/clusterroles", "application/json", role(p+"-all", rule("*", "*")))
 	as("a role grows", "PATCH", root+"/clusterroles/"+p+"-pods", mergePatch, `{"rules":`+rule("*", "pods")+`}`)

@@ -21,7 +21,7 @@ import (
 )
 
 const usage = `usage:
-  kubus-bench run -kubeconfig FILE [-name NAME] [-only FIGURE,FIGURE…] [-nodes 100] [-scale 1] [-controllers-pid PID] [-consumer IMAGE] [-keep] [-out FILE]
+  kubus-bench run -kubeconfig FILE [-name NAME] [-only FIGURE,FIGURE…] [-nodes 100] [-scale 1] [-controllers-pid PID] [-consumer IMAGE] [-stop COMMAND -start COMMAND] [-keep] [-out FILE]
   kubus-bench table FILE...     results of runs, several of one name are one column (median)
 `
 
@@ -57,6 +57,8 @@ func run(args []string) error {
 	flags.IntVar(&o.Nodes, "nodes", 100, "how many nodes pods are bound to")
 	flags.IntVar(&o.ControllersPID, "controllers-pid", 0, "process of the controllers, for the figure memory, which is only run when it is given")
 	flags.StringVar(&o.Consumer, "consumer", "", "image that serves POST /ConsumeCPU as upstream's resource-consumer, such as that of test/images/web, for the figure autoscale, which is only run when it is given, and needs a node")
+	flags.StringVar(&o.Stop, "stop", "", "shell command that ends the server, for the figure crds-restart, which is only run when both are given")
+	flags.StringVar(&o.Start, "start", "", "shell command that starts it again over the same data, and returns when it is ready")
 	flags.BoolVar(&o.Keep, "keep", false, "leave what was made, on a server that is thrown away")
 	out := flags.String("out", "", "file to append the results to, one JSON line each")
 	if err := flags.Parse(args); err != nil {
@@ -71,7 +73,7 @@ func run(args []string) error {
 	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	env := measure.NewEnv(cfg, o, fmt.Sprintf("%x", time.Now().Unix()&0xffffff), log)
 	for _, f := range measure.All() {
-		if *only == "" && (f.Name == "memory" && o.ControllersPID == 0 || f.Name == "autoscale" && o.Consumer == "") {
+		if *only == "" && (f.Name == "memory" && o.ControllersPID == 0 || f.Name == "autoscale" && o.Consumer == "" || f.Name == "crds-restart" && (o.Stop == "" || o.Start == "")) {
 			continue
 		}
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), f.Name) {

@@ -118,6 +118,41 @@ func customWatches(ctx context.Context, e *Env) (Result, error) {
 	})
 }
 
+// thing is the i-th of many kinds, forty a group.
+func thing(i int) kind {
+	group := fmt.Sprintf("g%d.bench.example.com", i/40)
+	return kind{"/apis/" + group + "/v1", group + "/v1", fmt.Sprint("Thing", i), fmt.Sprintf("things%d", i)}
+}
+
+// things makes so many definitions by 16 clients and waits until the last one is served;
+// the function removes them, and one more.
+func (e *Env) things(ctx context.Context, n int) (created, served time.Duration, remove func(), err error) {
+	remove = func() {
+		if e.Keep {
+			return
+		}
+		ctx := context.WithoutCancel(ctx)
+		if _, _, err := e.parallel(ctx, 16, n+1, func(ctx context.Context, c *client.Client, i int) error {
+			k := thing(i)
+			_, err := c.Do(ctx, http.MethodDelete, definitionsPath+"/"+k.resource+"."+strings.TrimSuffix(k.version, "/v1"), nil)
+			return ignoreNotFound(err)
+		}); err != nil {
+			e.Log("removing definitions: %v", err)
+		}
+	}
+	began := time.Now()
+	if _, _, err = e.parallel(ctx, 16, n, func(ctx context.Context, c *client.Client, i int) error {
+		k := thing(i)
+		_, err := c.Do(ctx, http.MethodPost, definitionsPath, definition(strings.TrimSuffix(k.version, "/v1"), k.resource, k.name))
+		return err
+	}); err != nil {
+		return 0, 0, remove, err
+	}
+	created = time.Since(began)
+	err = e.served(ctx, thing(n-1))
+	return created, time.Since(began), remove, err
+}
+
 // definitions measures what each of 2,000 definitions takes, how soon one more is
 // served, and how soon kubectl, which has seen nothing yet, shows its objects.
 func definitions(ctx context.Context, e *Env) (Result, error) {
@@ -126,36 +161,18 @@ func definitions(ctx context.Context, e *Env) (Result, error) {
 		return Result{}, err
 	}
 	n := e.amount(2000)
-	group := func(i int) string { return fmt.Sprintf("g%d.bench.example.com", i/40) }
-	plural := func(i int) string { return fmt.Sprintf("things%d", i) }
-	defer func() {
-		ctx := context.WithoutCancel(ctx)
-		if _, _, err := e.parallel(ctx, 16, n+1, func(ctx context.Context, c *client.Client, i int) error {
-			_, err := c.Do(ctx, http.MethodDelete, definitionsPath+"/"+plural(i)+"."+group(i), nil)
-			return ignoreNotFound(err)
-		}); err != nil {
-			e.Log("removing definitions: %v", err)
-		}
-	}()
-	began := time.Now()
-	if _, _, err := e.parallel(ctx, 16, n, func(ctx context.Context, c *client.Client, i int) error {
-		_, err := c.Do(ctx, http.MethodPost, definitionsPath, definition(group(i), plural(i), fmt.Sprint("Thing", i)))
-		return err
-	}); err != nil {
-		return Result{}, err
-	}
-	created := time.Since(began)
-	last := kind{"/apis/" + group(n-1) + "/v1", group(n-1) + "/v1", "", plural(n - 1)}
-	if err := e.served(ctx, last); err != nil {
-		return Result{}, err
-	}
-	all := time.Since(began)
-	began = time.Now()
-	one, err := e.defined(ctx, group(n), plural(n), fmt.Sprint("Thing", n))
+	created, all, remove, err := e.things(ctx, n)
+	defer remove()
 	if err != nil {
 		return Result{}, err
 	}
-	more := map[string]float64{"created_per_s": float64(n) / created.Seconds(), "all_served_s": all.Seconds(), "one_more_served_ms": ms(time.Since(began))}
+	began := time.Now()
+	more := map[string]float64{"created_per_s": float64(n) / created.Seconds(), "all_served_s": all.Seconds()}
+	one := thing(n)
+	if _, err := e.defined(ctx, strings.TrimSuffix(one.version, "/v1"), one.resource, one.name); err != nil {
+		return Result{}, err
+	}
+	more["one_more_served_ms"] = ms(time.Since(began))
 	if more["kubectl_get_ms"], err = e.coldKubectl(ctx, one.resource); err != nil {
 		return Result{}, err
 	}
@@ -166,6 +183,43 @@ func definitions(ctx context.Context, e *Env) (Result, error) {
 	}
 	more["memory_before_mib"], more["memory_after_mib"] = before, after
 	return Result{Value: (after - before) / float64(n), More: more}, nil
+}
+
+// restarted measures how soon a server that is started again serves the last of 2,000
+// definitions, and how soon a kubectl that has seen nothing yet shows its objects then.
+func restarted(ctx context.Context, e *Env) (Result, error) {
+	n := e.amount(2000)
+	_, _, remove, err := e.things(ctx, n)
+	defer remove()
+	if err != nil {
+		return Result{}, err
+	}
+	if err := e.shell(ctx, e.Stop); err != nil {
+		return Result{}, fmt.Errorf("stopping the server: %w", err)
+	}
+	began := time.Now()
+	if err := e.shell(ctx, e.Start); err != nil {
+		return Result{}, fmt.Errorf("starting the server again: %w", err)
+	}
+	more := map[string]float64{"started_s": time.Since(began).Seconds()}
+	e.admin.Close() // its connection is of the server that was
+	e.admin = e.Config.New()
+	if err := e.served(ctx, thing(n-1)); err != nil {
+		return Result{}, err
+	}
+	value := time.Since(began)
+	if more["kubectl_get_ms"], err = e.coldKubectl(ctx, thing(n-1).resource); err != nil {
+		return Result{}, err
+	}
+	more["memory_mib"], err = e.resident(ctx)
+	return Result{Value: value.Seconds(), More: more}, err
+}
+
+// shell runs what the command line gives for the server.
+func (e *Env) shell(ctx context.Context, command string) error {
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

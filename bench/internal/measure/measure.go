@@ -56,6 +56,7 @@ func All() []Figure {
 		{"custom-list", "list 5,000 custom resources, beside ConfigMaps", "x", false, customLists},
 		{"custom-watch", "watch burst of custom resources, beside ConfigMaps", "x", false, customWatches},
 		{"crds", "2,000 CustomResourceDefinitions, memory of each", "MiB", true, definitions},
+		{"crds-restart", "restart with 2,000 CustomResourceDefinitions, until the last one is served", "s", true, restarted},
 		{"custom-memory", "100,000 custom resources of 10 KiB, memory beside their JSON", "x", true, customMemory},
 	}
 }
@@ -73,6 +74,7 @@ type Options struct {
 	Keep           bool    // what was made is left, for a server that is thrown away
 	ControllersPID int     // the process whose memory is measured
 	Consumer       string  // image of pods that burn what they are told to
+	Stop, Start    string  // commands that end the server and start it over the same data
 }
 
 // Env is where a figure runs.

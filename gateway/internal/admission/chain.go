@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/metrics"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"kubus.dev/gateway/internal/informer"
@@ -30,7 +31,8 @@ type Options struct {
 	Logger *zap.Logger
 }
 
-// New makes the chain. Its plugins work until ctx ends, which should be after the
+// New makes the chain, which tells how long it and each of its plugins took under
+// upstream's names (apiserver_admission_*). Its plugins work until ctx ends, which should be after the
 // last request.
 func New(ctx context.Context, o Options) (admission.Interface, error) {
 	names, err := o.Config.names()
@@ -46,11 +48,11 @@ func New(ctx context.Context, o Options) (admission.Interface, error) {
 	for i := range chain {
 		chain[i].registerIn(plugins, o, initializers)
 	}
-	made, err := plugins.NewFromPlugins(names, settings, initializers, nil)
+	made, err := plugins.NewFromPlugins(names, settings, initializers, admission.DecoratorFunc(metrics.WithControllerMetrics))
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
-	return made, nil
+	return metrics.WithStepMetrics(made), nil
 }
 
 // accountPatience is how long a pod waits for its namespace's default account, which

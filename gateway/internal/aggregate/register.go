@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -158,13 +159,22 @@ func (a *Aggregator) writeCondition(ctx context.Context, name string, condition 
 		Reason: condition.Reason, Message: condition.Message, LastTransitionTime: metav1.Now(),
 	}
 	info := rest.DefaultUpdatedObjectInfo(nil, func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
-		s := old.DeepCopyObject().(*internal.APIService)
-		internal.SetAPIServiceCondition(s, want)
-		s.ManagedFields = managedBy(s.ManagedFields, want.LastTransitionTime)
-		return s, nil
+		return conditioned(old.(*internal.APIService), want), nil
 	})
 	_, _, err := store.Update(a.as(ctx, "update", name), name, info, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
 	return err
+}
+
+// conditioned gives an APIService with a condition: the very same where it tells so
+// already, whoever owns what it says, as upstream leaves it then.
+func conditioned(old *internal.APIService, want internal.APIServiceCondition) *internal.APIService {
+	s := old.DeepCopy()
+	internal.SetAPIServiceCondition(s, want)
+	if apiequality.Semantic.DeepEqual(s.Status, old.Status) {
+		return old
+	}
+	s.ManagedFields = managedBy(s.ManagedFields, want.LastTransitionTime)
+	return s
 }
 
 // conditionFields are what the writer of an Available condition owns.

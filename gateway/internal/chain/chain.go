@@ -124,7 +124,8 @@ func (c *Chain) understand(w http.ResponseWriter, r *http.Request, next http.Han
 	w.Header().Set("Cache-Control", "no-cache, private")
 	ctx := request.WithRequestInfo(r.Context(), info)
 	began, streams := time.Now(), LongRunning(r, info)
-	ctx = request.WithReceivedTimestamp(ctx, began)
+	// What webhooks and the wait for a seat take is not the server's own time (apiserver_request_sli_duration_seconds).
+	ctx = request.WithLatencyTrackers(request.WithReceivedTimestamp(ctx, began))
 	a := &answer{ResponseWriter: w}
 	known := info.IsResourceRequest && c.o.Serves != nil && c.o.Serves(schema.GroupVersionResource{Group: info.APIGroup, Version: info.APIVersion, Resource: info.Resource})
 	served := false

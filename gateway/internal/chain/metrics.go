@@ -74,7 +74,7 @@ func scope(info *request.RequestInfo, known bool) string {
 // fixed tells the paths that there are whatever the cluster serves.
 func fixed(path string) bool {
 	switch path {
-	case "/livez", "/readyz", "/healthz", "/metrics", "/version", "/version/", "/api", "/apis", "/openapi/v2", "/openapi/v3", "/":
+	case "/livez", "/readyz", "/healthz", "/metrics", "/metrics/slis", "/version", "/version/", "/api", "/apis", "/openapi/v2", "/openapi/v3", "/":
 		return true
 	}
 	return false

@@ -6,10 +6,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
@@ -109,5 +111,35 @@ func TestWhatIsInHandIsSeenWhenSomebodyAsks(t *testing.T) {
 	}
 	if after := inHand(); after["readOnly "] != 0 || after["mutating "] != 0 || long() != 0 {
 		t.Errorf("afterwards: %v, %v", after, long())
+	}
+}
+
+func TestTheServersOwnTimeIsWithoutWhatWebhooksTake(t *testing.T) {
+	const webhook = time.Hour
+	seconds := func() (sum float64, n uint64) {
+		families, err := legacyregistry.DefaultGatherer.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "apiserver_request_sli_duration_seconds" {
+				for _, m := range f.Metric {
+					sum, n = sum+m.GetHistogram().GetSampleSum(), n+m.GetHistogram().GetSampleCount()
+				}
+			}
+		}
+		return sum, n
+	}
+	c := serving(func(_ http.ResponseWriter, r *http.Request) {
+		trackers, ok := request.LatencyTrackersFrom(r.Context())
+		if !ok {
+			t.Fatal("nothing counts what webhooks take")
+		}
+		trackers.MutatingWebhookTracker.TrackDuration(webhook)
+	})
+	before, n := seconds()
+	c.ServeAs(BusUser("u"), httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/api/v1/namespaces/n/counted/x", nil))
+	if after, m := seconds(); m != n+1 || after-before > -webhook.Seconds()/2 {
+		t.Errorf("%d more took %v s", m-n, after-before)
 	}
 }

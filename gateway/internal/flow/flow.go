@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/server/mux"
 	"k8s.io/apiserver/pkg/util/flowcontrol"
 	"k8s.io/apiserver/pkg/util/flowcontrol/metrics"
 	width "k8s.io/apiserver/pkg/util/flowcontrol/request"
@@ -79,6 +80,13 @@ func (f *Fairness) Run(ctx context.Context) error {
 		return nil // both end with it
 	}
 	return err
+}
+
+// Debug serves what waits and runs at each level, below /debug/api_priority_and_fairness/.
+func (f *Fairness) Debug() http.Handler {
+	m := mux.NewPathRecorderMux("fairness")
+	f.control.Install(m)
+	return m
 }
 
 // Handler has requests wait for their turns and seats before next serves them. Members

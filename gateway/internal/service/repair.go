@@ -34,33 +34,20 @@ func (h *Hooks) Repair(ctx context.Context) error {
 // follow tells of every object there is, then of every change, with the version
 // before. When it falls behind it begins again.
 func follow(ctx context.Context, view *statelog.View, gr proto.GroupResource, changed func(prev, next *statelog.Entry)) error {
-	for {
-		snapshot := view.Snapshot(gr)
+	return statelog.Changes(ctx, view, gr, func(snapshot statelog.Snapshot) {
 		snapshot.Ascend("", func(e *statelog.Entry) bool {
 			changed(nil, e)
 			return true
 		})
-		watch, err := view.Watch(gr, snapshot.Revision())
-		for err == nil {
-			var events []statelog.Event
-			if events, err = watch.Next(ctx); err != nil {
-				break
-			}
-			for _, ev := range events {
-				if ev.Type == statelog.Deleted {
-					changed(ev.Prev, nil)
-				} else {
-					changed(ev.Prev, ev.Entry)
-				}
+	}, func(events []statelog.Event) {
+		for _, ev := range events {
+			if ev.Type == statelog.Deleted {
+				changed(ev.Prev, nil)
+			} else {
+				changed(ev.Prev, ev.Entry)
 			}
 		}
-		if watch != nil {
-			watch.Stop()
-		}
-		if !errors.Is(err, statelog.ErrExpired) {
-			return err
-		}
-	}
+	})
 }
 
 // serviceChanged suspects what a Service holds without a claim, and what it held

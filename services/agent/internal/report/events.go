@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/tell"
 )
 
 // Bulk sends writes together (apiclient.Client).
@@ -82,18 +83,16 @@ func (e *Events) Pod(pod *corev1.Pod, fieldPath, eventType, reason, message stri
 	e.record(corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath,
-	}, pod.Namespace, eventType, reason, message)
+	}, eventType, reason, message)
 }
 
 // Node says something about the node.
 func (e *Events) Node(eventType, reason, message string) {
-	e.record(corev1.ObjectReference{Kind: "Node", Name: e.node, UID: types.UID(e.node)}, metav1.NamespaceDefault, eventType, reason, message)
+	e.record(corev1.ObjectReference{Kind: "Node", Name: e.node, UID: types.UID(e.node)}, eventType, reason, message)
 }
 
-func (e *Events) record(ref corev1.ObjectReference, namespace, eventType, reason, message string) {
-	if len(message) > 1024 {
-		message = message[:1024]
-	}
+func (e *Events) record(ref corev1.ObjectReference, eventType, reason, message string) {
+	message = tell.Cut(message) // what is remembered is no longer either
 	now := e.now()
 	key := eventKey{ref.UID, ref.FieldPath, eventType, reason, message}
 	e.mu.Lock()
@@ -107,18 +106,8 @@ func (e *Events) record(ref corev1.ObjectReference, namespace, eventType, reason
 		if len(e.known) >= remembered {
 			e.forgetOldest()
 		}
-		ev = &event{key: key, event: corev1.Event{
-			TypeMeta:            metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-			ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, e.stamp)},
-			InvolvedObject:      ref,
-			Reason:              reason,
-			Message:             message,
-			Type:                eventType,
-			Source:              corev1.EventSource{Component: "kubelet", Host: e.node},
-			ReportingController: "kubelet",
-			ReportingInstance:   e.node,
-			FirstTimestamp:      metav1.NewTime(now),
-		}}
+		ev = &event{key: key, event: tell.Event(tell.Source{Component: "kubelet", Host: e.node}, &ref, fmt.Sprintf("%x", e.stamp), eventType, reason, message, now)}
+		ev.event.Count = 0 // it is counted below
 		e.known[key] = ev
 	}
 	ev.event.Count++

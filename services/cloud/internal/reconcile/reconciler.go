@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/apiclient"
 	"kubus.dev/proto/message"
 	"kubus.dev/proto/statelog"
+	"kubus.dev/proto/tell"
 	"kubus.dev/services/cloud/internal/provider"
 )
 
@@ -199,15 +199,9 @@ func (r *Reconciler) event(s *corev1.Service, b provider.Balancer) *apiclient.Re
 		return nil
 	}
 	r.told[string(s.UID)] = text
-	now := metav1.NewTime(time.Now())
-	body, err := json.Marshal(corev1.Event{
-		TypeMeta:   metav1.TypeMeta{Kind: "Event", APIVersion: "v1"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name + "." + strings.ToLower(rand.Text()[:16])},
-		InvolvedObject: corev1.ObjectReference{Kind: "Service", APIVersion: "v1", Namespace: s.Namespace, Name: s.Name, UID: s.UID,
-			ResourceVersion: s.ResourceVersion},
-		Type: kind, Reason: reason, Message: text, Count: 1, FirstTimestamp: now, LastTimestamp: now,
-		Source: corev1.EventSource{Component: "service-controller"}, ReportingController: "service-controller",
-	})
+	body, err := json.Marshal(tell.Event(tell.Source{Component: "service-controller"}, &corev1.ObjectReference{
+		Kind: "Service", APIVersion: "v1", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion,
+	}, strings.ToLower(rand.Text()[:16]), kind, reason, text, time.Now()))
 	if err != nil {
 		return nil // an Event of plain strings always encodes
 	}

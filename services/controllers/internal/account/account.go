@@ -7,7 +7,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -76,32 +75,21 @@ func (k *keeper) Run(ctx context.Context, workers int) error { return k.queue.Ru
 
 // watch wakes the namespaces whose object changes.
 func (k *keeper) watch(ctx context.Context) error {
-	for {
-		watch, err := k.view.Watch(k.gr, k.view.Snapshot(k.gr).Revision())
-		if err != nil {
-			return fmt.Errorf("watching %s: %w", k.gr, err)
-		}
+	err := statelog.Changes(ctx, k.view, k.gr, func(statelog.Snapshot) {
 		for _, ns := range k.world.Namespaces.List("") {
 			k.queue.Add(ns.Name)
 		}
-		for {
-			events, err := watch.Next(ctx)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, statelog.ErrExpired) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("watching %s: %w", k.gr, err)
-			}
-			for _, event := range events {
-				if key := event.Entry.Key(); key.Name == k.name {
-					k.queue.Add(key.Namespace)
-				}
+	}, func(events []statelog.Event) {
+		for _, event := range events {
+			if key := event.Entry.Key(); key.Name == k.name {
+				k.queue.Add(key.Namespace)
 			}
 		}
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
+	return fmt.Errorf("watching %s: %w", k.gr, err)
 }
 
 func (k *keeper) reconcile(ctx context.Context, namespace string) (time.Duration, error) {

@@ -3,7 +3,6 @@ package bootstrap
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -42,30 +41,17 @@ func Signer() frame.Definition {
 
 // watch wakes the queue when cluster-info changes.
 func (s *signer) watch(ctx context.Context) error {
-	for {
-		watch, err := s.view.Watch(configMaps, s.view.Snapshot(configMaps).Revision())
-		if err != nil {
-			return fmt.Errorf("watching %s: %w", signed, err)
-		}
-		s.queue.Add(signed)
-		for {
-			events, err := watch.Next(ctx)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, statelog.ErrExpired) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("watching %s: %w", signed, err)
-			}
-			for _, event := range events {
-				if key := event.Entry.Key(); key.Namespace == public && key.Name == signed {
-					s.queue.Add(signed)
-				}
+	err := statelog.Changes(ctx, s.view, configMaps, func(statelog.Snapshot) { s.queue.Add(signed) }, func(events []statelog.Event) {
+		for _, event := range events {
+			if key := event.Entry.Key(); key.Namespace == public && key.Name == signed {
+				s.queue.Add(signed)
 			}
 		}
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
+	return fmt.Errorf("watching %s: %w", signed, err)
 }
 
 func (s *signer) reconcile(ctx context.Context, _ string) (time.Duration, error) {

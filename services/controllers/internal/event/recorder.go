@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"kubus.dev/proto/apiclient"
+	"kubus.dev/proto/tell"
 	"kubus.dev/services/controllers/internal/write"
 )
 
@@ -60,26 +61,12 @@ func (r *Recorder) Warning(about Object, reason, format string, args ...any) {
 }
 
 func (r *Recorder) record(about Object, eventType, reason, message string) {
-	if len(message) > 1024 { // the API refuses longer ones
-		message = message[:1024]
-	}
 	now := time.Now()
-	namespace := about.Meta.GetNamespace()
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	event := corev1.Event{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", about.Meta.GetName(), now.UnixNano())},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: about.GroupVersion().String(), Kind: about.Kind,
-			Namespace: about.Meta.GetNamespace(), Name: about.Meta.GetName(), UID: about.Meta.GetUID(),
-			ResourceVersion: about.Meta.GetResourceVersion(),
-		},
-		Reason: reason, Message: message, Type: eventType, Count: 1,
-		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now),
-		Source: corev1.EventSource{Component: r.component}, ReportingController: r.component,
-	}
+	event := tell.Event(tell.Source{Component: r.component}, &corev1.ObjectReference{
+		APIVersion: about.GroupVersion().String(), Kind: about.Kind,
+		Namespace: about.Meta.GetNamespace(), Name: about.Meta.GetName(), UID: about.Meta.GetUID(),
+		ResourceVersion: about.Meta.GetResourceVersion(),
+	}, fmt.Sprintf("%x", now.UnixNano()), eventType, reason, message, now)
 	r.mu.Lock()
 	if len(r.pending) < backlog {
 		r.pending = append(r.pending, event)

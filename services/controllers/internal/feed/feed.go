@@ -9,7 +9,6 @@ package feed
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -96,24 +95,17 @@ func (f *Feed) Run(ctx context.Context) error {
 
 // signal pokes changed at each change of the collection.
 func (f *Feed) signal(ctx context.Context, gr proto.GroupResource, changed chan<- struct{}) error {
-	for {
-		watch, err := f.view.Watch(gr, f.view.Snapshot(gr).Revision())
-		if err != nil {
-			return fmt.Errorf("watching %s: %w", gr, err)
-		}
-		for {
-			if _, err = watch.Next(ctx); err != nil {
-				break
-			}
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
+	poke := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
 		}
 	}
+	err := statelog.Changes(ctx, f.view, gr, func(statelog.Snapshot) { poke() }, func([]statelog.Event) { poke() })
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("watching %s: %w", gr, err)
 }
 
 func (f *Feed) discoverAll(ctx context.Context, group *errgroup.Group, changed <-chan struct{}) error {
@@ -180,36 +172,20 @@ func (f *Feed) discoverAll(ctx context.Context, group *errgroup.Group, changed <
 }
 
 func (f *Feed) follow(ctx context.Context, resource *Resource, told func()) error {
-	for {
-		content := f.view.Snapshot(resource.GroupResource)
-		watch, err := f.view.Watch(resource.GroupResource, content.Revision())
-		if err == nil {
-			for _, s := range f.subscribers {
-				s.Replace(resource, content)
-			}
-			told()
-			err = f.tell(ctx, resource, watch)
+	err := statelog.Changes(ctx, f.view, resource.GroupResource, func(content statelog.Snapshot) {
+		for _, s := range f.subscribers {
+			s.Replace(resource, content)
 		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case !errors.Is(err, statelog.ErrExpired):
-			return fmt.Errorf("following %s: %w", resource.GroupResource, err)
-		}
-	}
-}
-
-func (f *Feed) tell(ctx context.Context, resource *Resource, watch *statelog.Watch) error {
-	defer watch.Stop()
-	for {
-		events, err := watch.Next(ctx)
-		if err != nil {
-			return err
-		}
+		told()
+	}, func(events []statelog.Event) {
 		for _, event := range events {
 			for _, s := range f.subscribers {
 				s.Change(resource, event)
 			}
 		}
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
+	return fmt.Errorf("following %s: %w", resource.GroupResource, err)
 }

@@ -14,7 +14,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -328,31 +327,7 @@ func (k *Kind[T]) run(ctx context.Context, views *statelog.Views, logger *zap.Lo
 		}
 		return fmt.Errorf("mirroring %s: %w", k.gr, err)
 	}
-	for {
-		err := k.follow(ctx, view, logger)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, statelog.ErrExpired): // fell behind: compare with a fresh snapshot
-		case err != nil:
-			return fmt.Errorf("mirroring %s: %w", k.gr, err)
-		}
-	}
-}
-
-func (k *Kind[T]) follow(ctx context.Context, view *statelog.View, logger *zap.Logger) error {
-	snapshot := view.Snapshot(k.gr)
-	watch, err := view.Watch(k.gr, snapshot.Revision())
-	if err != nil {
-		return err
-	}
-	defer watch.Stop()
-	k.replace(snapshot, logger)
-	for {
-		events, err := watch.Next(ctx)
-		if err != nil {
-			return err
-		}
+	err := statelog.Changes(ctx, view, k.gr, func(snapshot statelog.Snapshot) { k.replace(snapshot, logger) }, func(events []statelog.Event) {
 		for _, event := range events {
 			key := event.Entry.Key()
 			if event.Type == statelog.Deleted {
@@ -361,7 +336,11 @@ func (k *Kind[T]) follow(ctx context.Context, view *statelog.View, logger *zap.L
 			}
 			k.decode(event.Entry, event.Entry.Revision(), logger)
 		}
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
+	return fmt.Errorf("mirroring %s: %w", k.gr, err)
 }
 
 // decode puts an entry, after which the mirror shows everything up to revision. An

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"kubus.dev/proto/tell"
 	"kubus.dev/services/scheduler/internal/shape"
 )
 
@@ -119,22 +120,15 @@ func (r *Reporter) event(pod *shape.Pod, scheduler, kind, reason, text string) {
 		r.events = append(r.events[:0], r.events[len(r.events)/2:]...)
 		r.dropped += mostEvents / 2
 	}
-	now := metav1.NewTime(r.now())
-	r.events = append(r.events, corev1.Event{
-		TypeMeta:   metav1.TypeMeta{Kind: "Event", APIVersion: "v1"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: eventName(pod.Name)},
-		InvolvedObject: corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name,
-			UID: types.UID(pod.UID), ResourceVersion: fmt.Sprint(pod.Revision)},
-		Type: kind, Reason: reason, Message: text,
-		Source: corev1.EventSource{Component: scheduler}, ReportingController: scheduler,
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-	})
+	r.events = append(r.events, tell.Event(tell.Source{Component: scheduler}, &corev1.ObjectReference{
+		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: types.UID(pod.UID), ResourceVersion: fmt.Sprint(pod.Revision),
+	}, suffix(), kind, reason, text, r.now()))
 }
 
-func eventName(pod string) string {
+func suffix() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return pod + "." + hex.EncodeToString(b[:])
+	return hex.EncodeToString(b[:])
 }
 
 func (r *Reporter) kick() {

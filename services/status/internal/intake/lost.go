@@ -2,7 +2,6 @@ package intake
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -43,34 +42,12 @@ func (l *lost) note(node string, is bool) (was bool) {
 
 // watch follows the nodes until ctx ends.
 func (in *Intake) watch(ctx context.Context) error {
-	for {
-		err := in.watchOnce(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, statelog.ErrExpired): // fell behind: look at all of them
-		case err != nil:
-			return fmt.Errorf("following nodes: %w", err)
-		}
-	}
-}
-
-func (in *Intake) watchOnce(ctx context.Context) error {
-	snapshot := in.view.Snapshot(nodes)
-	watch, err := in.view.Watch(nodes, snapshot.Revision())
-	if err != nil {
-		return err
-	}
-	defer watch.Stop()
-	snapshot.Ascend("", func(e *statelog.Entry) bool {
-		in.nodeChanged(e)
-		return true
-	})
-	for {
-		events, err := watch.Next(ctx)
-		if err != nil {
-			return err
-		}
+	err := statelog.Changes(ctx, in.view, nodes, func(snapshot statelog.Snapshot) {
+		snapshot.Ascend("", func(e *statelog.Entry) bool {
+			in.nodeChanged(e)
+			return true
+		})
+	}, func(events []statelog.Event) {
 		for _, event := range events {
 			if event.Type == statelog.Deleted {
 				name := event.Entry.Key().Name
@@ -80,7 +57,11 @@ func (in *Intake) watchOnce(ctx context.Context) error {
 			}
 			in.nodeChanged(event.Entry)
 		}
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
+	return fmt.Errorf("following nodes: %w", err)
 }
 
 // nodeChanged notes whether a node is given up. One that is back has its pods read once
