@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kubus.dev/cmd/kubus/internal/instance"
+	"kubus.dev/services/kit/links"
 )
 
 // names of an instance's parts carry a hash of its id, as its agents' and proxies' do.
@@ -45,7 +46,7 @@ func Ensure(ctx context.Context, i *instance.Instance) error {
 	if !prefix.IsValid() {
 		return errors.New("the nodes have no range of addresses")
 	}
-	mtu := uplinkMTU()
+	mtu := links.UplinkMTU()
 	bridge, err := ensureBridge(n.bridge(), machine, prefix, mtu)
 	if err != nil {
 		return fmt.Errorf("making bridge %s: %w", n.bridge(), err)
@@ -74,9 +75,9 @@ func Purge(ctx context.Context, i *instance.Instance) error {
 		problems = append(problems, Remove(i, node))
 	}
 	n := namesOf(i.ID)
-	links, err := netlink.LinkList()
+	all, err := links.All()
 	problems = append(problems, err)
-	for _, l := range links {
+	for _, l := range all {
 		if n.owns(l.Attrs().Name) {
 			problems = append(problems, deleteLink(l.Attrs().Name))
 		}
@@ -100,25 +101,6 @@ func deleteLink(name string) error {
 		return fmt.Errorf("removing link %s: %w", name, err)
 	}
 	return nil
-}
-
-// uplinkMTU is that of the machine's own way out, which pods' packets from node to node take
-// no part of but whose size they keep.
-func uplinkMTU() int {
-	const usual = 1500
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return usual
-	}
-	for _, r := range routes {
-		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
-			continue
-		}
-		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil && link.Attrs().MTU > 0 {
-			return link.Attrs().MTU
-		}
-	}
-	return usual
 }
 
 func ensureBridge(name string, machine netip.Addr, prefix netip.Prefix, mtu int) (netlink.Link, error) {

@@ -28,6 +28,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/links"
 )
 
 // Options of a Network.
@@ -124,7 +126,7 @@ func (n *Network) Setup(ctx context.Context, cidr string) error {
 	}
 	gateway := prefix.Addr().Next()
 	if n.mtu = n.opts.MTU; n.mtu == 0 {
-		n.mtu = uplinkMTU() - n.opts.Overhead
+		n.mtu = links.UplinkMTU() - n.opts.Overhead
 	}
 	if err := ensureBridge(n.names.Bridge, gateway, prefix, n.mtu); err != nil {
 		return fmt.Errorf("making bridge %s: %w", n.names.Bridge, err)
@@ -141,7 +143,7 @@ func (n *Network) Setup(ctx context.Context, cidr string) error {
 
 // conflict refuses a CIDR that another link of this machine already holds.
 func (n *Network) conflict(prefix netip.Prefix) error {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := links.Routes(netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("listing routes: %w", err)
 	}
@@ -178,23 +180,6 @@ func setSysctl(name, value string) error {
 	return nil
 }
 
-func uplinkMTU() int {
-	const usual = 1500
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return usual
-	}
-	for _, r := range routes {
-		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
-			continue
-		}
-		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil && link.Attrs().MTU > 0 {
-			return link.Attrs().MTU
-		}
-	}
-	return usual
-}
-
 func ensureBridge(name string, gateway netip.Addr, prefix netip.Prefix, mtu int) error {
 	link, err := netlink.LinkByName(name)
 	var missing netlink.LinkNotFoundError
@@ -214,7 +199,7 @@ func ensureBridge(name string, gateway netip.Addr, prefix netip.Prefix, mtu int)
 		return fmt.Errorf("link of that name is a %s", link.Type())
 	}
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: gateway.AsSlice(), Mask: net.CIDRMask(prefix.Bits(), 32)}}
-	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	have, err := links.Addresses(link, netlink.FAMILY_V4)
 	if err != nil {
 		return err
 	}

@@ -8,15 +8,17 @@ import (
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
+
+	"kubus.dev/services/kit/links"
 )
 
 // Purge removes everything of an instance from the kernel: rules, links, namespaces. Nothing of it may be there.
 func Purge(ctx context.Context, instance, nsDir string) error {
 	names := NamesOf(instance)
 	errs := removeRules(ctx, names)
-	links, err := netlink.LinkList()
+	all, err := links.All()
 	errs = errors.Join(errs, err)
-	for _, l := range links {
+	for _, l := range all {
 		name := l.Attrs().Name
 		if !names.ownLink(name) {
 			continue

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"kubus.dev/services/kit/links"
 	"kubus.dev/services/proxy/internal/service"
 )
 
@@ -103,7 +104,7 @@ func (f filter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 }
 
 func localAddresses() (map[netip.Addr]struct{}, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	list, err := links.Addresses(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return nil, fmt.Errorf("listing this node's addresses: %w", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/links"
 )
 
 // Protocol marks the routes that are ours, among those of the kernel, of people and of
@@ -173,7 +175,7 @@ func (k *Keeper) present() ([]Route, error) {
 }
 
 func list(cluster netip.Prefix) ([]Route, error) {
-	all, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: Protocol}, netlink.RT_FILTER_PROTOCOL)
+	all, err := links.RoutesLike(netlink.FAMILY_V4, &netlink.Route{Protocol: Protocol}, netlink.RT_FILTER_PROTOCOL)
 	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}

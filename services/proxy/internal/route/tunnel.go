@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"kubus.dev/services/kit/links"
 )
 
 // Overhead is what a tunnel adds to each packet, in bytes: outer Ethernet and IPv4 headers, UDP, VXLAN.
@@ -70,12 +72,12 @@ func (k *Keeper) device(own *Peer) (netlink.Link, error) {
 
 // mtuOf is that of the link with an address.
 func mtuOf(ip netip.Addr) (int, error) {
-	links, err := netlink.LinkList()
+	all, err := links.All()
 	if err != nil {
 		return 0, err
 	}
-	for _, l := range links {
-		addresses, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	for _, l := range all {
+		addresses, err := links.Addresses(l, netlink.FAMILY_V4)
 		if err != nil {
 			return 0, err
 		}
