@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,32 +40,32 @@ func TestWhoIsNotAloneHasABoundedNumberInHand(t *testing.T) {
 		c.leave("polite")
 		enter("greedy")
 		enter("greedy")
-		entered := 0
+		var entered atomic.Int32
 		for range 10 {
 			go func() {
 				if c.enter(t.Context(), "greedy") == nil {
-					entered++
+					entered.Add(1)
 				}
 			}()
 		}
 		synctest.Wait()
-		if entered != 0 {
-			t.Errorf("beyond the bound %d went", entered)
+		if n := entered.Load(); n != 0 {
+			t.Errorf("beyond the bound %d went", n)
 		}
 		enter("polite")
 		c.leave("polite")
 		c.leave("greedy")
 		synctest.Wait()
-		if entered != 1 {
-			t.Errorf("one has ended and %d went", entered)
+		if n := entered.Load(); n != 1 {
+			t.Errorf("one has ended and %d went", n)
 		}
 		time.Sleep(2 * aloneAfter) // some went meanwhile, since nothing moved
 		c.leave("greedy")
 		synctest.Wait()
-		if entered != 10 {
-			t.Errorf("nobody else is there and %d of 10 went", entered)
+		if n := entered.Load(); n != 10 {
+			t.Errorf("nobody else is there and %d of 10 went", n)
 		}
-		for range entered {
+		for range entered.Load() {
 			c.leave("greedy")
 		}
 		if len(c.users) != 0 {
