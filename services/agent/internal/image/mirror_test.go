@@ -133,8 +133,8 @@ func TestAMirrorThatMayNotResolveIsAskedByDigest(t *testing.T) {
 	if err := os.MkdirAll(hosts, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// The registry itself says what a tag stands for, and is not asked for images.
-	text := fmt.Sprintf("[host.\"http://%s/\"]\ncapabilities = [\"resolve\"]\n[host.\"http://%s\"]\ncapabilities = [\"pull\"]\n", host, mirror)
+	// The registry itself, asked last, says what a tag stands for, and is not asked for images.
+	text := fmt.Sprintf("[host.\"http://%s\"]\ncapabilities = [\"pull\"]\n", mirror)
 	if err := os.WriteFile(filepath.Join(hosts, "hosts.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

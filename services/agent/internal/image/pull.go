@@ -52,48 +52,47 @@ func (s *Store) Pull(ctx context.Context, ref Reference, creds []Credential, pro
 	if err != nil {
 		return result, fmt.Errorf("failed to pull %q: %w", ref, err)
 	}
+	at := asking{ref: ref}
 	var mirrors []string // what became of them
-	var digest string    // once an endpoint that may has told it
-	none := fmt.Errorf("no endpoint of the registry of %q may be asked for images", ref)
-	err = none
-	for i := range endpoints {
-		e := &endpoints[i]
-		if !e.Pull && (!e.Resolve || ref.Digest() != "" || digest != "") {
-			continue
-		}
-		t := newTransport(e, ref.ref.Context().RegistryStr(), s.opts.Insecure)
-		use := creds
-		if e.Mirror {
-			use = nil
-		}
-		for _, auth := range authenticators(e, use) {
-			a := asking{ref: ref, endpoint: e, transport: t, auth: auth, digest: digest}
-			switch {
-			case e.Pull && (e.Resolve || ref.Digest() != "" || digest != ""):
-				result.Image, err = s.pull(ctx, &a, progress)
-			case e.Resolve:
-				digest, err = s.resolveTag(ctx, &a)
+	// ask asks the endpoints that may be asked, in order, until one has answered.
+	ask := func(may func(*registry.Endpoint) bool, do func(*asking) error) error {
+		err := fmt.Errorf("no endpoint of the registry of %q may be asked", ref)
+		for i := range endpoints {
+			if !may(&endpoints[i]) {
+				continue
 			}
-			if err == nil || !unauthorized(err) {
-				break
+			one := at
+			one.endpoint, one.transport = &endpoints[i], newTransport(&endpoints[i], ref.ref.Context().RegistryStr(), s.opts.Insecure)
+			err = one.as(creds, do)
+			one.transport.base.CloseIdleConnections()
+			for _, url := range one.transport.endpoints() {
+				if !slices.Contains(result.Endpoints, url) {
+					result.Endpoints = append(result.Endpoints, url)
+				}
+			}
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+			if endpoints[i].Mirror {
+				mirrors = append(mirrors, fmt.Sprintf("%s: %v", endpoints[i].Host, err))
 			}
 		}
-		t.base.CloseIdleConnections()
-		result.Endpoints = append(result.Endpoints, t.endpoints()...)
-		if result.Image != nil || ctx.Err() != nil {
-			break
-		}
-		if err != nil && e.Mirror {
-			mirrors = append(mirrors, fmt.Sprintf("%s: %v", e.Host, err))
-		}
+		return err
 	}
-	if result.Image != nil {
-		return result, nil
+	unresolved := func(e registry.Endpoint) bool { return e.Pull && !e.Resolve }
+	if ref.Digest() == "" && slices.ContainsFunc(endpoints, unresolved) { // which is asked by digest
+		err = ask(func(e *registry.Endpoint) bool { return e.Resolve }, func(a *asking) (err error) {
+			at.digest, err = s.resolveTag(ctx, a)
+			return err
+		})
 	}
-	if err == nil { // a digest, and nobody to ask for it
-		err = none
+	if err == nil {
+		err = ask(func(e *registry.Endpoint) bool { return e.Pull }, func(a *asking) (err error) {
+			result.Image, err = s.pull(ctx, a, progress)
+			return err
+		})
 	}
-	if len(mirrors) > 0 && ctx.Err() == nil {
+	if err != nil && len(mirrors) > 0 && ctx.Err() == nil {
 		err = fmt.Errorf("%w (of mirrors: %s)", err, strings.Join(mirrors, "; "))
 	}
 	return result, err

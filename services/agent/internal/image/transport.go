@@ -28,6 +28,20 @@ type asking struct {
 	digest    string // that the reference's tag stands for; empty: the endpoint says it
 }
 
+// as asks with one login after the other, as long as they are refused: pods' own are shown to the registry itself only.
+func (a *asking) as(creds []Credential, do func(*asking) error) (err error) {
+	if a.endpoint.Mirror {
+		creds = nil
+	}
+	for _, auth := range authenticators(a.endpoint, creds) {
+		a.auth = auth
+		if err = do(a); err == nil || !unauthorized(err) {
+			return err
+		}
+	}
+	return err
+}
+
 // target is the reference as the endpoint knows it.
 func (a *asking) target(insecure []string) (name.Reference, error) {
 	repository := a.ref.ref.Context()
@@ -104,7 +118,7 @@ func (c *client) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("refusing to follow %s to %s: it is an address of this machine or its link", c.endpoint.Host, req.URL.Host)
 	}
 	allowed := home && c.endpoint.Scheme == "http" || slices.Contains(c.insecure, req.URL.Host)
-	if req.URL.Scheme == "http" && !loopback(req.URL.Hostname()) && !allowed {
+	if req.URL.Scheme == "http" && !registry.Loopback(req.URL.Hostname()) && !allowed {
 		return nil, fmt.Errorf("refusing plain HTTP to %s: it is not on loopback and not configured as insecure", req.URL.Host)
 	}
 	return c.base.RoundTrip(req)
@@ -151,10 +165,5 @@ func (c *client) endpoints() []string {
 // near tells hosts that mean something else on every machine.
 func near(host string) bool {
 	ip := net.ParseIP(host)
-	return loopback(host) || strings.HasSuffix(host, ".localhost") || ip != nil && (ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsInterfaceLocalMulticast())
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return registry.Loopback(host) || strings.HasSuffix(host, ".localhost") || ip != nil && (ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsInterfaceLocalMulticast())
 }

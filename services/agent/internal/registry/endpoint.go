@@ -117,7 +117,7 @@ func parse(text string, override bool) (Endpoint, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return Endpoint{}, fmt.Errorf("%q must be http:// or https:// with a host, a port and a path at most", text)
 	}
-	if full != text && loopback(u.Hostname()) {
+	if full != text && Loopback(u.Hostname()) {
 		u.Scheme = "http"
 	}
 	e := Endpoint{Host: u.Host, Scheme: u.Scheme, Resolve: true, Pull: true}
@@ -131,7 +131,8 @@ func parse(text string, override bool) (Endpoint, error) {
 	return e, nil
 }
 
-func loopback(host string) bool {
+// Loopback tells names and addresses of this very machine.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
