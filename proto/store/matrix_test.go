@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/zap/zaptest"
-
 	"kubus.dev/proto"
 )
 
@@ -106,24 +104,42 @@ func expand(subject string, values map[string][]string) []string {
 // The matrix is what a real server lets each credential do. A new subject gets a line
 // by being in proto.Contract, where a test sees to it that it is.
 func TestEachCredentialMayUseItsOwnSubjectsOnly(t *testing.T) {
-	creds, users := credentials(t)
-	srv, err := Start(t.Context(), Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Users: users, Logger: zaptest.NewLogger(t)})
+	const file = "testdata/matrix.txt"
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer srv.Shutdown()
-	for _, c := range creds {
-		c.c = dial(t, strings.TrimPrefix(srv.ClientURL(), "nats://"), c.seed)
-	}
-	var b strings.Builder
-	b.WriteString("# What each credential of the bus may do, the operator's apart, which may do everything.\n# Made by: go test ./proto/store -run TestEachCredential -update\n")
-	for _, subject := range subjects(creds) {
+	inEachForm(t, func(t *testing.T, b *testBus) {
+		got := b.matrix()
+		if *update {
+			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if string(want) != got {
+			for line := range strings.Lines(got) {
+				if !strings.Contains(string(want), line) {
+					t.Errorf("now: %s", line)
+				}
+			}
+			t.Errorf("%s says otherwise; if the change is meant: go test ./proto/store -run TestEachCredential -update", file)
+		}
+	})
+}
+
+// matrix tells who may use which subject.
+func (b *testBus) matrix() string {
+	b.t.Helper()
+	var out strings.Builder
+	out.WriteString("# What each credential of the bus may do, the operator's apart, which may do everything.\n# Made by: go test ./proto/store -run TestEachCredential -update\n")
+	for _, subject := range subjects(b.creds) {
 		var publish, subscribe []string
-		for _, c := range creds {
+		for _, c := range b.creds {
 			pub, sub := c.c.may(subject)
 			if c.role.Name == OperatorRole.Name {
 				if !pub && !strings.ContainsAny(subject, "*>") || !sub {
-					t.Errorf("the operator may not use %s", subject)
+					b.t.Errorf("the operator may not use %s", subject)
 				}
 				continue
 			}
@@ -134,29 +150,10 @@ func TestEachCredentialMayUseItsOwnSubjectsOnly(t *testing.T) {
 				subscribe = append(subscribe, c.name)
 			}
 		}
-		fmt.Fprintf(&b, "%s: publish %s; subscribe %s\n", subject, joined(publish), joined(subscribe))
-		never(t, subject, publish, subscribe)
+		fmt.Fprintf(&out, "%s: publish %s; subscribe %s\n", subject, joined(publish), joined(subscribe))
+		never(b.t, subject, publish, subscribe)
 	}
-	const file = "testdata/matrix.txt"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != b.String() {
-		got := strings.Split(b.String(), "\n")
-		for _, line := range got {
-			if !strings.Contains(string(want), line+"\n") {
-				t.Errorf("now: %s", line)
-			}
-		}
-		t.Errorf("%s says otherwise; if the change is meant: go test ./proto/store -run TestEachCredential -update", file)
-	}
+	return out.String()
 }
 
 // never holds what no update of the matrix may give away.

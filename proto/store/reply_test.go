@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,38 +17,90 @@ import (
 	"kubus.dev/proto"
 )
 
-// forms are the embedded server, and a separate one that reads what Render writes.
-var forms = map[string]func(t *testing.T, o Options) (address string){
-	"embedded": func(t *testing.T, o Options) string {
+// form starts a bus and gives the addresses of its servers.
+type form func(t *testing.T, o Options) (addresses []string)
+
+// forms are the embedded server, a separate one that reads what Render writes, and three
+// of those that are one.
+var forms = map[string]form{
+	"embedded": func(t *testing.T, o Options) []string {
 		o.Listen, o.Logger = "127.0.0.1:0", zaptest.NewLogger(t)
 		s, err := Start(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.Shutdown)
-		return strings.TrimPrefix(s.ClientURL(), "nats://")
+		return []string{strings.TrimPrefix(s.ClientURL(), "nats://")}
 	},
-	"separate": func(t *testing.T, o Options) string {
-		o.Listen = "127.0.0.1:4222"
-		config, err := Render(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(t.TempDir(), "nats-server.conf")
-		if err := os.WriteFile(file, config, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		native, err := server.ProcessConfigFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return serve(t, native)
+	"separate": func(t *testing.T, o Options) []string {
+		s := serve(t, configured(t, o, ""))
+		return []string{strings.TrimPrefix(s.ClientURL(), "nats://")}
 	},
+	"three servers": threeServers,
+}
+
+// configured gives the options of a server that reads a file.
+func configured(t *testing.T, o Options, more string) *server.Options {
+	t.Helper()
+	o.Listen = "127.0.0.1:4222"
+	config, err := Render(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "nats-server.conf")
+	if err := os.WriteFile(file, append(config, more...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	native, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	native.Port = server.RANDOM_PORT
+	return native
+}
+
+func threeServers(t *testing.T, o Options) (addresses []string) {
+	var servers []*server.Server
+	var routes []string
+	for range 3 {
+		routes = append(routes, freeAddress(t))
+	}
+	for i, listen := range routes {
+		o.Dir, o.Name = t.TempDir(), fmt.Sprintf("kubus-%d", i+1)
+		s := serve(t, configured(t, o, fmt.Sprintf("cluster {\n  name: kubus\n  listen: %q\n  routes: [\"nats://%s\"]\n}\n", listen, strings.Join(routes, `", "nats://`))))
+		servers, addresses = append(servers, s), append(addresses, strings.TrimPrefix(s.ClientURL(), "nats://"))
+	}
+	together := func() bool {
+		leads := false
+		for _, s := range servers {
+			if s.NumRoutes() < 2 || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) < len(servers) {
+				return false
+			}
+			leads = leads || s.JetStreamIsLeader()
+		}
+		return leads
+	}
+	for deadline := time.Now().Add(2 * time.Minute); !together(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the three servers do not become one")
+		}
+	}
+	return addresses
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // oneAccount is as it was before there were accounts: the same permissions, and everybody
 // in the server's global account.
-func oneAccount(t *testing.T, o Options) string {
+func oneAccount(t *testing.T, o Options) []string {
 	native := &server.Options{Host: "127.0.0.1", JetStream: true, StoreDir: o.Dir}
 	for _, u := range o.Users {
 		publish, subscribe := Permissions(u.Role)
@@ -54,10 +108,10 @@ func oneAccount(t *testing.T, o Options) string {
 			Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe},
 		}})
 	}
-	return serve(t, native)
+	return []string{strings.TrimPrefix(serve(t, native).ClientURL(), "nats://")}
 }
 
-func serve(t *testing.T, native *server.Options) (address string) {
+func serve(t *testing.T, native *server.Options) *server.Server {
 	t.Helper()
 	native.Port, native.NoSigs, native.NoLog = server.RANDOM_PORT, true, true
 	s, err := server.NewServer(native)
@@ -72,16 +126,16 @@ func serve(t *testing.T, native *server.Options) (address string) {
 	if !s.ReadyForConnections(20 * time.Second) {
 		t.Fatal("the server takes no connections")
 	}
-	return strings.TrimPrefix(s.ClientURL(), "nats://")
+	return s
 }
 
 func inEachForm(t *testing.T, test func(t *testing.T, b *testBus)) { inForms(t, forms, test) }
 
-func inForms(t *testing.T, forms map[string]func(t *testing.T, o Options) string, test func(t *testing.T, b *testBus)) {
+func inForms(t *testing.T, forms map[string]form, test func(t *testing.T, b *testBus)) {
 	for name, start := range forms {
 		t.Run(name, func(t *testing.T) {
 			creds, users := credentials(t)
-			b := &testBus{t: t, creds: creds, watchers: map[string]*client{}}
+			b := &testBus{t: t, creds: creds, watchers: map[string]*client{}, markers: map[string][]*client{}}
 			seeds := map[string][]byte{}
 			for _, c := range creds { // somebody in each account who hears everything
 				watcher := proto.Role{Name: c.role.Name, Node: c.role.Node, Stream: c.role.Stream, Publish: []string{">"}, Subscribe: []string{">"}}
@@ -92,12 +146,19 @@ func inForms(t *testing.T, forms map[string]func(t *testing.T, o Options) string
 				seeds[c.role.Account()] = seed
 				users = append(users, User{PublicKey: public, Role: watcher})
 			}
-			address := start(t, Options{Dir: t.TempDir(), Name: "kubus-1", Users: users})
-			for _, c := range creds {
-				c.c = dial(t, address, c.seed)
+			b.addresses = start(t, Options{Dir: t.TempDir(), Name: "kubus-1", Users: users})
+			for i, c := range creds {
+				c.c = dial(t, b.addresses[i%len(b.addresses)], c.seed)
 			}
-			for account, seed := range seeds {
-				b.watchers[account] = dial(t, address, seed)
+			for i, account := range slices.Sorted(maps.Keys(seeds)) {
+				b.watchers[account] = dial(t, b.addresses[(i+1)%len(b.addresses)], seeds[account])
+				if len(b.addresses) == 1 {
+					continue
+				}
+				b.watchers[account].subscribe("settled.*")
+				for _, address := range b.addresses {
+					b.markers[account] = append(b.markers[account], dial(t, address, seeds[account]))
+				}
 			}
 			test(t, b)
 		})
@@ -105,9 +166,63 @@ func inForms(t *testing.T, forms map[string]func(t *testing.T, o Options) string
 }
 
 type testBus struct {
-	t        *testing.T
-	creds    []*credential
-	watchers map[string]*client // by account
+	t         *testing.T
+	creds     []*credential
+	addresses []string             // of the servers; credentials and watchers are spread over them
+	watchers  map[string]*client   // by account
+	markers   map[string][]*client // by account, one a server; none where there is one server
+	round     int
+}
+
+// arrived waits until watchers have what was sent before: between two servers the messages of
+// an account come in order, so what was sent by each server's marker comes last. It is sent
+// again until it comes, since servers tell each other who listens to what as they get to it.
+func (b *testBus) arrived(more ...*credential) {
+	b.t.Helper()
+	if len(b.addresses) == 1 {
+		return
+	}
+	b.round++
+	for account, w := range b.watchers {
+		b.marked(w, b.markers[account], fmt.Sprintf("settled.%d-", b.round))
+	}
+	for _, c := range more {
+		b.marked(c.c, b.markers[c.role.Account()], fmt.Sprintf("api.settled.%d-", b.round))
+	}
+}
+
+func (b *testBus) marked(at *client, markers []*client, subject string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		for i, m := range markers {
+			m.post(subject+fmt.Sprint(i), "", "")
+			m.settle()
+		}
+		at.settle()
+		heard := map[string]bool{}
+		for _, m := range at.got {
+			if strings.HasPrefix(m.subject, subject) {
+				heard[m.subject] = true
+			}
+		}
+		if len(heard) == len(markers) {
+			break
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("of %d servers %v are heard", len(markers), heard)
+		}
+	}
+	at.got = slices.DeleteFunc(at.got, func(m received) bool {
+		return strings.HasPrefix(m.subject, "settled.") || strings.HasPrefix(m.subject, "api.settled.")
+	})
+}
+
+// heard gives what an account's watcher has heard since the last call.
+func (b *testBus) heard(account string) []received {
+	b.t.Helper()
+	return slices.DeleteFunc(b.watchers[account].take(), func(m received) bool {
+		return strings.HasPrefix(m.subject, "settled.") || strings.HasPrefix(m.subject, "api.settled.") // sent twice
+	})
 }
 
 func (b *testBus) cred(name string) *credential {
@@ -130,16 +245,18 @@ func (c *credential) ask(subject, data string) string {
 func (b *testBus) streams() {
 	b.t.Helper()
 	for _, s := range proto.Streams() {
-		config := fmt.Sprintf(`{"name":%q,"subjects":["%s"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":1,"allow_msg_ttl":true}`, s.Name, strings.Join(s.Subjects, `","`))
-		made := false
-		for _, by := range []struct{ name, api string }{{"status", "$JS.API"}, {"events", proto.StreamAPI("events")}, {"operator", "$JS.API"}} {
-			answer := b.cred(by.name).ask(by.api+".STREAM.CREATE."+s.Name, config)
-			if made = strings.Contains(answer, `"did_create":true`); made {
-				break
+		config := fmt.Sprintf(`{"name":%q,"subjects":["%s"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":%d,"allow_msg_ttl":true}`, s.Name, strings.Join(s.Subjects, `","`), len(b.addresses))
+		made, answer := false, ""
+		for deadline := time.Now().Add(time.Minute); !made; {
+			for _, by := range []struct{ name, api string }{{"status", "$JS.API"}, {"events", proto.StreamAPI("events")}, {"operator", "$JS.API"}} {
+				answer = b.cred(by.name).ask(by.api+".STREAM.CREATE."+s.Name, config)
+				if made = strings.Contains(answer, `"did_create":true`); made {
+					break
+				}
 			}
-		}
-		if !made {
-			b.t.Fatalf("nobody could make %s", s.Name)
+			if !made && (len(b.addresses) == 1 || time.Now().After(deadline)) { // of several, each has to hear first who leads
+				b.t.Fatalf("nobody could make %s: %s", s.Name, answer)
+			}
 		}
 	}
 }
@@ -198,8 +315,8 @@ func TestAReadersPullRequestDeletesNoStream(t *testing.T) {
 	inEachForm(t, func(t *testing.T, b *testBus) {
 		b.streams()
 		b.object("state.core.pods.a.b", "{}")
-		log := b.watchers[proto.LogAccount]
-		log.subscribe("$JS.API.STREAM.DELETE.STATE")
+		b.watchers[proto.LogAccount].subscribe("$JS.API.STREAM.DELETE.STATE")
+		b.arrived()
 		for _, reader := range b.creds {
 			if reader.role.Account() == proto.LogAccount {
 				continue
@@ -209,7 +326,8 @@ func TestAReadersPullRequestDeletesNoStream(t *testing.T) {
 			if got := b.stored("state.core.pods.a.b"); !strings.Contains(got, `"data":"e30="`) {
 				t.Fatalf("after %s the pod is %s", reader.name, got)
 			}
-			if asked := log.take(); len(asked) > 0 {
+			b.arrived()
+			if asked := b.heard(proto.LogAccount); len(asked) > 0 {
 				t.Fatalf("%s had STATE's deletion asked for: %v", reader.name, asked)
 			}
 		}
@@ -235,7 +353,7 @@ func (b *testBus) pulledOnto(reader *credential) {
 
 // What the two tests above look for is there to be seen where all are in one account.
 func TestInOneAccountBothExploitsWork(t *testing.T) {
-	one := map[string]func(*testing.T, Options) string{"one account": oneAccount}
+	one := map[string]form{"one account": oneAccount}
 	inForms(t, one, func(t *testing.T, b *testBus) {
 		b.streams()
 		if before, after := b.reportedOnto("state.core.pods.a.b"); after == before {
@@ -282,6 +400,10 @@ func TestNoReplySubjectReachesAnotherAccount(t *testing.T) {
 		for _, subject := range []string{proto.APISubjects, proto.LogSubjects} {
 			answerer.c.subscribe(subject)
 		}
+		b.arrived(answerer)
+		for account := range b.watchers {
+			b.heard(account)
+		}
 		for _, c := range b.creds {
 			if c.role.Account() == proto.LogAccount {
 				continue
@@ -300,8 +422,8 @@ func TestNoReplySubjectReachesAnotherAccount(t *testing.T) {
 				t.Errorf("%s may publish nothing: the test proves nothing", c.name)
 			}
 			b.settle(c, answerer)
-			for account, w := range b.watchers {
-				for _, m := range w.take() {
+			for account := range b.watchers {
+				for _, m := range b.heard(account) {
 					if account != c.role.Account() && !b.mayArrive(c, account, m.subject) {
 						t.Errorf("%s made %q arrive at %s in account %s", c.name, m.data, m.subject, account)
 					}
@@ -318,6 +440,7 @@ func TestNoReplySubjectReachesAnotherAccount(t *testing.T) {
 func (b *testBus) settle(c, answerer *credential) {
 	b.t.Helper()
 	c.c.settle()
+	b.arrived(answerer)
 	for _, m := range answerer.c.take() {
 		if m.reply != "" {
 			answerer.c.post(m.subject[:0]+m.reply, "", "answer") // as one that checks nothing
@@ -337,6 +460,7 @@ func (b *testBus) settle(c, answerer *credential) {
 	if c.role.Name == "events" {
 		c.ask("events.x", "x")
 	}
+	b.arrived()
 }
 
 // mayArrive tells whether the subject is one that crosses from c's account to the other,
@@ -374,6 +498,7 @@ func TestWhatAStreamPushesStaysInItsAccount(t *testing.T) {
 			w.subscribe("$JS.API.STREAM.DELETE.STATE")
 			w.subscribe(proto.GatewayHelloSubject)
 		}
+		b.arrived()
 		for name, stream := range map[string]string{"status": "REPORTS", "automation": "CHANGES"} {
 			c := b.cred(name)
 			for i, subject := range []string{"state.core.pods.a.b", "$JS.API.STREAM.DELETE.STATE", proto.GatewayHelloSubject} {
@@ -390,15 +515,16 @@ func TestWhatAStreamPushesStaysInItsAccount(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%s: heard only %v", name, heard)
 				}
-				for _, m := range b.watchers[c.role.Account()].take() {
+				for _, m := range b.heard(c.role.Account()) {
 					heard[m.subject] = true
 				}
 			}
 		}
 		b.cred("status").ask("$JS.API.STREAM.UPDATE.REPORTS", `{"name":"REPORTS","subjects":["report.>"],"max_msgs_per_subject":1,"retention":"limits","storage":"file","num_replicas":1,"allow_msg_ttl":true,"republish":{"src":"report.>","dest":"state.core.pods.a.b"}}`)
 		b.cred("agent@node-1").ask(proto.NodeReportSubject("node-1"), "x")
-		for account, w := range b.watchers {
-			for _, m := range w.take() {
+		b.arrived()
+		for account := range b.watchers {
+			for _, m := range b.heard(account) {
 				if account != "status" && account != "automation" {
 					t.Errorf("%s arrived in account %s", m.subject, account)
 				}
@@ -415,7 +541,7 @@ func TestWhatAStreamPushesStaysInItsAccount(t *testing.T) {
 // tells how long to look.
 func TestNoStreamMirrorsTheState(t *testing.T) {
 	look := time.Second
-	inForms(t, map[string]func(*testing.T, Options) string{"one account": oneAccount}, func(t *testing.T, b *testBus) {
+	inForms(t, map[string]form{"one account": oneAccount}, func(t *testing.T, b *testBus) {
 		b.streams()
 		b.object("state.core.secrets.a.b", "secret")
 		began := time.Now()
