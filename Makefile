@@ -119,7 +119,7 @@ FUZZTIME ?= 3m
 fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each; what is found stays in testdata/fuzz
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' $(MODULES) | sed 's/:func / /' | while read -r file name; do \
 	  echo "$$name in $$(dirname $$file)"; \
-	  $(GO) test -p $(JOBS) $(TAGS) -trimpath -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel $(JOBS) ./$$(dirname $$file) || exit 1; \
+	  $(GO) test -p $(JOBS) $(TAGS) -trimpath -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel $(JOBS) ./$$(dirname $$file) || exit 1; \
 	done
 
 .PHONY: e2e

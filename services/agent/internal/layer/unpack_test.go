@@ -162,6 +162,50 @@ func TestBadLayersAreRefused(t *testing.T) {
 	}
 }
 
+// FuzzEntries is FuzzUnpack behind the checksums of an archive: a line is an entry, of its
+// type, name, link and content with a tab between.
+func FuzzEntries(f *testing.F) {
+	if os.Geteuid() != 0 {
+		f.Skip("needs root")
+	}
+	f.Add("5\ta\n0\ta/b\t\tx\n2\tc\t../..\n0\tc/canary\t\ty\n1\te\ta/b\n0\ta/.wh.b")
+	f.Add("5\td\n2\td\t..\n5\td\n0\td/.wh.canary\n0\td/.wh..wh..opq\n1\th\td/canary\n0\th\t\tevil")
+	f.Add("6\tp\n3\tq\n0\tp\n2\ta\tb\n2\tb\ta\n0\ta/x\n0\tx/y/z\n2\tx/y\t/\n1\tx/y/canary\tcanary")
+	f.Fuzz(func(t *testing.T, text string) {
+		var archive bytes.Buffer
+		w := tar.NewWriter(&archive)
+		for line := range strings.SplitSeq(text, "\n") {
+			fields := append(strings.SplitN(line, "\t", 4), "", "", "", "")
+			if fields[0] == "" {
+				continue
+			}
+			h := tar.Header{Typeflag: fields[0][0], Name: fields[1], Linkname: fields[2], Size: int64(len(fields[3])), Mode: 0o644, ModTime: time.Unix(1e9, 0)}
+			if w.WriteHeader(&h) == nil {
+				_, _ = w.Write([]byte(fields[3]))
+			}
+		}
+		_ = w.Close()
+		outside := t.TempDir()
+		canary := filepath.Join(outside, "canary")
+		if err := os.WriteFile(canary, []byte("sings"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var before, after unix.Stat_t
+		if err := unix.Lstat(canary, &before); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = unpack(&archive, filepath.Join(outside, "layer"), Limits{Bytes: 1 << 20})
+		err := unix.Lstat(canary, &after)
+		after.Atim = before.Atim
+		if data, _ := os.ReadFile(canary); err != nil || string(data) != "sings" || after != before {
+			t.Errorf("the file outside was %+v and is %+v %q, %v", before, after, data, err)
+		}
+		if entries, _ := os.ReadDir(outside); len(entries) > 2 {
+			t.Errorf("something was made outside: %v", entries)
+		}
+	})
+}
+
 func FuzzUnpack(f *testing.F) {
 	if os.Geteuid() != 0 {
 		f.Skip("needs root")
