@@ -316,6 +316,9 @@ func logKey(dir string) error {
 	file, older := filepath.Join(dir, "log.key"), filepath.Join(dir, "secrets.key")
 	_, err := os.Lstat(file)
 	_, olderErr := os.Lstat(older)
+	if olderErr != nil && !errors.Is(olderErr, fs.ErrNotExist) {
+		return fmt.Errorf("looking for the key %s: %w", older, olderErr)
+	}
 	if errors.Is(err, fs.ErrNotExist) && olderErr == nil {
 		if err := replace(filepath.Join(dir, "log.adopt"), nil); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -97,6 +98,32 @@ func TestFinding15AKeyIsMadeOnlyWhenThereIsNone(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What the file system says of a key that it cannot look for is no word that there is none.
+func TestFinding15AKeyThatCannotBeLookedForIsNotMade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, path := range map[string]string{
+		"below what is no folder":              filepath.Join(file, "sa.key"),
+		"a name longer than the file system's": filepath.Join(dir, strings.Repeat("x", 300)),
+	} {
+		made := false
+		err := ensureKey(path, func() ([]byte, error) {
+			made = true
+			return []byte("key"), nil
+		})
+		if made || err == nil || !strings.Contains(err.Error(), "looking for the key") {
+			t.Errorf("%s: made %v, %v", what, made, err)
+		}
+	}
+	if err := logKey(file); err == nil || !strings.Contains(err.Error(), "looking for the key") {
+		t.Errorf("the log's: %v", err)
 	}
 }
 
