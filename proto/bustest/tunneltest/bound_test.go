@@ -3,6 +3,7 @@ package tunneltest
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,30 +74,31 @@ func TestAPeerThatKeepsToNoBoundEndsItsTunnel(t *testing.T) {
 	for name, c := range map[string]struct {
 		side tunnel.Side
 		send func(p *peer)
+		want string // not any end will do: a peer that is silent ends its tunnel as well
 	}{
 		"it sends more than a window that nobody read": {tunnel.GatewayWith("n"), func(p *peer) {
 			full(p)
 			p.send(&message.TunnelFrame{Channel: 2, Data: []byte("x")})
-		}},
+		}, "bytes are unread on channel 2"},
 		"it sends one frame of several windows": {tunnel.GatewayWith("n"), func(p *peer) {
 			p.send(&message.TunnelFrame{Channel: 0, Data: make([]byte, 1<<20)})
-		}},
+		}, "bytes are unread on channel 0"},
 		"it sends on a channel that there is not": {tunnel.GatewayWith("n"), func(p *peer) {
 			p.send(&message.TunnelFrame{Channel: tunnel.Channels, Data: []byte("x")})
-		}},
+		}, "a frame is for channel"},
 		"it closes a channel that there is not": {tunnel.GatewayWith("n"), func(p *peer) {
 			p.send(&message.TunnelFrame{Channel: 4_000_000, CloseChannel: true})
-		}},
+		}, "a frame is for channel 4000000"},
 		"it sends where only we do": {tunnel.GatewayWith("n").SendOnly(), func(p *peer) {
 			p.send(&message.TunnelFrame{Channel: 1, Data: []byte("x")})
-		}},
+		}, "nothing is awaited on channel 1"},
 		"it sends after its close": {tunnel.GatewayWith("n"), func(p *peer) {
 			p.send(&message.TunnelFrame{Channel: 1, CloseChannel: true})
 			p.send(&message.TunnelFrame{Channel: 1, Data: []byte("x")})
-		}},
+		}, "nothing is awaited on channel 1"},
 		"it has read what nobody sent": {tunnel.GatewayWith("n"), func(p *peer) {
 			p.send(&message.TunnelFrame{Channel: 1, Credit: 1})
-		}},
+		}, "of 0 bytes on channel 1, 1 were read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ended := make(chan error, 1)
@@ -108,8 +110,8 @@ func TestAPeerThatKeepsToNoBoundEndsItsTunnel(t *testing.T) {
 			c.send(p)
 			select {
 			case err := <-ended:
-				if !errors.Is(err, tunnel.ErrBroken) {
-					t.Errorf("got %v", err)
+				if !errors.Is(err, tunnel.ErrBroken) || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v, want %s", err, c.want)
 				}
 			case <-time.After(20 * time.Second):
 				t.Fatal("the tunnel goes on")
