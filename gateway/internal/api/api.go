@@ -138,7 +138,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.connect != nil {
-		if e.connectVerbs == nil && !slices.Contains(proxied, r.Method) || e.connectVerbs != nil && (!slices.Contains(e.connectVerbs, info.Verb) || methods[info.Verb] != r.Method) {
+		if !e.connects(r.Method, info) {
 			NotAllowed(w, r)
 			return
 		}
@@ -185,6 +185,15 @@ func (e *endpoint) matches(info *request.RequestInfo) bool {
 
 // proxied are the methods that a proxy passes on.
 var proxied = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodHead, http.MethodPatch, http.MethodOptions}
+
+// connects says whether the method is one with which is connected, and the verb that was
+// authorized one that means it.
+func (e *endpoint) connects(method string, info *request.RequestInfo) bool {
+	if e.connectVerbs == nil {
+		return slices.Contains(proxied, method)
+	}
+	return slices.Contains(e.connectVerbs, info.Verb) && methods[info.Verb] == method
+}
 
 // segments gives the parts of the path that follow the version, without the word
 // of a deprecated path such as /api/v1/watch/pods.

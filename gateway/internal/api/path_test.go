@@ -42,7 +42,7 @@ func answer(t *testing.T, e *endpoint, method, path string) (int, *request.Reque
 	switch {
 	case !e.matches(info):
 		return http.StatusNotFound, info
-	case e.connect == nil && !e.allows(method, info):
+	case e.connect == nil && !e.allows(method, info), e.connect != nil && !e.connects(method, info):
 		return http.StatusMethodNotAllowed, info
 	}
 	return 0, info
@@ -230,5 +230,59 @@ func TestWhatIsServedIsWhatWasAuthorized(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Who connects has been authorized with a verb that means the method: no other method
+// reaches a stream, and none a proxy as a verb of another one.
+func TestEachConnectTakesTheMethodsOfItsVerbs(t *testing.T) {
+	t.Parallel()
+	every := []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "PROPFIND"}
+	found := 0
+	for _, kind := range resource.BuiltIn() {
+		for _, sub := range kind.Subresources {
+			want, connects := map[string][]string{
+				"pods/exec": {"GET", "POST"}, "pods/attach": {"GET", "POST"}, "pods/portforward": {"GET", "POST"}, "pods/log": {"GET"},
+				"pods/proxy": every[:7], "services/proxy": every[:7], "nodes/proxy": every[:7],
+			}[kind.GVR.Resource+"/"+sub.Name]
+			if !connects || kind.GVR.Group != "" {
+				continue
+			}
+			found++
+			e := answering(kind, true)
+			if sub.Name != "proxy" {
+				e.connectVerbs = sub.Verbs
+			}
+			path := "/api/v1/" + kind.GVR.Resource + "/x/" + sub.Name
+			if kind.Namespaced {
+				path = "/api/v1/namespaces/ns/" + kind.GVR.Resource + "/x/" + sub.Name
+			}
+			for _, method := range every {
+				code, info := answer(t, e, method, path)
+				if (code == 0) != slices.Contains(want, method) {
+					t.Errorf("%s %s: got %d", method, path, code)
+				}
+				means := methods[info.Verb]
+				if method == "HEAD" && means == "GET" || method == "OPTIONS" && info.Verb == "" {
+					means = method // as upstream authorizes them
+				}
+				if code == 0 && means != method {
+					t.Errorf("%s %s is authorized as %q", method, path, info.Verb)
+				}
+				if code, info := answer(t, e, method, strings.Replace(path, "/api/v1", "/api/v1/watch", 1)); code != http.StatusNotFound {
+					t.Errorf("%s below the word watch: got %d as %q", method, code, info.Verb)
+				}
+			}
+			if sub.Name != "proxy" { // a verb that is authorized otherwise, and one that means another method
+				for verb, method := range map[string]string{"update": "PUT", "delete": "DELETE", "list": "GET", "watch": "GET", "create": "GET", "get": "POST"} {
+					if e.connects(method, &request.RequestInfo{Verb: verb}) {
+						t.Errorf("%s %s is served as %s", method, path, verb)
+					}
+				}
+			}
+		}
+	}
+	if found != 7 {
+		t.Errorf("found %d kinds of connects", found)
 	}
 }
