@@ -18,8 +18,9 @@ import (
 )
 
 var (
-	binDir = flag.String("bin", "", "directory of the binaries (default: bin at the top)")
-	keep   = flag.Bool("keep", false, "leave a failed cluster running, to look at it")
+	binDir    = flag.String("bin", "", "directory of the binaries (default: bin at the top)")
+	rotations = flag.Bool("rotations", false, "rotate every kind of key in each form on each bus")
+	keep      = flag.Bool("keep", false, "leave a failed cluster running, to look at it")
 
 	images *registry.Registry
 	web    string // the program of the web image
