@@ -23,6 +23,7 @@ import (
 const usage = `usage:
   kubus-bench run -kubeconfig FILE [-name NAME] [-only FIGURE,FIGURE…] [-nodes 100] [-scale 1] [-controllers-pid PID] [-consumer IMAGE] [-stop COMMAND -start COMMAND] [-keep] [-out FILE]
   kubus-bench table FILE...     results of runs, several of one name are one column (median)
+  kubus-bench verdict -base NAME -other NAME [-within 5] [-memory 5] FILE...     how one stands beside another
 `
 
 func main() {
@@ -43,6 +44,8 @@ func command(args []string) error {
 		return flood(args[1:])
 	case "table":
 		return table.Print(os.Stdout, args[1:])
+	case "verdict":
+		return verdict(args[1:])
 	}
 	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 }
@@ -96,6 +99,19 @@ func run(args []string) error {
 		}
 	}
 	return nil
+}
+
+// verdict tells whether one server is within the bounds of another.
+func verdict(args []string) error {
+	flags := flag.NewFlagSet("verdict", flag.ContinueOnError)
+	base := flags.String("base", "before", "the column that is the measure")
+	other := flags.String("other", "now", "the column that is judged")
+	within := flags.Float64("within", 5, "by how many percent it may be worse")
+	memory := flags.Float64("memory", 5, "how many MiB more of the figure idle-memory it may take")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return table.Verdict(os.Stdout, flags.Args(), *base, *other, map[string]table.Bound{"": {Share: *within / 100}, "idle-memory": {Absolute: *memory}})
 }
 
 // flood asks as much as it can until its input ends, and prints what became of it.
