@@ -54,6 +54,7 @@ func mainJob(t *testing.T, node, form string) {
 	step("make up starts a cluster and prints three commands that work when pasted", j.up)
 	may("a second make up changes nothing and says so", j.upAgain)
 	m := j.marks(t)
+	may("nothing listens or can be read beyond need", j.reach)
 	step("a Deployment with its ConfigMap, Secret and Service is applied and rolls out", j.deploy)
 	may("kubectl shows pods, descriptions and events", j.look)
 	may("environment and volumes hold the ConfigMap and the Secret", j.settings)
