@@ -165,9 +165,7 @@ func TestBadLayersAreRefused(t *testing.T) {
 // FuzzEntries is FuzzUnpack behind the checksums of an archive: a line is an entry, of its
 // type, name, link and content with a tab between.
 func FuzzEntries(f *testing.F) {
-	if os.Geteuid() != 0 {
-		f.Skip("needs root")
-	}
+	kittest.NeedRoot(f)
 	f.Add("5\ta\n0\ta/b\t\tx\n2\tc\t../..\n0\tc/canary\t\ty\n1\te\ta/b\n0\ta/.wh.b")
 	f.Add("5\td\n2\td\t..\n5\td\n0\td/.wh.canary\n0\td/.wh..wh..opq\n1\th\td/canary\n0\th\t\tevil")
 	f.Add("6\tp\n3\tq\n0\tp\n2\ta\tb\n2\tb\ta\n0\ta/x\n0\tx/y/z\n2\tx/y\t/\n1\tx/y/canary\tcanary")
@@ -207,9 +205,7 @@ func FuzzEntries(f *testing.F) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	if os.Geteuid() != 0 {
-		f.Skip("needs root")
-	}
+	kittest.NeedRoot(f)
 	f.Add(layertest.Archive(f, layertest.Dir("a/"), layertest.File("a/b", "x"), layertest.Symlink("c", "../.."), layertest.File("c/d", "y"), layertest.Hardlink("e", "a/b"), layertest.File("a/.wh.b", "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		outside := t.TempDir()
