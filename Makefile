@@ -107,7 +107,7 @@ scheduler-fuzz: ## the scheduler against kube-scheduler in 100,000 random cluste
 .PHONY: attack
 attack: ## try what one stolen credential opens, write the table of docs/security.md anew, run the tests of attacks that need a node (root) or a home
 	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./gateway -run 'TestWhatOneStolen|Finding' -attack
-	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./proto/store ./proto/bustest/statelogtest
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 ./proto/store ./proto/apiclient ./proto/bustest/statelogtest ./proto/bustest/tunneltest ./proto/bustest/floodtest ./services/status/internal/intake
 	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -run Finding ./services/agent/... ./services/proxy/... ./services/dns/... ./cmd/kubus/internal/...
 
 .PHONY: helm

@@ -496,10 +496,19 @@ var elsewhere = []struct{ stolen, tried, dir, test string }{
 	{"an image's author", "bombs: depth, names, entries, bytes", "services/agent/internal/layer", "TestFinding6"},
 	{"an image's author", "runs as root against runAsNonRoot", "services/agent/internal/oci", "TestFinding7"},
 	{"an image's author", "leaves its pod by shareProcessNamespace", "services/agent/internal/runtime", "TestFinding8a"},
+	{"an image's author", "runs without the isolation that was asked for", "services/agent/internal/launch", "TestFinding8What"},
+	{"an image's author", "has the node empty what it mounted", "services/agent/internal/tree", "TestFinding13"},
 	{"an image's author", "takes the node's ports", "services/agent/internal/runtime", "TestFinding14"},
 	{"an image's author", "poses as another pod, reaches the node's loopback", "services/agent/internal/runtime", "TestFinding15Pods"},
+	{"an image's author", "takes the node's memory and threads", "services/agent/internal/runtime", "TestFinding15All"},
 	{"a local user", "has root write through links in his home", "cmd/kubus/internal/kubeconfig", "TestFinding11"},
-	{"a node", "names addresses that are others'", "services/proxy", "TestFinding10"},
+	{"a local user", "reads keys and data, connects to what only the cluster needs", "test/e2e", "TestTheMainJob"},
+	{"a stranger on the network", "asks the DNS", "services/dns/internal/server", "TestFinding15Strangers"},
+	{"a node", "names addresses that are others', in its Node", "services/status/internal/intake", "TestANodeHasNoAddresses"},
+	{"a node", "names addresses that are others', in Services", "services/proxy", "TestFinding10"},
+	{"a node", "breaks the bounds of its tunnels", "proto/bustest/tunneltest", "TestAPeer"},
+	{"a node", "floods", "proto/bustest/floodtest", "TestANodeThatFloods"},
+	{"who has a key that was rotated", "connects", "test/e2e", "TestKeysAreRotatedWhilePodsRun"},
 }
 
 const attackBegin, attackEnd = "<!-- attack: generated -->\n", "<!-- end -->\n"
