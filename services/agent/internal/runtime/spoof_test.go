@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,6 +144,37 @@ func TestFinding15PodsCannotPoseAsOthers(t *testing.T) {
 		frame(own, podIP(evil), "its own"))
 	if got := hears(t, c); got != "its own" {
 		t.Errorf("a pod was taken for another by %s", got)
+	}
+}
+
+// Two walls hold that, so the test of what arrives passes with either: each is looked at apart.
+func TestFinding15BothWallsAgainstFalseSourcesStand(t *testing.T) {
+	n := newTestNode(t)
+	s := n.pod(nil)
+	routes, err := netlink.RouteGet(podIP(s).AsSlice())
+	if err != nil || len(routes) != 1 {
+		t.Fatalf("the way to the pod: %v, %v", routes, err)
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link.Attrs().Name + "/rp_filter"); err != nil || strings.TrimSpace(string(value)) != "1" {
+		t.Errorf("rp_filter of the pod's link is %q, %v", value, err)
+	}
+	const chain = "KUBUS-TEST-RPFILTER"
+	if out, err := exec.Command("iptables", "-w", "-t", "raw", "-N", chain).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	known := exec.Command("iptables", "-w", "-t", "raw", "-A", chain, "-m", "rpfilter", "--invert", "-j", "DROP").Run() == nil
+	for _, verb := range []string{"-F", "-X"} {
+		if out, err := exec.Command("iptables", "-w", "-t", "raw", verb, chain).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	rules, err := exec.Command("iptables-save", "-t", "raw").Output()
+	if err != nil || known && !strings.Contains(string(rules), "-m rpfilter --invert -j DROP") {
+		t.Errorf("the kernel knows rpfilter, and no rule uses it: %v\n%s", err, rules)
 	}
 }
 
