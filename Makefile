@@ -90,14 +90,18 @@ test: ## quick unit and integration tests (the main job is make e2e)
 	  $(GO) test -p $(JOBS) $(TAGS) -trimpath $$p || failed="$$failed $$p"; \
 	done; [ -z "$$failed" ] || { echo "failed in:$$failed"; exit 1; }
 
+# Everything that is linked is instrumented: of generic code that some packages share the
+# linker takes either's, and half of it reports what is not so.
+RACE := CGO_ENABLED=1 $(GO) test -race -vet=off -short -p $(JOBS) $(TAGS) -ldflags='-s -w'
+
 .PHONY: race
 race: ## the race detector on the packages that share memory and link little
-	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/...
+	@$(RACE) ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/... \
+	  $(addprefix ./gateway/internal/,flow token continuation)
 
 .PHONY: race-state
 race-state: ## the race detector on what holds state and links much: the gateway's registry, reads, admission, services and their like, and the agent (needs root and what make build builds; long from an empty cache; not in CI)
-	@CGO_ENABLED=1 $(GO) test -race -vet=off -short -p $(JOBS) $(TAGS) -ldflags='-s -w' ./services/agent/... \
-	  $(addprefix ./gateway/internal/,resource read admission/... service/... flow streams continuation token aggregate)
+	@$(RACE) ./services/agent/... $(addprefix ./gateway/internal/,resource read admission/... service/... storage audit custom informer streams aggregate)
 
 .PHONY: scheduler-fuzz
 scheduler-fuzz: ## the scheduler against kube-scheduler in 100,000 random clusters, 10^6 random events, and who wakes whom (about an hour)
