@@ -120,10 +120,11 @@ helm: build ## Helm's own library installs, upgrades, rolls back and uninstalls 
 
 FUZZTIME ?= 3m
 .PHONY: fuzz
-fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each; what is found stays in testdata/fuzz
+fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each, guided by what our own code does; what is found stays in testdata/fuzz
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' $(MODULES) | sed 's/:func / /' | while read -r file name; do \
-	  echo "$$name in $$(dirname $$file)"; \
-	  $(GO) test -p $(JOBS) $(TAGS) -trimpath -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel $(JOBS) ./$$(dirname $$file) || exit 1; \
+	  dir=$$(dirname $$file); echo "$$name in $$dir"; \
+	  $(GO) test -c -p $(JOBS) $(TAGS) -gcflags='kubus.dev/...=-d=libfuzzer' -o $(BIN)/fuzz/ ./$$dir || exit 1; \
+	  (cd $$dir && $(BIN)/fuzz/$$(basename $$dir).test -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) -test.parallel $(JOBS) -test.fuzzcachedir $(BIN)/fuzz/cache/$$dir) || exit 1; \
 	done
 
 .PHONY: e2e
