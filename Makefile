@@ -95,13 +95,13 @@ test: ## quick unit and integration tests (the main job is make e2e)
 RACE := CGO_ENABLED=1 $(GO) test -race -vet=off -short -p $(JOBS) $(TAGS) -ldflags='-s -w'
 
 .PHONY: race
-race: ## the race detector on the packages that share memory and link little
+race: ## the race detector on the packages that share memory, the gateway's registry, reads, services and fairness among them
 	@$(RACE) ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/... \
-	  $(addprefix ./gateway/internal/,flow token continuation)
+	  $(addprefix ./gateway/internal/,resource read service flow token continuation)
 
 .PHONY: race-state
-race-state: ## the race detector on what holds state and links much: the gateway's registry, reads, admission, services and their like, and the agent (needs root and what make build builds; long from an empty cache; not in CI)
-	@$(RACE) ./services/agent/... $(addprefix ./gateway/internal/,resource read admission/... service/... storage audit custom informer streams aggregate)
+race-state: ## the race detector on what links still more: the gateway's admission, storage and their like, and the agent (needs root and what make build builds; long from an empty cache; not in CI)
+	@$(RACE) ./services/agent/... $(addprefix ./gateway/internal/,admission/... storage audit custom informer streams aggregate)
 
 .PHONY: scheduler-fuzz
 scheduler-fuzz: ## the scheduler against kube-scheduler in 100,000 random clusters, 10^6 random events, and who wakes whom (about an hour)
