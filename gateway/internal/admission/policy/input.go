@@ -41,8 +41,9 @@ func (l *lazy) get(make func() any) any {
 }
 
 func newInput(composition cel.CompositionContext, about *admission.VersionedAttributes, request *admissionv1.AdmissionRequest, given cel.OptionalVariableBindings, namespace *corev1.Namespace) (*input, error) {
-	about.VersionedObject.UseSchemalessTypeRef = true    //nolint:staticcheck // as upstream, for now
-	about.VersionedOldObject.UseSchemalessTypeRef = true //nolint:staticcheck // likewise
+	// As upstream, until it is the default.
+	about.VersionedObject.UseSchemalessTypeRef = true
+	about.VersionedOldObject.UseSchemalessTypeRef = true
 	old, err := about.VersionedOldObject.CELValue()
 	if err != nil {
 		return nil, fmt.Errorf("failed to prepare oldObject variable for evaluation: %w", err)
