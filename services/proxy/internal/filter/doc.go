@@ -8,10 +8,10 @@
 // Where a packet goes, after Services have given it a pod's address (hook forward, so what
 // the node itself sends and gets is not seen, nor ever held back):
 //
-//	egress   of a known connection, or of a pod to itself: accept
+//	egress   of a known connection, of a pod to itself, to the cluster's DNS on a node: accept
 //	         sender's address -> map "from" -> accept, or a group: out-of-<policies>
 //	         else an address of this node's range: drop (a pod not known yet)
-//	ingress  the same with the receiver's, the map "to", and in-of-<policies>
+//	ingress  the same, but for DNS, with the receiver's address, the map "to", and in-of-<policies>
 //
 //	in-of-<policies>  a chain for all pods that the same policies select: one jump a policy,
 //	                  then drop

@@ -28,11 +28,13 @@ type Table struct {
 	node    string
 	ranges  []netip.Prefix // of this node's pods
 
-	self   *Set
-	lookup [2]*Set
-	pods   map[netip.Addr]*local
-	groups map[string]int // local pods by chain
-	active map[slot]*part
+	self    *Set
+	dns     *Set
+	servers []policy.Server
+	lookup  [2]*Set
+	pods    map[netip.Addr]*local
+	groups  map[string]int // local pods by chain
+	active  map[slot]*part
 }
 
 // local is what is kept of one on this node.
@@ -70,11 +72,24 @@ func NewTable(node string) *Table {
 	t := &Table{content: &c, cluster: policy.NewCluster(), node: node,
 		pods: map[netip.Addr]*local{}, groups: map[string]int{}, active: map[slot]*part{}}
 	t.self = t.set("self", Pairs, false, false)
+	t.dns = t.set("dns", Ends, false, false)
 	for _, d := range policy.Directions {
 		t.lookup[d] = t.set(lookups[d], Addresses, false, true)
 	}
 	t.base()
 	return t
+}
+
+// WithoutPods gives a table that was told what t was, but of no pod and no namespace, and
+// that nothing is in the kernel of.
+func (t *Table) WithoutPods() *Table {
+	out := NewTable(t.node)
+	out.SetRanges(t.ranges)
+	out.SetDNS(t.servers)
+	for name, p := range t.cluster.AllPolicies() {
+		out.SetPolicy(name, p)
+	}
+	return out
 }
 
 // base writes the chains of the hooks.
@@ -83,8 +98,11 @@ func (t *Table) base() {
 		rules := []string{
 			"ct state established,related accept",
 			"ip saddr . ip daddr @self accept",
-			own[d] + " vmap @" + lookups[d],
 		}
+		if d == policy.Egress {
+			rules = append(rules, "ip daddr . meta l4proto . th dport @dns accept")
+		}
+		rules = append(rules, own[d]+" vmap @"+lookups[d])
 		for _, r := range t.ranges {
 			rules = append(rules, own[d]+" "+r.String()+` drop comment "a pod that is not known yet"`)
 		}
@@ -116,6 +134,18 @@ func (t *Table) SetRanges(ranges []netip.Prefix) {
 		t.ranges = ranges
 		t.base()
 	}
+}
+
+// SetDNS tells where the cluster's DNS answers, where that is no pod's address.
+func (t *Table) SetDNS(servers []policy.Server) {
+	for _, s := range t.servers {
+		t.remove(t.dns, s.String())
+	}
+	for _, s := range servers {
+		t.put(t.dns, s.String(), "")
+	}
+	t.servers = servers
+	t.cluster.SetDNS(servers)
 }
 
 // SetPod tells of a pod; nil when it is gone.

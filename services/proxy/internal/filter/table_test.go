@@ -137,11 +137,12 @@ func TestWhatWasNotWrittenIsWrittenWhole(t *testing.T) {
 	table.Forget()
 	chain, group := "out-"+hash("red/deny"), "out-of-"+hash("red/deny\n")
 	expect(t, table, "all",
-		"set from", "set self", "set to", "chain egress", "chain ingress", "chain "+chain, "chain "+group,
+		"set dns", "set from", "set self", "set to", "chain egress", "chain ingress", "chain "+chain, "chain "+group,
 		"from more 10.244.1.2 accept", "from more 10.244.1.3 goto "+group,
 		"self more 10.244.1.2 . 10.244.1.2", "self more 10.244.1.3 . 10.244.1.3",
 		"to more 10.244.1.2 accept", "to more 10.244.1.3 accept",
-		"egress: ct state established,related accept", "egress: ip saddr . ip daddr @self accept", "egress: ip saddr vmap @from",
+		"egress: ct state established,related accept", "egress: ip saddr . ip daddr @self accept",
+		"egress: ip daddr . meta l4proto . th dport @dns accept", "egress: ip saddr vmap @from",
 		`egress: ip saddr 10.244.1.0/24 drop comment "a pod that is not known yet"`,
 		"ingress: ct state established,related accept", "ingress: ip saddr . ip daddr @self accept", "ingress: ip daddr vmap @to",
 		`ingress: ip daddr 10.244.1.0/24 drop comment "a pod that is not known yet"`,

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"kubus.dev/services/proxy/internal/filter"
 	"kubus.dev/services/proxy/internal/lab"
 	"kubus.dev/services/proxy/internal/nft"
@@ -151,6 +153,13 @@ func (m *model) write(whole bool) {
 // check tries every pair and port.
 func (m *model) check(story string) {
 	m.t.Helper()
+	for _, n := range m.nodes.Node { // a flow that is known goes on, and a port may be used again
+		n.Do(func() {
+			if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+				panic(err)
+			}
+		})
+	}
 	ends := map[string]*lab.Namespace{policytest.Stranger: m.nodes.Stranger, policytest.NodeAddress(0): m.nodes.Node[0]}
 	maps.Copy(ends, m.pods)
 	var wait sync.WaitGroup

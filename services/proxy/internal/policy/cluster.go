@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"net/netip"
@@ -17,6 +18,7 @@ type Cluster struct {
 	inside     map[string]map[Name]*Pod
 	namespaces map[string]labels.Set
 	nodes      map[string][]netip.Addr
+	dns        []Server
 	policies   map[Name]*Policy
 	of         map[string][]*Policy // by namespace, sorted
 }
@@ -111,6 +113,18 @@ func (c *Cluster) SetNode(name string, addrs []netip.Addr) {
 	c.nodes[name] = addrs
 }
 
+// Server is somebody who answers at a port.
+type Server struct {
+	Addr     netip.Addr
+	Protocol Protocol
+	Port     uint16
+}
+
+func (s Server) String() string { return fmt.Sprintf("%s . %s . %d", s.Addr, s.Protocol, s.Port) }
+
+// SetDNS tells where the cluster's DNS answers, where that is no pod's address.
+func (c *Cluster) SetDNS(servers []Server) { c.dns = servers }
+
 // SetPolicy tells of a policy; nil when it is gone.
 func (c *Cluster) SetPolicy(name Name, p *Policy) {
 	list := slices.DeleteFunc(slices.Clone(c.of[name.Namespace]), func(o *Policy) bool { return o.Name == name })
@@ -127,6 +141,9 @@ func (c *Cluster) SetPolicy(name Name, p *Policy) {
 
 // Policies is how many there are.
 func (c *Cluster) Policies() int { return len(c.policies) }
+
+// AllPolicies gives them, in no order.
+func (c *Cluster) AllPolicies() iter.Seq2[Name, *Policy] { return maps.All(c.policies) }
 
 // Policy gives one; nil where there is none.
 func (c *Cluster) Policy(name Name) *Policy { return c.policies[name] }

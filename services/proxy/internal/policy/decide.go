@@ -59,7 +59,7 @@ func join(names []Name) string {
 
 // Decide tells whether from may begin a connection to a port of to.
 func (c *Cluster) Decide(from, to End, protocol Protocol, port uint16) Decision {
-	if why := c.free(from, to); why != "" {
+	if why := c.free(from, to, Server{to.Addr, protocol, port}); why != "" {
 		return Decision{Allowed: true, Free: why}
 	}
 	d := Decision{Allowed: true}
@@ -76,7 +76,10 @@ func (c *Cluster) Decide(from, to End, protocol Protocol, port uint16) Decision 
 }
 
 // free says why nobody's policies are asked.
-func (c *Cluster) free(from, to End) string {
+func (c *Cluster) free(from, to End, server Server) string {
+	if slices.Contains(c.dns, server) {
+		return "the cluster's DNS, which the nodes have, is reached by all pods"
+	}
 	if from.Addr == to.Addr {
 		return "a pod reaches itself"
 	}

@@ -8,6 +8,6 @@
 // What an object says is read as the API documents it (networking.k8s.io/v1): a pod that a
 // policy selects for a direction is isolated in it, and gets what any of these policies
 // allows; what the pods' own node sends and gets is never held back, nor what a pod sends to
-// itself. Pods on the node's own network have the node's address and are that address. A pod
+// itself, nor what it asks the cluster's DNS, which is no pod here but the nodes'. Pods on the node's own network have the node's address and are that address. A pod
 // that has ended has no address. What cannot be read in a policy allows nothing.
 package policy

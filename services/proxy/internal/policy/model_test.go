@@ -49,7 +49,7 @@ func compare(t *testing.T, seed uint64, steps int) {
 			for _, to := range ends {
 				for _, port := range policytest.Ports {
 					want := w.Allowed(from, to, port)
-					got := c.Decide(c.End(netip.MustParseAddr(from)), c.End(netip.MustParseAddr(to)), protocol(&port.Protocol), uint16(port.Number))
+					got := c.Decide(c.End(netip.MustParseAddr(from)), c.End(netip.MustParseAddr(to)), ProtocolOf(&port.Protocol), uint16(port.Number))
 					if got.Allowed != want {
 						t.Fatalf("seed %d: %s to %s port %s: allowed is %v, want %v: %+v", seed, from, to, port, got.Allowed, want, got)
 					}

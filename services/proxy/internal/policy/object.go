@@ -21,7 +21,8 @@ const (
 	SCTP Protocol = "sctp"
 )
 
-func protocol(p *corev1.Protocol) Protocol {
+// ProtocolOf reads a protocol; absent is TCP, and one without ports is "".
+func ProtocolOf(p *corev1.Protocol) Protocol {
 	switch {
 	case p == nil || *p == "" || *p == corev1.ProtocolTCP:
 		return TCP
@@ -198,7 +199,7 @@ func block(obj *networkingv1.IPBlock) (*Block, error) {
 }
 
 func port(obj *networkingv1.NetworkPolicyPort) (Port, error) {
-	p := Port{Protocol: protocol(obj.Protocol)}
+	p := Port{Protocol: ProtocolOf(obj.Protocol)}
 	switch {
 	case p.Protocol == "":
 		return p, fmt.Errorf("protocol %s has no ports", *obj.Protocol)

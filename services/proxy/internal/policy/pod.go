@@ -75,7 +75,7 @@ func address(obj *corev1.Pod) (netip.Addr, bool) {
 func (p *Pod) add(c *corev1.Container) {
 	for _, port := range c.Ports {
 		if port.Name != "" {
-			p.Ports = append(p.Ports, PodPort{port.Name, protocol(&port.Protocol), uint16(port.ContainerPort)})
+			p.Ports = append(p.Ports, PodPort{port.Name, ProtocolOf(&port.Protocol), uint16(port.ContainerPort)})
 		}
 	}
 }
