@@ -61,7 +61,7 @@ func Random(seed uint64, nodes, pods int) *World {
 	for range pods {
 		w.addPod()
 	}
-	for range 1 + w.rng.IntN(4) {
+	for range 2 + w.rng.IntN(4) {
 		w.addPolicy()
 	}
 	return w
@@ -244,8 +244,14 @@ func (w *World) ports() (out []networkingv1.NetworkPolicyPort) {
 		case 0: // all of the protocol
 		case 1:
 			p.Port = &intstr.IntOrString{Type: intstr.String, StrVal: "web"}
+			if w.rng.IntN(4) > 0 {
+				p.Protocol = nil
+			}
 		case 2:
 			p.Port = &intstr.IntOrString{Type: intstr.String, StrVal: "dns"}
+			if udp := corev1.ProtocolUDP; w.rng.IntN(4) > 0 {
+				p.Protocol = &udp
+			}
 		case 3:
 			n := intstr.FromInt32([]int32{79, 81, 5000}[w.rng.IntN(3)])
 			p.Port, p.EndPort = &n, &end
