@@ -140,6 +140,10 @@ simulate: ## the long form of the controllers' simulations: SEEDS seeds of each,
 roll: build ## kill -9 the controllers during a rolling update of 200 pods (needs root)
 	@$(GO) test -C test -count=1 -v -timeout 60m ./e2e -run TestTheControllersAreKilledDuringARoll -args -bin $(BIN) -rolled 200
 
+.PHONY: policies
+policies: ## packets of SEEDS random clusters with NetworkPolicies, on three nodes made of namespaces, beside what the objects say (default 1000; needs root)
+	@$(GO) test -p $(JOBS) $(TAGS) -count=1 -timeout 4h ./services/proxy/internal/nft -run TestPacketsGoWhereTheObjectsSay -args -policy.seeds $(or $(SEEDS),1000)
+
 .PHONY: lint
 lint: verify-fmt verify-tidy vet staticcheck ## all linters
 

@@ -95,6 +95,7 @@ var (
 	services       = GroupResource{Resource: "services"}
 	namespaces     = GroupResource{Resource: "namespaces"}
 	endpointSlices = GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+	policies       = GroupResource{Group: "networking.k8s.io", Resource: "networkpolicies"}
 	claims         = GroupResource{Resource: "persistentvolumeclaims"}
 	volumes        = GroupResource{Resource: "persistentvolumes"}
 	storageClasses = GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
@@ -116,7 +117,7 @@ func Roles(nodes ...string) []Role {
 // NodeRoles are those of one node. None of them can do anything as another node.
 func NodeRoles(node string) []Role {
 	return []Role{
-		{Name: proxyName, Node: node, Subscribe: []string{}, Reads: []Read{{Stream: StateStream.Name, Resources: []GroupResource{services, endpointSlices, nodes}}}},
+		{Name: proxyName, Node: node, Subscribe: []string{}, Reads: []Read{{Stream: StateStream.Name, Resources: []GroupResource{services, endpointSlices, nodes, policies, pods, namespaces}}}},
 		{Name: agentName, Node: node, Identities: []string{NodeUser(node)},
 			Publish:   []string{HeartbeatSubject(node), UsageSubject(node), "report." + Token(node) + ".>"},
 			Subscribe: []string{NodeTunnelSubject(node), NodeVolumeSubject(node), UsageSampleSubject}},

@@ -25,6 +25,9 @@ type Client struct {
 	Log   statelog.Source
 	Views *statelog.Views
 	API   *apiclient.Client
+	// more opens views of what is read only at times; nil where Views has everything.
+	more func(ctx context.Context, resources []proto.GroupResource) *statelog.Views
+
 	// Parts are the same for the parts of the service that have a credential of their own,
 	// by role. Whoever finds no part, or no Views in it, has those of the whole.
 	Parts map[string]*Client
@@ -43,6 +46,15 @@ func (c *Client) Part(role string) *Client {
 	return &own
 }
 
+// Also gives views of resources that the role may read and Views was not opened for, until
+// ctx ends: for what is needed at times only.
+func (c *Client) Also(ctx context.Context, resources ...proto.GroupResource) *statelog.Views {
+	if c.more == nil {
+		return c.Views
+	}
+	return c.more(ctx, resources)
+}
+
 // Options say how a process of its own reaches the cluster.
 type Options struct {
 	URL          string
@@ -52,6 +64,8 @@ type Options struct {
 	Identity     string // the Kubernetes user to speak as at first
 	// Resources restricts the views to what the service reads; none is everything.
 	Resources []proto.GroupResource
+	// AtTimes are those that Client.Also may be asked for.
+	AtTimes []proto.GroupResource
 	// Fences are those that the views hear of beside Resources.
 	Fences []string
 	// NoLog is for roles that may not read the log.
@@ -95,6 +109,11 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		c.Log = log
 		c.Views = statelog.OpenViewsFrom(ctx, log.Trimmed(), o.Logger, o.Resources...).Hear(o.Fences...)
 		c.Views.KeepLittle()
+		c.more = func(ctx context.Context, resources []proto.GroupResource) *statelog.Views {
+			views := statelog.OpenViewsFrom(ctx, log.Trimmed(), o.Logger, resources...)
+			views.KeepLittle()
+			return views
+		}
 	}
 	return c, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kubus.dev/services/proxy/internal/enforcer"
 	"kubus.dev/services/proxy/internal/syncer"
 )
 
@@ -15,6 +16,13 @@ type metrics struct {
 	latency  prometheus.Histogram
 	chains   prometheus.Counter
 	refused  prometheus.Gauge
+
+	policies        prometheus.Gauge
+	policySets      prometheus.Gauge
+	policySyncs     *prometheus.CounterVec
+	policyDuration  prometheus.Histogram
+	policyLatency   prometheus.Histogram
+	policiesWritten prometheus.Gauge
 }
 
 // newMetrics registers the proxy's metrics; several proxies of one process share
@@ -33,7 +41,25 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		refused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "kubus_proxy_refused_addresses", Help: "External and load-balancer addresses that Services may not have."}),
 	}
+	m.policies = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kubus_proxy_policies", Help: "NetworkPolicies that there are."})
+	m.policySets = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kubus_proxy_policies_sets", Help: "Sets in the kernel that policies need on this node."})
+	m.policySyncs = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kubus_proxy_policies_syncs_total", Help: "Syncs of the table of policies, by result: written, unchanged, failed."}, []string{"result"})
+	m.policyDuration = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "kubus_proxy_policies_sync_duration_seconds", Help: "Time to write what changed in the table of policies.", Buckets: buckets})
+	m.policyLatency = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "kubus_proxy_policies_programming_duration_seconds", Help: "Time from a change's arrival until policies are in the kernel with it.", Buckets: buckets})
+	m.policiesWritten = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "kubus_proxy_policies_last_success_timestamp_seconds", Help: "When the kernel last was known to hold what policies say."})
 	var err error
+	m.policies, err = register(registry, m.policies, err)
+	m.policySets, err = register(registry, m.policySets, err)
+	m.policySyncs, err = register(registry, m.policySyncs, err)
+	m.policyDuration, err = register(registry, m.policyDuration, err)
+	m.policyLatency, err = register(registry, m.policyLatency, err)
+	m.policiesWritten, err = register(registry, m.policiesWritten, err)
 	m.syncs, err = register(registry, m.syncs, err)
 	m.duration, err = register(registry, m.duration, err)
 	m.latency, err = register(registry, m.latency, err)
@@ -58,6 +84,24 @@ func register[C prometheus.Collector](registry prometheus.Registerer, c C, befor
 		return c, fmt.Errorf("registering metrics: %w", err)
 	}
 	return c, nil
+}
+
+// enforced tells of a sync of the policies.
+func (m *metrics) enforced(r enforcer.Result) {
+	if r.Err != nil {
+		m.policySyncs.WithLabelValues("failed").Inc()
+		return
+	}
+	m.policies.Set(float64(r.Policies))
+	m.policySets.Set(float64(r.Sets))
+	m.policiesWritten.SetToCurrentTime()
+	if !r.Written {
+		m.policySyncs.WithLabelValues("unchanged").Inc()
+		return
+	}
+	m.policySyncs.WithLabelValues("written").Inc()
+	m.policyDuration.Observe(r.Took.Seconds())
+	m.policyLatency.Observe((r.Waited + r.Took).Seconds())
 }
 
 func (m *metrics) observe(r syncer.Result) {

@@ -2,7 +2,8 @@
 // Services and EndpointSlices from the state log and keeps iptables rules that
 // lead each address to the endpoints. It needs no gateway, writes no object, and
 // leaves its rules in place when it stops, so that a restart is not felt. From Nodes it
-// keeps the routes to their pods.
+// keeps the routes to their pods. While there are NetworkPolicies it reads pods and
+// namespaces, too, and keeps a table of nftables that enforces them.
 //
 // Run is the service; Purge takes away all that an instance changed on the host.
 package proxy
@@ -20,14 +21,17 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"kubus.dev/proto"
 	"kubus.dev/proto/cluster"
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
 	"kubus.dev/services/proxy/internal/conntrack"
+	"kubus.dev/services/proxy/internal/enforcer"
 	"kubus.dev/services/proxy/internal/health"
 	"kubus.dev/services/proxy/internal/iptables"
+	"kubus.dev/services/proxy/internal/nft"
 	"kubus.dev/services/proxy/internal/route"
 	"kubus.dev/services/proxy/internal/rule"
 	"kubus.dev/services/proxy/internal/service"
@@ -39,10 +43,18 @@ var (
 	services       = proto.GroupResource{Resource: "services"}
 	endpointSlices = proto.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
 	nodes          = proto.GroupResource{Resource: "nodes"}
+	policies       = proto.GroupResource{Group: "networking.k8s.io", Resource: "networkpolicies"}
+	pods           = proto.GroupResource{Resource: "pods"}
+	namespaces     = proto.GroupResource{Resource: "namespaces"}
 )
 
-// Reads gives the resources the service reads from the log.
-func Reads() []proto.GroupResource { return []proto.GroupResource{services, endpointSlices, nodes} }
+// Reads gives the resources the service always reads from the log.
+func Reads() []proto.GroupResource {
+	return []proto.GroupResource{services, endpointSlices, nodes, policies}
+}
+
+// ReadsAtTimes gives those that it reads while there are NetworkPolicies.
+func ReadsAtTimes() []proto.GroupResource { return []proto.GroupResource{pods, namespaces} }
 
 // Run keeps the rules until ctx ends. It works in the network namespace of the
 // process and returns at once with an error that says what to do when iptables
@@ -66,11 +78,18 @@ func Run(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client) err
 		Guard: func() *service.Guard { return guard(&cfg) }, MinInterval: cfg.MinSyncInterval.Std(), Kernel: tool, Clean: conntrack.Clean, Health: checks,
 		Logger: p.Logger, Observe: metrics.observe,
 	})
+	e := enforcer.New(enforcer.Options{
+		Node: cfg.Node, Kernel: nft.New(nft.Name(rule.Prefix(cfg.Instance)), tool.Ran), MinInterval: cfg.MinSyncInterval.Std(),
+		Logger: p.Logger, Observe: metrics.enforced,
+	})
 	if p.Health != nil {
 		p.Health.Ready("rules", s.State)
+		p.Health.Ready("policies", e.State)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return follow(ctx, s, tool, c.Views, p.Logger) })
+	group.Go(func() error { return follow(ctx, s, c.Views, p.Logger) })
+	group.Go(func() error { return followPolicies(ctx, e, cfg.Node, c, p.Logger) })
+	group.Go(func() error { return watch(ctx, tool, s, e, p.Logger) })
 	if o, ok := cfg.routes(p.Logger); ok {
 		group.Go(func() error { return followNodes(ctx, route.New(o), c.Views, p.Logger) })
 	}
@@ -99,7 +118,7 @@ func prepare(ctx context.Context, cfg *Config, logger *zap.Logger) (*iptables.To
 
 // follow tells s of all objects, starts it when it knows what there is, and goes
 // on until ctx ends.
-func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *statelog.Views, logger *zap.Logger) error {
+func follow(ctx context.Context, s *syncer.Syncer, views *statelog.Views, logger *zap.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	const resources = 3
 	known := make(chan struct{}, resources) // one of each
@@ -123,7 +142,6 @@ func follow(ctx context.Context, s *syncer.Syncer, tool *iptables.Tool, views *s
 			s.SetNode(key.Name, addrs)
 		}, told)
 	})
-	group.Go(func() error { return tool.Watch(ctx, s.Disturbed) })
 	group.Go(func() error { return recheck(ctx, s) })
 	group.Go(func() error {
 		for range resources {
@@ -194,7 +212,7 @@ func name(key proto.Key) service.Name { return service.Name{Namespace: key.Names
 // decode gives what the proxy keeps of an entry; nil for one that is gone or not
 // its business. An entry that cannot be read counts as gone: it must not stop
 // the others.
-func decode[T corev1.Service | discoveryv1.EndpointSlice | corev1.Node, K any](e *statelog.Entry, logger *zap.Logger, from func(*T) *K) *K {
+func decode[T corev1.Service | discoveryv1.EndpointSlice | corev1.Node | corev1.Pod | corev1.Namespace | networkingv1.NetworkPolicy, K any](e *statelog.Entry, logger *zap.Logger, from func(*T) *K) *K {
 	if e == nil {
 		return nil
 	}
@@ -237,8 +255,8 @@ func overlap(ctx context.Context, tool *iptables.Tool, cfg *Config) error {
 	return errors.Join(problems...)
 }
 
-// Purge removes every chain and rule of the instance of that configuration, its routes, a
-// table that nothing else is left in, and puts back the sysctls that the instance changed.
+// Purge removes every chain and rule of the instance of that configuration, its table of
+// policies, its routes, a table that nothing else is left in, and puts back the sysctls that the instance changed.
 // Other instances and other programs' rules are untouched. Nothing to do is no error.
 func Purge(ctx context.Context, cfg Config, logger *zap.Logger) error {
 	if err := cfg.Validate(); err != nil {
@@ -255,6 +273,7 @@ func Purge(ctx context.Context, cfg Config, logger *zap.Logger) error {
 			logger.Info("chains removed", zap.Int("chains", n), zap.String("mode", tool.Mode))
 		}
 	}
+	err = errors.Join(err, nft.New(nft.Name(rule.Prefix(cfg.Instance)), nil).Remove(ctx))
 	if o, ok := cfg.routes(logger); ok {
 		err = errors.Join(err, route.Purge(o.Cluster, device(cfg.Instance)))
 	}

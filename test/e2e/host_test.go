@@ -50,6 +50,9 @@ func snapshot(t *testing.T) host {
 			h[tool] = rules(string(out))
 		}
 	}
+	if out, err := exec.Command("nft", "list", "tables", "inet").Output(); err == nil {
+		h["nft list tables"] = strings.Split(strings.TrimSpace(string(out)), "\n")
+	}
 	links, err := os.ReadDir("/sys/class/net")
 	if err != nil {
 		t.Fatal(err)

@@ -112,6 +112,45 @@ func TestAReaderSeesWhatItMayReadAndNothingElse(t *testing.T) {
 	}
 }
 
+// What a role needs at times only has views of its own, beside those that stay.
+func TestAReaderMayReadMoreForAWhile(t *testing.T) {
+	a := bustest.WithAccounts(t, "n")
+	g := startGateway(t, a)
+	pods := proto.GroupResource{Resource: "pods"}
+	g.put(pods, "before", 0)
+	g.put(services, "before", 0)
+	proxy := feed.NewLog(a.Connect(proto.ProxyName("n")), proto.ProxyName("n"), zap.NewNop())
+	stays := statelog.OpenViewsFrom(t.Context(), proxy, zap.NewNop(), services)
+	if err := stays.Ready(t.Context(), services); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		more := statelog.OpenViewsFrom(ctx, proxy, zap.NewNop(), pods)
+		more.KeepLittle()
+		if err := more.Ready(ctx, pods); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(more.For(pods).Snapshot(pods)); !slices.Equal(got, []string{"before"}) {
+			t.Errorf("Pods: %q", got)
+		}
+		cancel()
+		if err := more.Wait(); err != nil {
+			t.Errorf("the end of the views: %v", err)
+		}
+	}
+	last := g.put(services, "after", 0)
+	if err := stays.For(services).WaitFor(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(stays.For(services).Snapshot(services)); !slices.Equal(got, []string{"after", "before"}) {
+		t.Errorf("Services: %q", got)
+	}
+	if got := names(stays.For(pods).Snapshot(pods)); len(got) > 0 {
+		t.Errorf("Pods in the views of Services: %q", got)
+	}
+}
+
 // The members of a bulk are one batch, which others see only when it is on disk.
 func TestAReaderSeesBatchesWholeAndWithTheirHeaders(t *testing.T) {
 	a := bustest.WithAccounts(t, "n")

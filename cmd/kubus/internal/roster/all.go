@@ -104,7 +104,9 @@ func All() []Service {
 		row(ProxyName, EveryNode, proxy.Default,
 			ConfigureProxy, proxy.Run,
 			func(c *proxy.Config) cluster.Options {
-				return options(c.Bus, proto.ProxyName(c.Node), "", proxy.Reads()...)
+				o := options(c.Bus, proto.ProxyName(c.Node), "", proxy.Reads()...)
+				o.AtTimes = proxy.ReadsAtTimes()
+				return o
 			}),
 		row(AgentName, EveryNode, agent.Default, ConfigureAgent, agent.Run,
 			func(c *agent.Config) cluster.Options {

@@ -24,17 +24,18 @@ func TestEachServiceMayReadOfTheLogWhatItAsksForAndNothingElse(t *testing.T) {
 		if len(may) == 0 {
 			t.Errorf("%s may read nothing", s.Name)
 		}
-		for _, gr := range o.Resources {
+		asks := slices.Concat(o.Resources, o.AtTimes)
+		for _, gr := range asks {
 			if !proto.May(may, proto.StreamFor(gr).Name, gr) {
 				t.Errorf("%s asks for %s and may not read it", s.Name, gr)
 			}
 		}
 		for _, read := range may {
-			if len(o.Resources) > 0 && len(read.Resources) == 0 {
-				t.Errorf("%s asks for %v and may read all of %s", s.Name, o.Resources, read.Stream)
+			if len(asks) > 0 && len(read.Resources) == 0 {
+				t.Errorf("%s asks for %v and may read all of %s", s.Name, asks, read.Stream)
 			}
 			for _, gr := range read.Resources {
-				if !slices.Contains(o.Resources, gr) {
+				if !slices.Contains(asks, gr) {
 					t.Errorf("%s may read %s and does not ask for it", s.Name, gr)
 				}
 			}

@@ -18,7 +18,7 @@ func main() {
 		}
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
-			Name: proto.ProxyName(cfg.Node), Resources: proxy.Reads(), Logger: p.Logger,
+			Name: proto.ProxyName(cfg.Node), Resources: proxy.Reads(), AtTimes: proxy.ReadsAtTimes(), Logger: p.Logger,
 		})
 		if err != nil {
 			return err

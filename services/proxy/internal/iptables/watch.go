@@ -19,15 +19,22 @@ const (
 	attrGenProcess = 2  // NFTA_GEN_PROC_PID
 )
 
-// Watch calls changed after each change of nf_tables in the calling thread's
-// network namespace that none of t's own commands made, and when it missed some.
-// It ends with ctx. The legacy variant tells nobody of its changes: there Watch
-// only waits.
+// Watch is Events for the rules of iptables. The legacy variant tells nobody of its
+// changes: there Watch only waits.
 func (t *Tool) Watch(ctx context.Context, changed func()) error {
 	if t.Mode != "nf_tables" {
 		<-ctx.Done()
 		return nil
 	}
+	return t.Events(ctx, changed)
+}
+
+// Ran says that a process that writes to nf_tables is ours.
+func (t *Tool) Ran(pid int) { t.own.add(pid) }
+
+// Events calls changed after each change of nf_tables in the calling thread's network
+// namespace that none of our own commands made, and when it missed some. It ends with ctx.
+func (t *Tool) Events(ctx context.Context, changed func()) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("opening a netlink socket: %w", err)

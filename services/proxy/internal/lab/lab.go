@@ -45,7 +45,7 @@ type Namespace struct {
 // which promises them, it fails.
 func New(t testing.TB) *Lab {
 	t.Helper()
-	need(t)
+	need(t, "iptables-restore")
 	l := &Lab{Node: newNamespace(t), Outside: newNamespace(t), t: t}
 	l.Node.Do(func() {
 		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
@@ -59,13 +59,13 @@ func New(t testing.TB) *Lab {
 	return l
 }
 
-func need(t testing.TB) {
+func need(t testing.TB, program string) {
 	t.Helper()
 	missing := ""
 	if os.Geteuid() != 0 {
 		missing = "root"
-	} else if _, err := exec.LookPath("iptables-restore"); err != nil {
-		missing = "iptables"
+	} else if _, err := exec.LookPath(program); err != nil {
+		missing = program
 	}
 	if missing == "" {
 		return
