@@ -23,7 +23,7 @@ type Entry struct {
 	model     *s2.Dict // by which data is packed; nil: it is not
 	length    int32    // of the JSON when it is packed
 	splice    int32    // where metadata's first field begins in the JSON
-	empty     bool  // metadata holds no field
+	empty     bool     // metadata holds no field
 	deleted   bool
 	created   bool // the writer said so
 	stored    time.Time
