@@ -25,9 +25,9 @@ type mark struct {
 // first to the last.
 type history []mark
 
-// then is the history with one more mark, which is later than the others.
+// then is the history with one more mark, which is later than the others; h stays as it is.
 func (h history) then(m mark) history {
-	h = append(h, m)
+	h = append(slices.Clip(h), m)
 	for len(h) > 2 && m.at.Sub(h[0].at) > span {
 		h = slices.Delete(h, 0, 1)
 	}
