@@ -137,6 +137,7 @@ spec:
 		d.run(t, "delete", "pod/scratch", "--timeout=60s")
 		d.run(t, "wait", "--for=delete", "pvc/scratch-v", "pv/"+volume, "--timeout=30s")
 	})
+	step("pods that write more than their own limits allow are evicted, and say by which", d.limits)
 	step("the data outlives down and up", func(t *testing.T) {
 		if out, err := d.kubus("down"); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -149,6 +150,41 @@ spec:
 }
 
 type database struct{ *cluster }
+
+// limits has three pods that write 8 MiB each, above the limit of a volume, of a container and of a whole pod, and one that stays below all of them.
+func (d *database) limits(t *testing.T) {
+	const pod = `
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s}
+spec:
+  terminationGracePeriodSeconds: 1
+  restartPolicy: Never
+  containers:
+  - {name: c, image: %[2]s/busybox:1, command: [sh, -c, "dd if=/dev/zero of=%[3]s/f bs=1M count=8; sleep 3600"], resources: {limits: {%[4]s}}, volumeMounts: [{name: v, mountPath: /data}]}
+  - {name: d, image: %[2]s/busybox:1, command: [sleep, "3600"], resources: {limits: {%[4]s}}}
+  volumes: [{name: v, emptyDir: {%[5]s}}]
+`
+	d.apply(t, fmt.Sprintf(pod, "volume", images.Address, "/data", "", "sizeLimit: 4Mi")+
+		fmt.Sprintf(pod, "container", images.Address, "", "ephemeral-storage: 6Mi", "")+
+		fmt.Sprintf(pod, "whole", images.Address, "/data", "ephemeral-storage: 3Mi", "")+
+		fmt.Sprintf(pod, "modest", images.Address, "/data", "ephemeral-storage: 16Mi", "sizeLimit: 16Mi"))
+	for name, want := range map[string]string{
+		"volume":    `Usage of EmptyDir volume "v" exceeds the limit "4Mi". `,
+		"container": `Container c exceeded its local ephemeral storage limit "6Mi". `,
+		"whole":     "Pod ephemeral local storage usage exceeds the total limit of containers 6Mi. ",
+	} {
+		d.run(t, "wait", "--for=jsonpath={.status.phase}=Failed", "pod/"+name, "--timeout=60s")
+		if out := d.run(t, "get", "pod", name, "-o", "jsonpath={.status.reason}: {.status.message}{.status.conditions[?(@.type=='DisruptionTarget')].reason}"); out != "Evicted: "+want {
+			t.Errorf("%s: %q", name, out)
+		}
+	}
+	if out := d.run(t, "get", "pod", "modest", "-o", "jsonpath={.status.phase}"); out != "Running" {
+		t.Errorf("the one within its limits is %s", out)
+	}
+	d.run(t, "delete", "pod/volume", "pod/container", "pod/whole", "pod/modest", "--timeout=60s")
+}
 
 func claimManifest(name, class, size string) string {
 	if class != "" {

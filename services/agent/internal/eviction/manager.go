@@ -15,6 +15,9 @@ import (
 const (
 	every     = 10 * time.Second // between two looks
 	awaitFree = 30 * time.Second // what an evicted pod had
+	immediate = time.Second      // what the containers of a pod get that must end now
+	// idle is how many times as long as it took to measure what pods have on the disk they are not measured again.
+	idle = 20
 )
 
 // Pods are those of the node (pod.Manager).
@@ -22,7 +25,15 @@ type Pods interface {
 	// Active gives the pods of which something runs.
 	Active() []*corev1.Pod
 	// Evict ends a pod; the channel is closed when nothing of it is left but its status.
-	Evict(uid types.UID, message string, grace time.Duration) <-chan struct{}
+	Evict(uid types.UID, why Cause) <-chan struct{}
+}
+
+// Cause is why a pod ends.
+type Cause struct {
+	Message string
+	Grace   time.Duration // what its containers get at most
+	// Own: it broke a limit of its own; else the node is short of something, and the pod is disrupted.
+	Own bool
 }
 
 // Events says something about the node.
@@ -37,8 +48,8 @@ type Manager struct {
 	MaxGrace   int64         // seconds that pods get at most when a soft threshold ends them
 
 	Look func() Observations
-	// Usage measures pods; with disk also what they have written, which takes a while.
-	Usage func(ctx context.Context, pods []*corev1.Pod, disk bool) map[types.UID]*Usage
+	// Usage measures what pods take of a resource; of the disk, all that they have there, which takes a while.
+	Usage func(ctx context.Context, pods []*corev1.Pod, of corev1.ResourceName) map[types.UID]*Usage
 	Pods  Pods
 	// FreeImages removes images that nobody uses.
 	FreeImages func(context.Context) error
@@ -47,7 +58,8 @@ type Manager struct {
 	Events Events
 	Log    *zap.Logger
 
-	state State // of the one who calls Observe or Run
+	state    State     // of the one who calls Observe or Run
+	measured time.Time // when pods with limits of their own may be measured again; of Run
 
 	mu         sync.Mutex
 	conditions []corev1.NodeConditionType
@@ -94,14 +106,14 @@ func (m *Manager) observe(now time.Time) (Observations, []Threshold) {
 // act looks, and ends a pod if it must; it tells whether one ended.
 func (m *Manager) act(ctx context.Context, now time.Time) bool {
 	seen, due := m.observe(now)
+	m.endThoseAboveTheirLimits(ctx, now)
 	if len(due) == 0 || ctx.Err() != nil {
 		return false
 	}
 	t := &due[0]
 	short := t.Resource()
 	m.Events.Node(corev1.EventTypeWarning, "EvictionThresholdMet", "Attempting to reclaim "+string(short))
-	disk := t.Signal != MemoryAvailable
-	if disk {
+	if t.onDisk() {
 		if err := m.FreeImages(ctx); err != nil {
 			m.Log.Warn("unused images not removed", zap.Error(err))
 		}
@@ -110,23 +122,48 @@ func (m *Manager) act(ctx context.Context, now time.Time) bool {
 		}
 	}
 	pods := m.Pods.Active()
-	usage := m.Usage(ctx, pods, disk)
+	usage := m.Usage(ctx, pods, short)
 	of := func(p *corev1.Pod) *Usage { return usage[p.UID] }
 	for _, pod := range Rank(pods, short, of) {
 		if Critical(pod) {
 			continue
 		}
-		m.end(ctx, pod, Message(t, seen, pod, of(pod)), Grace(t, pod, m.MaxGrace))
+		m.end(ctx, pod, Cause{Message: Message(t, seen, pod, of(pod)), Grace: time.Duration(Grace(t, pod, m.MaxGrace)) * time.Second})
 		return ctx.Err() == nil
 	}
 	m.Log.Warn("the node is short of something and no pod can be evicted", zap.String("resource", string(short)))
 	return false
 }
 
-// end evicts a pod and waits until what it had is free.
-func (m *Manager) end(ctx context.Context, pod *corev1.Pod, message string, grace int64) {
+// endThoseAboveTheirLimits evicts the pods that have more on the disk than their own limits allow, all at once:
+// what one of them has is no matter of another's.
+func (m *Manager) endThoseAboveTheirLimits(ctx context.Context, now time.Time) {
+	if now.Before(m.measured) {
+		return
+	}
+	limited := slices.DeleteFunc(m.Pods.Active(), func(p *corev1.Pod) bool { return Critical(p) || !Limited(p) })
+	if len(limited) == 0 {
+		return
+	}
+	began := time.Now()
+	usage := m.Usage(ctx, limited, corev1.ResourceEphemeralStorage)
+	m.measured = now.Add(idle * time.Since(began))
+	for _, pod := range limited {
+		if message := Exceeded(pod, usage[pod.UID]); message != "" && ctx.Err() == nil {
+			m.log(pod, message)
+			m.Pods.Evict(pod.UID, Cause{Message: message, Grace: immediate, Own: true})
+		}
+	}
+}
+
+func (m *Manager) log(pod *corev1.Pod, message string) {
 	m.Log.Info("evicting a pod", zap.String("namespace", pod.Namespace), zap.String("pod", pod.Name), zap.String("reason", message))
-	free := m.Pods.Evict(pod.UID, message, time.Duration(grace)*time.Second)
+}
+
+// end evicts a pod and waits until what it had is free.
+func (m *Manager) end(ctx context.Context, pod *corev1.Pod, why Cause) {
+	m.log(pod, why.Message)
+	free := m.Pods.Evict(pod.UID, why)
 	timeout := time.NewTimer(awaitFree)
 	defer timeout.Stop()
 	select {

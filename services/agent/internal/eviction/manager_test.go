@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -17,8 +18,12 @@ import (
 type house struct {
 	takes   map[string]int64
 	pods    []*corev1.Pod
-	images  int64 // bytes of disk that unused images take
-	stuck   bool  // what evicted pods had does not get free
+	images  int64            // bytes of disk that unused images take
+	stuck   bool             // what evicted pods had does not get free
+	volume  map[string]int64 // bytes of each pod's volume "v"
+	why     []Cause
+	asked   []time.Duration // when the disk was measured
+	slow    time.Duration   // what that takes
 	evicted []string
 	told    [][]corev1.NodeConditionType
 	events  []string
@@ -31,12 +36,13 @@ func (h *house) look() Observations {
 	for _, p := range h.pods {
 		free -= h.takes[p.Name]
 	}
-	return Observations{MemoryAvailable: {1000, free}, NodeFsAvailable: {1000, free - h.images}}
+	return Observations{MemoryAvailable: {1000, free}, NodeFsAvailable: {1000, free - h.images}, PIDAvailable: {1000, free}}
 }
 
 func (h *house) Active() []*corev1.Pod { return slices.Clone(h.pods) }
 
-func (h *house) Evict(uid types.UID, _ string, _ time.Duration) <-chan struct{} {
+func (h *house) Evict(uid types.UID, why Cause) <-chan struct{} {
+	h.why = append(h.why, why)
 	h.evicted, h.at = append(h.evicted, string(uid)), append(h.at, time.Since(h.began))
 	free := make(chan struct{})
 	if !h.stuck {
@@ -62,10 +68,15 @@ func (h *house) manager(t *testing.T, hard map[string]string) *Manager {
 			h.images = 0
 			return errors.New("one image is held")
 		},
-		Usage: func(_ context.Context, pods []*corev1.Pod, _ bool) map[types.UID]*Usage {
+		Usage: func(_ context.Context, pods []*corev1.Pod, of corev1.ResourceName) map[types.UID]*Usage {
+			if of == corev1.ResourceEphemeralStorage {
+				h.asked = append(h.asked, time.Since(h.began))
+				time.Sleep(h.slow)
+			}
 			out := map[types.UID]*Usage{}
 			for _, p := range pods {
-				out[p.UID] = &Usage{Pod: Use{corev1.ResourceMemory: h.takes[p.Name], corev1.ResourceEphemeralStorage: h.takes[p.Name]}}
+				out[p.UID] = &Usage{Pod: Use{corev1.ResourceMemory: h.takes[p.Name], corev1.ResourceEphemeralStorage: h.takes[p.Name], PIDs: h.takes[p.Name]},
+					Volumes: map[string]int64{"v": h.volume[p.Name]}}
 			}
 			return out
 		},
@@ -135,6 +146,51 @@ func TestTheNextPodEndsWhenTheFirstHasTakenTooLong(t *testing.T) {
 		live(t, h.manager(t, map[string]string{"memory.available": "20%"}), awaitFree+time.Second)
 		if !slices.Equal(h.at, []time.Duration{0, awaitFree}) {
 			t.Errorf("evictions at %s", h.at)
+		}
+	})
+}
+
+func TestPodsAboveTheirOwnLimitsEndTogetherWhateverTheNodeHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{takes: map[string]int64{}, pods: named("a", "b", "c", "d", "e"), volume: map[string]int64{"a": 101, "b": 100, "c": 500, "d": 500, "e": 500}}
+		for _, p := range h.pods[:4] {
+			limit := resource.MustParse("100")
+			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}}
+		}
+		*h.pods[3].Spec.Priority = systemCritical
+		live(t, h.manager(t, map[string]string{"memory.available": "10%"}), time.Second)
+		want := Cause{`Usage of EmptyDir volume "v" exceeds the limit "100". `, time.Second, true}
+		if !slices.Equal(h.evicted, []string{"a", "c"}) || !slices.Equal(h.why, []Cause{want, want}) {
+			t.Errorf("evicted %q for %+v", h.evicted, h.why)
+		}
+	})
+}
+
+func TestMeasuringTheDiskTakesATwentiethOfTheTimeAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{takes: map[string]int64{}, pods: named("a"), slow: 3 * time.Second}
+		h.pods[0].Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("100")}
+		live(t, h.manager(t, map[string]string{"memory.available": "10%"}), 5*time.Minute)
+		if n := len(h.asked); n < 4 || n > 5 {
+			t.Errorf("measured at %s", h.asked)
+		}
+		h.pods[0].Spec.Containers[0].Resources.Limits = nil
+		h.asked = nil
+		live(t, h.manager(t, map[string]string{"memory.available": "10%"}), 5*time.Minute)
+		if len(h.asked) != 0 {
+			t.Errorf("a pod without limits is measured at %s", h.asked)
+		}
+	})
+}
+
+func TestForWantOfProcessIDsTheLessImportantEndFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{takes: map[string]int64{"a": 500, "b": 100, "c": 350}, pods: named("a", "b", "c")}
+		*h.pods[0].Spec.Priority = 7
+		live(t, h.manager(t, map[string]string{"pid.available": "30%"}), time.Second)
+		if !slices.Equal(h.evicted, []string{"c"}) || h.why[0].Own ||
+			h.why[0].Message != "The node was low on resource: pids. Threshold quantity: 300, available: 50. " || h.events[0] != "EvictionThresholdMet: Attempting to reclaim pids" {
+			t.Errorf("evicted %q for %+v, events %q", h.evicted, h.why, h.events)
 		}
 	})
 }

@@ -33,7 +33,7 @@ func Message(t *Threshold, seen Observations, pod *corev1.Pod, usage *Usage) str
 	for _, c := range usage.Containers {
 		used, measured := c.Use[short]
 		spec := container(pod, c.Name)
-		if !measured || spec == nil || short == Inodes {
+		if !measured || spec == nil || short == Inodes || short == PIDs {
 			continue
 		}
 		if request := spec.Resources.Requests[short]; used > request.Value() {
@@ -44,7 +44,7 @@ func Message(t *Threshold, seen Observations, pod *corev1.Pod, usage *Usage) str
 }
 
 func quantity(signal Signal, n int64) *resource.Quantity {
-	if signal == NodeFsInodesFree {
+	if signal == NodeFsInodesFree || signal == PIDAvailable {
 		return resource.NewQuantity(n, resource.DecimalSI)
 	}
 	return resource.NewQuantity(n, resource.BinarySI)

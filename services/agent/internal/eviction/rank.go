@@ -14,10 +14,18 @@ import (
 // Use is what something takes of a resource, by the resource.
 type Use map[corev1.ResourceName]int64
 
+// Add adds what something else takes.
+func (u Use) Add(other Use) {
+	for name, n := range other {
+		u[name] += n
+	}
+}
+
 // Usage is what a pod takes.
 type Usage struct {
 	Pod        Use
-	Containers []ContainerUse // those that run
+	Containers []ContainerUse   // those that run
+	Volumes    map[string]int64 // bytes on the disk of emptyDir volumes, by name
 }
 
 // ContainerUse is what a container takes, by the container's name.
@@ -37,7 +45,8 @@ func Critical(pod *corev1.Pod) bool {
 
 // Rank orders pods, the one that is to end first at the head: those of which nothing is known;
 // those that take more of what is short than they ask for; the less important ones; those that
-// take most beyond what they ask for.
+// take most beyond what they ask for. Nobody can ask for process ids: there the less important
+// ones come first, and of these those with most processes.
 func Rank(pods []*corev1.Pod, short corev1.ResourceName, usage func(*corev1.Pod) *Usage) []*corev1.Pod {
 	type candidate struct {
 		pod            *corev1.Pod
@@ -50,7 +59,7 @@ func Rank(pods []*corev1.Pod, short corev1.ResourceName, usage func(*corev1.Pod)
 		c := candidate{pod: pod, priority: scheduling.PodPriority(pod)}
 		if u := usage(pod); u != nil {
 			requested := requests(pod, short)
-			c.known, c.beyond, c.exceeds = true, u.Pod[short]-requested, u.Pod[short] > requested
+			c.known, c.beyond, c.exceeds = true, u.Pod[short]-requested, u.Pod[short] > requested || short == PIDs
 		}
 		list = append(list, c)
 	}

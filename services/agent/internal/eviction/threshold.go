@@ -21,10 +21,14 @@ const (
 	MemoryAvailable  Signal = "memory.available"
 	NodeFsAvailable  Signal = "nodefs.available"
 	NodeFsInodesFree Signal = "nodefs.inodesFree"
+	PIDAvailable     Signal = "pid.available"
 )
 
-// Inodes is a resource of nodes that no pod can ask for.
-const Inodes corev1.ResourceName = "inodes"
+// Resources of nodes that no pod can ask for.
+const (
+	Inodes corev1.ResourceName = "inodes"
+	PIDs   corev1.ResourceName = "pids"
+)
 
 // meanings of the signals: the node's condition, and the resource that is short.
 var meanings = map[Signal]struct {
@@ -34,6 +38,7 @@ var meanings = map[Signal]struct {
 	MemoryAvailable:  {corev1.NodeMemoryPressure, corev1.ResourceMemory},
 	NodeFsAvailable:  {corev1.NodeDiskPressure, corev1.ResourceEphemeralStorage},
 	NodeFsInodesFree: {corev1.NodeDiskPressure, Inodes},
+	PIDAvailable:     {corev1.NodePIDPressure, PIDs},
 }
 
 // Amount is a quantity, or else a part of what there is.
@@ -64,6 +69,9 @@ type Threshold struct {
 // Resource is what is short when the threshold is met.
 func (t *Threshold) Resource() corev1.ResourceName { return meanings[t.Signal].resource }
 
+// onDisk tells whether what is short is on the disk.
+func (t *Threshold) onDisk() bool { return meanings[t.Signal].condition == corev1.NodeDiskPressure }
+
 // Hard tells whether it ends pods at once.
 func (t *Threshold) Hard() bool { return t.Grace == 0 }
 
@@ -74,7 +82,7 @@ type Settings struct {
 
 // DefaultHard are the hard thresholds of a node whose operator sets none.
 func DefaultHard() map[string]string {
-	return map[string]string{string(MemoryAvailable): "100Mi", string(NodeFsAvailable): "10%", string(NodeFsInodesFree): "5%"}
+	return map[string]string{string(MemoryAvailable): "100Mi", string(NodeFsAvailable): "10%", string(NodeFsInodesFree): "5%", string(PIDAvailable): "5%"}
 }
 
 // Thresholds are what the settings say, hard ones first; the error names every problem by its

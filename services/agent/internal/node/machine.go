@@ -111,11 +111,8 @@ type Pressure struct {
 	Memory, Disk, PIDs bool
 }
 
-// pidsFloorPart is the part of all process ids below which a node is under pressure.
-const pidsFloorPart = 0.05
-
 // Supplies is how much the machine has, and has left, of what pods can be evicted for: memory
-// that programs can get without swapping, and the disk of dataDir.
+// that programs can get without swapping, the disk of dataDir, and process ids.
 func Supplies(dataDir string) eviction.Observations {
 	out := eviction.Observations{}
 	if info, err := meminfo(); err == nil {
@@ -126,17 +123,24 @@ func Supplies(dataDir string) eviction.Observations {
 		out[eviction.NodeFsAvailable] = eviction.Observation{Capacity: int64(fs.Blocks) * fs.Bsize, Available: int64(fs.Bavail) * fs.Bsize}
 		out[eviction.NodeFsInodesFree] = eviction.Observation{Capacity: int64(fs.Files), Available: int64(fs.Ffree)}
 	}
+	if o, ok := processIDs(line("/proc/sys/kernel/pid_max"), line("/proc/sys/kernel/threads-max"), line("/proc/loadavg")); ok {
+		out[eviction.PIDAvailable] = o
+	}
 	return out
 }
 
-// shortOfPIDs looks at the machine.
-func shortOfPIDs() bool {
-	most, err := strconv.ParseFloat(line("/proc/sys/kernel/pid_max"), 64)
-	if err != nil || most <= 0 {
-		return false
+// processIDs is how many tasks there may be, which the lesser of two files says, and how many more
+// there can be: the fourth field of loadavg names those that run and those that there are.
+func processIDs(pidMax, threadsMax, loadavg string) (eviction.Observation, bool) {
+	ids, err := strconv.ParseInt(pidMax, 10, 64)
+	if err != nil {
+		return eviction.Observation{}, false
 	}
-	_, tasks, _ := strings.Cut(line("/proc/loadavg"), "/")
-	n, _, _ := strings.Cut(tasks, " ")
-	used, err := strconv.ParseFloat(n, 64)
-	return err == nil && (most-used)/most < pidsFloorPart
+	if threads, err := strconv.ParseInt(threadsMax, 10, 64); err == nil {
+		ids = min(ids, threads)
+	}
+	_, tasks, _ := strings.Cut(loadavg, "/")
+	count, _, _ := strings.Cut(tasks, " ")
+	n, err := strconv.ParseInt(count, 10, 64)
+	return eviction.Observation{Capacity: ids, Available: ids - n}, err == nil
 }

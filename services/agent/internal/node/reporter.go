@@ -23,11 +23,8 @@ import (
 	"kubus.dev/services/agent/internal/runtime"
 )
 
-// Intervals of what a node tells by itself.
-const (
-	heartbeat     = 10 * time.Second
-	pressureEvery = 30 * time.Second // looking, not telling
-)
+// heartbeat is how often a node tells that it is there.
+const heartbeat = 10 * time.Second
 
 // Images lists what is on the node.
 type Images interface{ Images() []runtime.Image }
@@ -79,7 +76,7 @@ type Reporter struct {
 func NewReporter(s Settings, m Machine, dataDir, instance string, images Images, reports Reports, bus Publisher, log *zap.Logger) *Reporter {
 	r := &Reporter{
 		settings: s, machine: m, dataDir: dataDir, instance: instance, images: images, reports: reports, bus: bus, log: log,
-		network: "the node has no pod CIDR yet", pressure: Pressure{PIDs: shortOfPIDs()}, known: make(chan struct{}),
+		network: "the node has no pod CIDR yet", known: make(chan struct{}),
 	}
 	kept := r.load()
 	if kept != nil {
@@ -191,18 +188,12 @@ func (r *Reporter) Run(ctx context.Context) error {
 	r.Refresh()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	looked := time.Now()
 	for n := uint64(1); ; n++ {
 		r.beat(n)
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-beat.C:
-			if now.Sub(looked) < pressureEvery {
-				continue
-			}
-			looked = now
-			r.press(func(p *Pressure) { p.PIDs = shortOfPIDs() })
+		case <-beat.C:
 		}
 	}
 }
@@ -220,6 +211,7 @@ func (r *Reporter) SetPressure(conditions []corev1.NodeConditionType) {
 	r.press(func(p *Pressure) {
 		p.Memory = slices.Contains(conditions, corev1.NodeMemoryPressure)
 		p.Disk = slices.Contains(conditions, corev1.NodeDiskPressure)
+		p.PIDs = slices.Contains(conditions, corev1.NodePIDPressure)
 	})
 }
 

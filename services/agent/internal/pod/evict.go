@@ -37,9 +37,9 @@ func (s *Snapshot) alive() bool {
 }
 
 // Evict ends a pod for the node's sake and leaves nothing of it on the node but its status. Its
-// containers get grace at most. The channel is closed when all of it is free; of a pod that is
+// containers get the cause's grace at most. The channel is closed when all of it is free; of a pod that is
 // not here, at once.
-func (m *Manager) Evict(uid types.UID, message string, grace time.Duration) <-chan struct{} {
+func (m *Manager) Evict(uid types.UID, why eviction.Cause) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := m.workers[uid]
@@ -48,17 +48,18 @@ func (m *Manager) Evict(uid types.UID, message string, grace time.Duration) <-ch
 		close(none)
 		return none
 	}
-	w.post(func() { w.endFor(eviction.Reason, message, grace) })
+	failure := status.Failure{Reason: eviction.Reason, Message: why.Message, Evicted: true, Own: why.Own}
+	w.post(func() { w.endFor(failure, why.Grace) })
 	return w.free
 }
 
 // endFor ends the pod for the node's sake.
-func (w *worker) endFor(reason, message string, grace time.Duration) {
+func (w *worker) endFor(failure status.Failure, grace time.Duration) {
 	if w.failure != nil || w.removed || terminal(w.last.Phase) {
 		return // it has ended, or ends for another reason
 	}
-	w.failure, w.hurry = &status.Failure{Reason: reason, Message: message, Evicted: true}, &grace
-	w.event("", corev1.EventTypeWarning, reason, message)
+	w.failure, w.hurry = &failure, &grace
+	w.event("", corev1.EventTypeWarning, failure.Reason, failure.Message)
 	for _, c := range w.containers {
 		if c.stopping && c.stop != nil {
 			c.stop() // the plan stops it again, with the shorter grace

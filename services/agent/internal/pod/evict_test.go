@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"kubus.dev/services/agent/internal/eviction"
 )
 
 func hasFailed(s corev1.PodStatus, _ bool) bool { return s.Phase == corev1.PodFailed }
@@ -27,7 +29,7 @@ func TestAnEvictedPodLeavesNothingButItsStatus(t *testing.T) {
 	for len(b.m.Active()) == 0 { // its status comes a moment before
 		time.Sleep(time.Millisecond)
 	}
-	<-b.m.Evict(pod.UID, "too big", time.Second)
+	<-b.m.Evict(pod.UID, eviction.Cause{Message: "too big", Grace: time.Second})
 	s := b.until(pod, "failed", hasFailed)
 	if s.Reason != "Evicted" || s.Message != "too big" || s.ContainerStatuses[0].State.Terminated == nil {
 		t.Errorf("status %+v", s)
@@ -67,7 +69,7 @@ func TestAPodThatTakesItsTimeToEndIsHurriedByAnEviction(t *testing.T) {
 	for len(rt.graceOfStops()) == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	<-b.m.Evict(pod.UID, "too big", time.Millisecond)
+	<-b.m.Evict(pod.UID, eviction.Cause{Message: "too big", Grace: time.Millisecond})
 	b.until(pod, "gone", func(_ corev1.PodStatus, gone bool) bool { return gone })
 }
 
@@ -90,7 +92,7 @@ func TestAnEvictionThatAnAgentDidNotFinishIsFinishedByTheNext(t *testing.T) {
 	last.Phase, last.Reason, last.Message = corev1.PodFailed, "Evicted", "too big"
 	second.m.Adopt(pod, last)
 	second.m.Update(pod)
-	<-second.m.Evict(pod.UID, "again", time.Second)
+	<-second.m.Evict(pod.UID, eviction.Cause{Message: "again", Grace: time.Second})
 	if s := second.until(pod, "failed", hasFailed); s.Message != "too big" || len(rt.Sandboxes()) != 0 {
 		t.Errorf("status %+v, sandboxes %v", s, rt.Sandboxes())
 	}

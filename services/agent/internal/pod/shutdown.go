@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kubus.dev/services/agent/internal/shutdown"
+	"kubus.dev/services/agent/internal/status"
 )
 
 // What pods say that end, or cannot begin, because their node shuts down. Source: pkg/kubelet/nodeshutdown.
@@ -55,6 +56,8 @@ func (m *Manager) terminate(pod *corev1.Pod, grace time.Duration) <-chan struct{
 		close(none)
 		return none
 	}
-	w.post(func() { w.endFor(reasonTerminated, messageTerminated, grace) })
+	w.post(func() {
+		w.endFor(status.Failure{Reason: reasonTerminated, Message: messageTerminated, Evicted: true}, grace)
+	})
 	return w.free
 }

@@ -66,9 +66,9 @@ func conditions(in Input, s *corev1.PodStatus, started bool) []corev1.PodConditi
 	return out
 }
 
-// disruption is the condition of a pod that the node has evicted; nil for all others.
+// disruption is the condition of a pod that the node has evicted for its own sake; nil for all others.
 func disruption(in Input) *corev1.PodCondition {
-	if f := in.Failure; f != nil && f.Evicted && in.Terminal {
+	if f := in.Failure; f != nil && f.Evicted && !f.Own && in.Terminal {
 		c := &corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet,
 			Message: f.Message, ObservedGeneration: in.Pod.Generation, LastTransitionTime: second(in.Now),

@@ -48,3 +48,13 @@ func TestAnEvictionIsToldWhenNothingRunsAnyMore(t *testing.T) {
 		t.Errorf("what its container was is lost: %+v", later.ContainerStatuses[0])
 	}
 }
+
+func TestAPodThatBrokeItsOwnLimitIsNotDisrupted(t *testing.T) {
+	t.Parallel()
+	p := pod(corev1.RestartPolicyAlways)
+	s := Generate(Input{Pod: p, Previous: &corev1.PodStatus{Phase: corev1.PodRunning}, Containers: map[string]Container{"a": ok, "b": ok}, Terminal: true, Now: now,
+		Failure: &Failure{Reason: "Evicted", Message: "too big", Evicted: true, Own: true}})
+	if s.Phase != corev1.PodFailed || s.Reason != "Evicted" || slices.ContainsFunc(s.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.DisruptionTarget }) {
+		t.Errorf("status %+v", s)
+	}
+}

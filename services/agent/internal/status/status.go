@@ -52,6 +52,8 @@ type Failure struct {
 	Rejected        bool // the node never began: no container has a status
 	// Evicted: the node ends the pod. That is told when nothing runs any more, so that nobody takes its place before.
 	Evicted bool
+	// Own: it is evicted for a limit of its own, which is no disruption.
+	Own bool
 }
 
 // Input is everything a status depends on.
