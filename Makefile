@@ -90,14 +90,18 @@ test: ## quick unit and integration tests (the main job is make e2e)
 	  $(GO) test -p $(JOBS) $(TAGS) -trimpath $$p || failed="$$failed $$p"; \
 	done; [ -z "$$failed" ] || { echo "failed in:$$failed"; exit 1; }
 
+# Everything that is linked is instrumented: of generic code that some packages share the
+# linker takes either's, and half of it reports what is not so.
+RACE := CGO_ENABLED=1 $(GO) test -race -vet=off -short -p $(JOBS) $(TAGS) -ldflags='-s -w'
+
 .PHONY: race
-race: ## the race detector on the packages that share memory and link little
-	@CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -short ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/...
+race: ## the race detector on the packages that share memory, the gateway's registry, reads, services and fairness among them
+	@$(RACE) ./proto/... ./proto/bustest/... ./proto/store/... ./cmd/kubus-keeper/... ./services/kit/... ./services/scheduler/... \
+	  $(addprefix ./gateway/internal/,resource read service flow token continuation)
 
 .PHONY: race-state
-race-state: ## the race detector on what holds state and links much: the gateway's registry, reads, admission, services and their like, and the agent (needs root and what make build builds; long from an empty cache; not in CI)
-	@CGO_ENABLED=1 $(GO) test -race -vet=off -short -p $(JOBS) $(TAGS) -ldflags='-s -w' ./services/agent/... \
-	  $(addprefix ./gateway/internal/,resource read admission/... service/... flow streams continuation token aggregate)
+race-state: ## the race detector on what links still more: the gateway's admission, storage and their like, and the agent (needs root and what make build builds; long from an empty cache; not in CI)
+	@$(RACE) ./services/agent/... $(addprefix ./gateway/internal/,admission/... storage audit custom informer streams aggregate)
 
 .PHONY: scheduler-fuzz
 scheduler-fuzz: ## the scheduler against kube-scheduler in 100,000 random clusters, 10^6 random events, and who wakes whom (about an hour)
@@ -116,10 +120,11 @@ helm: build ## Helm's own library installs, upgrades, rolls back and uninstalls 
 
 FUZZTIME ?= 3m
 .PHONY: fuzz
-fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each; what is found stays in testdata/fuzz
+fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets, FUZZTIME each, guided by what our own code does; what is found stays in testdata/fuzz
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' $(MODULES) | sed 's/:func / /' | while read -r file name; do \
-	  echo "$$name in $$(dirname $$file)"; \
-	  $(GO) test -p $(JOBS) $(TAGS) -trimpath -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel $(JOBS) ./$$(dirname $$file) || exit 1; \
+	  dir=$$(dirname $$file); echo "$$name in $$dir"; \
+	  $(GO) test -c -p $(JOBS) $(TAGS) -gcflags='kubus.dev/...=-d=libfuzzer' -o $(BIN)/fuzz/ ./$$dir || exit 1; \
+	  (cd $$dir && $(BIN)/fuzz/$$(basename $$dir).test -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime $(FUZZTIME) -test.parallel $(JOBS) -test.fuzzcachedir $(BIN)/fuzz/cache/$$dir) || exit 1; \
 	done
 
 .PHONY: e2e

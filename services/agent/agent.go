@@ -222,7 +222,9 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		Tell: a.node.SetPressure, Events: a.events, Log: log,
 	}
 	a.evictions.Observe(time.Now())
-	a.streams = streams.New(found{a.pods, a.static}, rt, func(path string) ([]byte, error) { return a.usage.Endpoint(path, cfg.DataDir) }, log)
+	a.streams = streams.New(found{a.pods, a.static}, rt, func(path string) ([]byte, error) {
+		return a.usage.Endpoint(path, cfg.DataDir, usage.Machine{CPUs: int64(machine.CPUs), Memory: machine.MemoryBytes})
+	}, log)
 	a.control = &control.Server{Images: rt, Changed: a.node.Refresh}
 	a.cfg.RunDir = rt.RunDir()
 	p.Health.Ready("node", a.ready)

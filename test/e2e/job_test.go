@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,7 @@ func mainJob(t *testing.T, node, form string) {
 	m := j.marks(t)
 	step("a Deployment with its ConfigMap, Secret and Service is applied and rolls out", j.deploy)
 	may("kubectl shows pods, descriptions and events", j.look)
+	may("the node tells Prometheus what pods take", j.metered)
 	may("environment and volumes hold the ConfigMap and the Secret", j.settings)
 	may("logs are followed", j.logs)
 	may("exec gives a shell on a terminal, and exit codes", j.exec)
@@ -142,6 +144,20 @@ func (j *job) deploy(t *testing.T) {
 	pods, err := j.cluster.pods("app=web", ".status.phase")
 	if err != nil || len(pods) != 3 {
 		t.Fatalf("want three pods, got %v, %v", pods, err)
+	}
+}
+
+// metered reads what a kubelet's /metrics/cadvisor has, as a Prometheus does through the API.
+func (j *job) metered(t *testing.T) {
+	pod := j.one(t, "app=web")
+	text := j.run(t, "get", "--raw", "/api/v1/nodes/"+j.node+"/proxy/metrics/cadvisor")
+	for _, metric := range []string{
+		"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_memory_rss", "container_threads", "container_network_receive_bytes_total",
+	} {
+		pattern := regexp.MustCompile(`(?m)^` + metric + `\{[^}]*namespace="default",pod="` + pod + `"\} ([0-9.e+]+) `)
+		if m := pattern.FindStringSubmatch(text); m == nil || m[1] == "0" {
+			t.Errorf("of %s there is %q in\n%s", metric, m, text)
+		}
 	}
 }
 

@@ -35,3 +35,29 @@ func TestOfAServersDocumentOnlyItsOwnPartIsTaken(t *testing.T) {
 		t.Error("what is no document was taken")
 	}
 }
+
+// FuzzOwnPart: of whatever a server says a part is taken that is its own, or nothing.
+func FuzzOwnPart(f *testing.F) {
+	for _, seed := range []string{
+		`{"swagger":"2.0","paths":{"/apis/w.example/v1/a":{"$ref":"#/definitions/A"},"/api/v1/b":{}},"definitions":{"A":{"b":{"$ref":"#/definitions/A"}}}}`,
+		`null`, `{"paths":null,"definitions":null}`, `{"paths":{"/apis/w.example/v1":null,"/apis/w.example/v10":1}}`, `{"info":1,"paths":{"/apis/w.example/v1":"\"$ref\":\"#/definitions/A\""},"definitions":{"A":null}}`, `{"paths":[]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		const prefix = "/apis/w.example/v1"
+		part, err := ownPart(document, prefix)
+		if err != nil {
+			return
+		}
+		var got struct{ Paths map[string]json.RawMessage }
+		if err := json.Unmarshal(part, &got); err != nil {
+			t.Fatalf("%q: made %q: %v", document, part, err)
+		}
+		for path := range got.Paths {
+			if path != prefix && !strings.HasPrefix(path, prefix+"/") {
+				t.Errorf("%q: took %q", document, path)
+			}
+		}
+	})
+}

@@ -54,6 +54,9 @@ func mergeV3(path string, parts []Part) ([]byte, error) {
 		if err := json.Unmarshal(data, &part); err != nil {
 			return err
 		}
+		if part == nil {
+			return errors.New("the document is null")
+		}
 		var components raw
 		if len(part["components"]) > 0 {
 			if err := json.Unmarshal(part["components"], &components); err != nil {
@@ -87,12 +90,13 @@ func mergeV3(path string, parts []Part) ([]byte, error) {
 	if doc == nil {
 		return nil, last
 	}
-	var components raw
+	components := raw{}
 	if len(doc["components"]) > 0 {
 		if err := json.Unmarshal(doc["components"], &components); err != nil {
 			return nil, err
 		}
-	} else {
+	}
+	if components == nil { // it says null
 		components = raw{}
 	}
 	merged, err := withSections(components, schemas)

@@ -121,3 +121,29 @@ func TestAKeyFileIsRawOrBase64(t *testing.T) {
 		t.Error("a short key was accepted")
 	}
 }
+
+// FuzzSeal: what is sealed opens as it was; what somebody else made does not open.
+func FuzzSeal(f *testing.F) {
+	for _, seed := range []string{string(doc), `{}`, `null`, `{"metadata":null}`, `{"metadata":{"annotations":null}}`, `{"metadata":{"annotations":{"a":1}}}`, `{"sealed":"x.y"}`, `,"sealed":"`, `,"sealed":""}`, `{"a":1,"sealed":"00000000.AAAA"}`} {
+		f.Add([]byte(seed))
+	}
+	k, err := seal.NewKey(bytes.Repeat([]byte{1}, seal.KeySize))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		if _, err := k.Open(object, document); err == nil {
+			t.Errorf("%q opens", document)
+		}
+		sealed, err := k.Seal(object, document)
+		if err != nil {
+			return
+		}
+		if got, err := k.Open(object, sealed); err != nil || !bytes.Equal(got, document) {
+			t.Errorf("%q: opened as %q, %v", document, got, err)
+		}
+		if !json.Valid(sealed) {
+			t.Errorf("%q: sealed as %q", document, sealed)
+		}
+	})
+}

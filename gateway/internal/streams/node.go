@@ -35,8 +35,8 @@ const (
 
 // nodeProxy serves nodes/[scheme:]name[:port]/proxy/path: the part of a kubelet's
 // endpoints that can be answered without one. /pods is what the log says of the
-// node, /healthz whether its agent answers, /containerLogs, /stats/summary and
-// /metrics/resource go to the agent.
+// node, /healthz whether its agent answers, /containerLogs, /stats/summary,
+// /metrics/resource and /metrics/cadvisor go to the agent.
 func (s *Server) nodeProxy(w http.ResponseWriter, req *http.Request) {
 	info, ok := request.RequestInfoFrom(req.Context())
 	if !ok {
@@ -83,7 +83,7 @@ func (s *Server) ofNode(w http.ResponseWriter, req *http.Request, node string, p
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-		Message: fmt.Sprintf("node %s does not serve /%s: its agent has /healthz, /pods, /stats/summary, /metrics/resource and /containerLogs/NAMESPACE/POD/CONTAINER", node, strings.Join(path, "/")),
+		Message: fmt.Sprintf("node %s does not serve /%s: its agent has /healthz, /pods, /stats/summary, /metrics/resource, /metrics/cadvisor and /containerLogs/NAMESPACE/POD/CONTAINER", node, strings.Join(path, "/")),
 	}}
 }
 
@@ -137,6 +137,7 @@ func (s *Server) answers(ctx context.Context, node string) error {
 var ownPaths = map[string]string{
 	"stats/summary":    "application/json",
 	"metrics/resource": "text/plain; version=0.0.4; charset=utf-8",
+	"metrics/cadvisor": "text/plain; version=0.0.4; charset=utf-8",
 }
 
 // ownMost bounds what an agent may say of its node.

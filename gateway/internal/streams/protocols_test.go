@@ -126,6 +126,7 @@ func TestNodesAreAskedThroughTheirAgents(t *testing.T) {
 		"n:22/proxy/healthz":                            {400, "the agent of a node is reached by its name alone"},
 		"n/proxy/stats/summary":                         {200, "my stats/summary"},
 		"n/proxy/metrics/resource":                      {200, "my metrics/resource"},
+		"n/proxy/metrics/cadvisor":                      {200, "my metrics/cadvisor"},
 		"away/proxy/metrics/resource":                   {503, "the agent of node away is not connected"},
 		"n/proxy/stats/container":                       {404, "node n does not serve /stats/container"},
 		"n/proxy/run/default/p/a":                       {404, "does not serve"},

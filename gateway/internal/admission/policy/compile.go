@@ -51,7 +51,12 @@ func compilerFor(spec *admissionv1.ValidatingAdmissionPolicySpec) (*cel.Composit
 }
 
 func newCompiler() (*cel.CompositedCompiler, error) {
-	return cel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+	compiler, err := cel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+	if err != nil {
+		return nil, err
+	}
+	compiler.ConditionCompiler = conditionCompiler{compiler.Compiler}
+	return compiler, nil
 }
 
 var withoutVariables = sync.OnceValues(newCompiler)

@@ -18,7 +18,7 @@ import (
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
 // asked is a create of a ConfigMap by ann.
-func asked(t *testing.T, data map[string]string) *admission.VersionedAttributes {
+func asked(t testing.TB, data map[string]string) *admission.VersionedAttributes {
 	t.Helper()
 	kind := schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}, Data: data}

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/admission/plugin/policy/generic"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/matching"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -21,8 +20,8 @@ type dispatcher struct {
 // prepared is what is known of one set of hooks. A source never changes a set that it
 // gave; it makes another.
 type prepared struct {
-	hooks []hook
-	to    generic.Dispatcher[hook]
+	hooks   []hook
+	matcher *matcher
 }
 
 func (p *prepared) of(hooks []hook) bool {
@@ -39,8 +38,8 @@ func (d *dispatcher) Dispatch(ctx context.Context, a admission.Attributes, o adm
 	}
 	p := d.prepared.Load()
 	if p == nil || !p.of(hooks) {
-		p = &prepared{hooks: hooks, to: validating.NewDispatcher(d.authorizer, newMatcher(d.matcher, hooks))}
+		p = &prepared{hooks: hooks, matcher: newMatcher(d.matcher, hooks)}
 		d.prepared.Store(p) // whoever stores last, all of them are right
 	}
-	return p.to.Dispatch(ctx, a, o, hooks)
+	return validating.NewDispatcher(d.authorizer, p.matcher.once()).Dispatch(ctx, a, o, hooks)
 }

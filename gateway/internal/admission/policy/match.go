@@ -21,8 +21,10 @@ var (
 	errNoObjects     = errors.New("a nil object selector was passed, please ensure selectors are initialized properly")
 )
 
-// criteria are match constraints, their selectors read.
+// criteria are match constraints, their selectors read. All constraints of a set that say
+// the same are one.
 type criteria struct {
+	number      int // among those of the set; negative: of no set
 	resources   *admissionv1.MatchResources
 	namespaces  labels.Selector
 	objects     labels.Selector
@@ -30,8 +32,8 @@ type criteria struct {
 	noObject    error
 }
 
-func newCriteria(r *admissionv1.MatchResources) *criteria {
-	c := &criteria{resources: r}
+func newCriteria(number int, r *admissionv1.MatchResources) *criteria {
+	c := &criteria{number: number, resources: r}
 	c.namespaces, c.noNamespace = metav1.LabelSelectorAsSelector(r.NamespaceSelector)
 	c.objects, c.noObject = metav1.LabelSelectorAsSelector(r.ObjectSelector)
 	return c
@@ -48,21 +50,32 @@ func (c *criteria) GetParsedObjectSelector() (labels.Selector, error) { return c
 // GetMatchResources is upstream's matching.MatchCriteria.
 func (c *criteria) GetMatchResources() admissionv1.MatchResources { return *c.resources }
 
-// matcher is upstream's generic.PolicyMatcher over criteria that are read already. It is
-// not changed once it is made.
+// matcher knows the criteria of a set of policies and bindings. It is not changed once it
+// is made.
 type matcher struct {
 	*matching.Matcher
 	known map[*admissionv1.MatchResources]*criteria
+	count int // of different criteria
 }
-
-var _ generic.PolicyMatcher = (*matcher)(nil)
 
 func newMatcher(m *matching.Matcher, hooks []hook) *matcher {
 	out := &matcher{Matcher: m, known: map[*admissionv1.MatchResources]*criteria{}}
+	same := map[string]*criteria{} // by what they say
 	add := func(r *admissionv1.MatchResources) {
-		if r != nil && r.NamespaceSelector != nil && r.ObjectSelector != nil {
-			out.known[r] = newCriteria(r)
+		if r == nil || r.NamespaceSelector == nil || r.ObjectSelector == nil {
+			return
 		}
+		said, err := r.Marshal()
+		if err != nil {
+			return // they are read anew for each request
+		}
+		c := same[string(said)]
+		if c == nil {
+			c = newCriteria(out.count, r)
+			same[string(said)] = c
+			out.count++
+		}
+		out.known[r] = c
 	}
 	for _, h := range hooks {
 		add(h.Policy.Spec.MatchConstraints)
@@ -73,26 +86,47 @@ func newMatcher(m *matching.Matcher, hooks []hook) *matcher {
 	return out
 }
 
+// once is for one request.
+func (m *matcher) once() *once { return &once{matcher: m, answers: make([]answer, m.count)} }
+
+// once is upstream's generic.PolicyMatcher for one request, which is held against each of
+// the criteria once. It serves one goroutine.
+type once struct {
+	*matcher
+	answers   []answer
+	namespace *corev1.Namespace // nil: not asked for
+}
+
+// answer is what upstream's matcher said.
+type answer struct {
+	known, matches bool
+	resource       schema.GroupVersionResource
+	kind           schema.GroupVersionKind
+	err            error
+}
+
+var _ generic.PolicyMatcher = (*once)(nil)
+
 // DefinitionMatches is upstream's generic.PolicyMatcher.
-func (m *matcher) DefinitionMatches(a admission.Attributes, o admission.ObjectInterfaces, policy generic.PolicyAccessor) (bool, schema.GroupVersionResource, schema.GroupVersionKind, error) {
+func (m *once) DefinitionMatches(a admission.Attributes, o admission.ObjectInterfaces, policy generic.PolicyAccessor) (bool, schema.GroupVersionResource, schema.GroupVersionKind, error) {
 	constraints := policy.GetMatchConstraints()
 	if constraints == nil {
 		return false, schema.GroupVersionResource{}, schema.GroupVersionKind{}, errNoConstraints
 	}
-	return m.matches(a, o, constraints)
+	return m.match(a, o, constraints)
 }
 
 // BindingMatches is upstream's generic.PolicyMatcher.
-func (m *matcher) BindingMatches(a admission.Attributes, o admission.ObjectInterfaces, binding generic.BindingAccessor) (bool, error) {
+func (m *once) BindingMatches(a admission.Attributes, o admission.ObjectInterfaces, binding generic.BindingAccessor) (bool, error) {
 	resources := binding.GetMatchResources()
 	if resources == nil {
 		return true, nil
 	}
-	matches, _, _, err := m.matches(a, o, resources)
+	matches, _, _, err := m.match(a, o, resources)
 	return matches, err
 }
 
-func (m *matcher) matches(a admission.Attributes, o admission.ObjectInterfaces, r *admissionv1.MatchResources) (bool, schema.GroupVersionResource, schema.GroupVersionKind, error) {
+func (m *once) match(a admission.Attributes, o admission.ObjectInterfaces, r *admissionv1.MatchResources) (bool, schema.GroupVersionResource, schema.GroupVersionKind, error) {
 	switch {
 	case r.NamespaceSelector == nil:
 		return false, schema.GroupVersionResource{}, schema.GroupVersionKind{}, errNoNamespaces
@@ -101,12 +135,24 @@ func (m *matcher) matches(a admission.Attributes, o admission.ObjectInterfaces, 
 	}
 	c := m.known[r]
 	if c == nil {
-		c = newCriteria(r)
+		return m.Matches(a, o, newCriteria(-1, r))
 	}
-	return m.Matches(a, o, c)
+	to := &m.answers[c.number]
+	if !to.known {
+		to.matches, to.resource, to.kind, to.err = m.Matches(a, o, c)
+		to.known = true
+	}
+	return to.matches, to.resource, to.kind, to.err
 }
 
 // GetNamespace is upstream's generic.PolicyMatcher.
-func (m *matcher) GetNamespace(ctx context.Context, name string) (*corev1.Namespace, error) {
-	return m.Matcher.GetNamespace(ctx, name)
+func (m *once) GetNamespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	if m.namespace != nil && m.namespace.Name == name {
+		return m.namespace, nil
+	}
+	found, err := m.Matcher.GetNamespace(ctx, name)
+	if err == nil {
+		m.namespace = found
+	}
+	return found, err
 }

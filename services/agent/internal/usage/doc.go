@@ -3,7 +3,7 @@
 //
 // Start with New. Ask has the next pass made and published; one pass reads every running
 // container of the node, three small files each, and the machine. Nobody asks: nothing is
-// read. Summary and Resource are a kubelet's /stats/summary and /metrics/resource.
+// read. Summary, Resource and Cadvisor are a kubelet's /stats/summary, /metrics/resource and /metrics/cadvisor.
 //
 // What is published is counters, not rates: whoever misses a message loses nothing but its
 // moment, and the window is the reader's choice.

@@ -6,7 +6,10 @@ import (
 )
 
 // Endpoint answers a path of the node's own that tells what it uses.
-func (s *Sampler) Endpoint(path, dataDir string) ([]byte, error) {
+func (s *Sampler) Endpoint(path, dataDir string, m Machine) ([]byte, error) {
+	if path == "metrics/cadvisor" {
+		return s.Cadvisor(m), nil
+	}
 	now, before, _ := s.Readings()
 	switch path {
 	case "stats/summary":

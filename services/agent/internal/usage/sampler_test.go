@@ -122,7 +122,7 @@ func TestAReadingIsPublishedWhenSomebodyAsks(t *testing.T) {
 func TestANodesOwnEndpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := sampler(t, &published{})
-		first, err := s.Endpoint("metrics/resource", t.TempDir())
+		first, err := s.Endpoint("metrics/resource", t.TempDir(), Machine{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestANodesOwnEndpoints(t *testing.T) {
 		later["cpuacct/app/cpuacct.usage"] = "2500000000\n"
 		s.reader = newReader(tree(t, later), false)
 		time.Sleep(3 * time.Second)
-		body, err := s.Endpoint("stats/summary", t.TempDir())
+		body, err := s.Endpoint("stats/summary", t.TempDir(), Machine{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestANodesOwnEndpoints(t *testing.T) {
 		if p.PodRef.Name != "web" || p.PodRef.UID != "u1" || p.CPU.UsageCoreNanoSeconds != 2_500_000_000 || p.CPU.UsageNanoCores != 500_000_000 || p.Memory.WorkingSetBytes != 4000 {
 			t.Errorf("1.5 s of CPU in 3 s: got %+v", p)
 		}
-		if _, err := s.Endpoint("configz", ""); err == nil {
+		if _, err := s.Endpoint("configz", "", Machine{}); err == nil {
 			t.Error("no such path is served")
 		}
 	})
