@@ -31,6 +31,7 @@ type collection struct {
 	revision uint64    // of the newest change
 	tombs    map[tombKey]tomb
 	indexes  map[string]*index
+	packer   packer
 
 	events      []Event // the window, oldest first; elements never change
 	base        uint64  // number of the first element since the start
@@ -121,6 +122,9 @@ func (c *collection) take(e *Entry, boot *before) bool {
 	prev, _ := c.tree.Get(e)
 	if prev != nil && prev.revision >= e.revision {
 		return true
+	}
+	if c.keeps.packs {
+		c.packer.pack(e)
 	}
 	tk := tombKey{e.key.Namespace, e.key.Name}
 	if e.deleted {

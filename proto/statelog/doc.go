@@ -3,7 +3,8 @@
 // resourceVersion.
 //
 // Readers start with Views and View: a process holds each stream at most once, as
-// encoded bytes in immutable snapshots, and watches fan out in memory. Writers
+// encoded bytes in immutable snapshots, and watches fan out in memory. Where nobody
+// else watches (Views.KeepLittle) the bytes are packed by one another. Writers
 // start with Log, which only gateways may use: compare-and-set on one object,
 // many concurrent writes grouped into one commit.
 //

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/s2"
+
 	"kubus.dev/proto"
 	"kubus.dev/proto/skim"
 )
@@ -17,9 +19,11 @@ type Entry struct {
 	key       proto.Key
 	revision  uint64
 	requestID uint64
-	data      []byte
-	splice    int32 // where metadata's first field begins in data
-	empty     bool  // metadata holds no field
+	data      []byte   // the object's JSON, or packed
+	model     *s2.Dict // by which data is packed; nil: it is not
+	length    int32    // of the JSON when it is packed
+	splice    int32    // where metadata's first field begins in the JSON
+	empty     bool     // metadata holds no field
 	deleted   bool
 	created   bool // the writer said so
 	stored    time.Time
@@ -54,19 +58,20 @@ func (e *Entry) Revision() uint64 { return e.revision }
 // Deleted says that the object is gone; Data is then its final state.
 func (e *Entry) Deleted() bool { return e.deleted }
 
-// Data is the object's JSON without resourceVersion. The caller must not change it.
-func (e *Entry) Data() []byte { return e.data }
+// Data is the object's JSON without resourceVersion. The caller must not change it. In views
+// that keep little it is made anew at each call.
+func (e *Entry) Data() []byte { return e.unpacked() }
 
 // Stored is when this process learnt of the version.
 func (e *Entry) Stored() time.Time { return e.stored }
 
 // AppendJSON appends the object's JSON with metadata.resourceVersion.
 func (e *Entry) AppendJSON(dst []byte) []byte {
-	return AppendWithRevision(dst, e.data, int(e.splice), e.empty, e.revision)
+	return AppendWithRevision(dst, e.unpacked(), int(e.splice), e.empty, e.revision)
 }
 
 // JSON is AppendJSON into a new slice.
-func (e *Entry) JSON() []byte { return e.AppendJSON(make([]byte, 0, len(e.data)+40)) }
+func (e *Entry) JSON() []byte { return e.AppendJSON(make([]byte, 0, e.len()+40)) }
 
 // Splice gives where metadata's first field begins in Data (0 when there is no
 // metadata object) and whether metadata is empty; for writers of their own encodings.
@@ -135,7 +140,7 @@ func (e *Entry) ParseMeta() *Meta {
 	m := &Meta{}
 	if e.splice > 0 {
 		// The metadata object begins one byte before the splice point.
-		dec := json.NewDecoder(bytes.NewReader(e.data[e.splice-1:]))
+		dec := json.NewDecoder(bytes.NewReader(e.unpacked()[e.splice-1:]))
 		if err := dec.Decode(m); err != nil {
 			m = &Meta{}
 		}

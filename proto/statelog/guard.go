@@ -177,7 +177,7 @@ func (g *guard) restore(ctx context.Context, key proto.Key) error {
 		if found != nil && g.view.shows(at) {
 			continue // the view has moved on
 		}
-		w := Write{Key: key, Data: live.data}
+		w := Write{Key: key, Data: live.Data()}
 		if g.view.expire > 0 {
 			if w.TTL = (g.view.expire - time.Since(live.stored)).Truncate(time.Second); w.TTL <= 0 {
 				return nil

@@ -51,7 +51,7 @@ func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<2
 // subject and headers in the store.
 const objectBytes = 256
 
-func (e *Entry) size() int64 { return int64(len(e.data)) + objectBytes }
+func (e *Entry) size() int64 { return int64(e.len()) + objectBytes }
 
 // Usage is what live objects take, in bytes: all, and those of a namespace, or of none.
 type Usage struct{ Total, Namespace int64 }

@@ -71,7 +71,7 @@ func (t *tap) take(subject string, e *Entry) {
 		return
 	}
 	t.last = e.revision
-	t.bytes += len(e.data)
+	t.bytes += e.len()
 	if t.bytes > mostWaiting && len(t.taken) > 0 {
 		t.overrun, t.taken, t.bytes = true, nil, 0
 	} else {
@@ -133,7 +133,7 @@ func (t *taken) message() *bus.StreamMsg {
 	if e.requestID != 0 {
 		h[proto.HeaderRequestID] = []string{strconv.FormatUint(e.requestID, 16)}
 	}
-	return &bus.StreamMsg{Subject: t.subject, Header: h, Data: e.data, Seq: e.revision, Time: e.stored}
+	return &bus.StreamMsg{Subject: t.subject, Header: h, Data: e.Data(), Seq: e.revision, Time: e.stored}
 }
 
 // subjects are those of objects, or end in ".>"; none are all.

@@ -521,7 +521,7 @@ func (v *View) expireSome() {
 		v.expiry = v.expiry[1:]
 		c := v.collection(next.key.GroupResource)
 		if e, rev := c.last(next.key.Namespace, next.key.Name); e != nil && rev == next.revision {
-			gone := &Entry{key: e.key, revision: v.read, data: e.data, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
+			gone := &Entry{key: e.key, revision: v.read, data: e.data, model: e.model, length: e.length, splice: e.splice, empty: e.empty, deleted: true, stored: time.Now()}
 			if gone.revision > rev {
 				c.apply(gone)
 			} else {

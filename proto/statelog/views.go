@@ -59,7 +59,8 @@ func (vs *Views) Hear(fences ...string) *Views {
 }
 
 // KeepLittle is for views that only this process watches: it keeps up, so what has
-// changed is forgotten after seconds, not minutes. Call it before the first view is opened.
+// changed is forgotten after seconds, not minutes, and reads most objects once, so they
+// are packed. Call it before the first view is opened.
 func (vs *Views) KeepLittle() { vs.keeps = briefWindow }
 
 // For gives the view that holds a resource, opened at the first call. Wait for

@@ -58,6 +58,15 @@ func KeepMemory(ctx context.Context) {
 	}
 }
 
+// Frugal has the collector run when the heap has grown by half of what is alive, and not by
+// all of it, unless the environment says how much (GOGC). It is for processes that hold much
+// for long and make little anew: what they save is worth more than what it costs.
+func Frugal() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
 // memory is what the runtime says of the heap, in bytes.
 type memory struct {
 	live, objects, free uint64 // reachable at the last collection; allocated; mapped but empty

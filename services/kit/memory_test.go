@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -74,5 +75,23 @@ func TestExcessIsWhatNobodyReaches(t *testing.T) {
 		if got := tc.m.excess(); got != tc.want {
 			t.Errorf("%s: got %d, want %d of %+v", name, got, tc.want, tc.m)
 		}
+	}
+}
+
+func TestAFrugalProcessCollectsEarlierUnlessTheEnvironmentHasChosen(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	percent := func() int {
+		now := debug.SetGCPercent(100)
+		debug.SetGCPercent(now)
+		return now
+	}
+	t.Setenv("GOGC", "100")
+	if Frugal(); percent() != 100 {
+		t.Errorf("GOGC is 100 and the collector runs at %d", percent())
+	}
+	t.Setenv("GOGC", "")
+	if Frugal(); percent() != 50 {
+		t.Errorf("the collector runs at %d", percent())
 	}
 }

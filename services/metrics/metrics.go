@@ -2,7 +2,7 @@
 // memory, for kubectl top and the autoscaler. README.md has the picture.
 //
 // Start with Config and Run. Any number of instances work side by side; each keeps the last
-// two readings of every node, in memory.
+// readings of every node, in memory.
 package metrics
 
 import (

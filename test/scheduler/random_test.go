@@ -328,6 +328,9 @@ func (d *dice) affinity(p *corev1.Pod) {
 			}
 			a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = s
 		}
+		if d.one(3) { // as a DaemonSet's pods, or nearly so
+			a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = d.byName()
+		}
 		if d.one(2) {
 			a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.PreferredSchedulingTerm{{Weight: 1 + d.Int32N(100), Preference: d.nodeTerm()}}
 		}
@@ -353,6 +356,23 @@ func (d *dice) affinity(p *corev1.Pod) {
 	if a.NodeAffinity != nil || a.PodAffinity != nil || a.PodAntiAffinity != nil {
 		p.Spec.Affinity = a
 	}
+}
+
+// byName demands a node by its name, in one term or in each of several, with labels or without.
+func (d *dice) byName() *corev1.NodeSelector {
+	s := &corev1.NodeSelector{}
+	for range pick(d, 1, 1, 1, 2) {
+		t := corev1.NodeSelectorTerm{}
+		if d.one(3) {
+			t = d.nodeTerm()
+			t.MatchFields = nil
+		}
+		for range pick(d, 1, 1, 1, 1, 2) {
+			t.MatchFields = append(t.MatchFields, corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{pick(d, "n0", "n1", "n2", "n3", "gone")}})
+		}
+		s.NodeSelectorTerms = append(s.NodeSelectorTerms, t)
+	}
+	return s
 }
 
 func (d *dice) nodeTerm() corev1.NodeSelectorTerm {

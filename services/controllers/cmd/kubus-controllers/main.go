@@ -12,6 +12,7 @@ import (
 func main() {
 	cfg := controllers.Default()
 	kit.Main("kubus-controllers", &cfg, func(ctx context.Context, p *kit.Process) error {
+		kit.Frugal()
 		o := controllers.Options(&cfg)
 		o.Logger = p.Logger
 		c, err := cluster.Connect(ctx, o)

@@ -86,6 +86,7 @@ func (g *graph) put(n *node) (w work) {
 		delete(g.nodes, n.uid)
 		delete(g.names, n.key)
 	}
+	g.share(n)
 	for i := range n.owners {
 		owner := n.owners[i].UID
 		if g.dependents[owner] == nil {
@@ -101,6 +102,20 @@ func (g *graph) put(n *node) (w work) {
 		w.children = append(w.children, n.uid)
 	}
 	return w
+}
+
+// share has an object hold its owners' references together with another that has the same,
+// as its last version or a sibling does.
+func (g *graph) share(n *node) {
+	if len(n.owners) == 0 {
+		return
+	}
+	for _, sibling := range g.dependents[n.owners[0].UID] {
+		if slices.Equal(sibling.owners, n.owners) {
+			n.owners = sibling.owners
+		}
+		return // one speaks for all
+	}
 }
 
 // remove takes the deletion of an object.

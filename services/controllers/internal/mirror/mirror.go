@@ -38,7 +38,7 @@ type Kind[T any] struct {
 	gr         proto.GroupResource
 	namespaced bool
 	trim       func(*T) // nil: objects are whole
-	alike      string   // an index that files alike objects together; empty: only an object's own versions are
+	alike      string   // an index that files alike objects together; empty: any is as good
 
 	wanted atomic.Bool
 	want   chan struct{} // closed when somebody follows
@@ -51,6 +51,7 @@ type Kind[T any] struct {
 	indexers map[string]func(*T) []string
 	objects  map[string]map[string]*T            // namespace, name
 	indexes  map[string]map[string]map[string]*T // index, value, namespace/name
+	last     *T                                  // that came
 	revision uint64
 	waiters  []waiter
 	view     *statelog.View // that is mirrored; nil: somebody else fills the mirror
@@ -403,6 +404,7 @@ func (k *Kind[T]) Put(revision uint64, object *T) {
 	if model := k.model(old, object); model != nil {
 		share(reflect.ValueOf(model).Elem(), reflect.ValueOf(object).Elem())
 	}
+	k.last = object
 	if k.objects[namespace] == nil {
 		k.objects[namespace] = map[string]*T{}
 	}
@@ -417,18 +419,20 @@ func (k *Kind[T]) Put(revision uint64, object *T) {
 	k.notify(old, object)
 }
 
-// model is what an object has most in common with: its last version, or one of its
-// like; mu is held.
+// model is what an object has most in common with: its last version, one of its like, or
+// whichever came last; mu is held.
 func (k *Kind[T]) model(old, object *T) *T {
-	if old != nil || k.alike == "" {
+	if old != nil {
 		return old
 	}
-	for _, value := range k.indexers[k.alike](object) {
-		for _, other := range k.indexes[k.alike][value] {
-			return other
+	if k.alike != "" {
+		for _, value := range k.indexers[k.alike](object) {
+			for _, other := range k.indexes[k.alike][value] {
+				return other
+			}
 		}
 	}
-	return nil
+	return k.last
 }
 
 // Drop applies a deletion.

@@ -128,7 +128,7 @@ func NewWorld() *World {
 	w.DeviceTaintRules = add[resourcev1.DeviceTaintRule](w, "resource.k8s.io", "v1", "DeviceTaintRule", "devicetaintrules", false)
 	w.StorageVersionMigrations = add[migrationv1.StorageVersionMigration](w, "storagemigration.k8s.io", "v1", "StorageVersionMigration", "storageversionmigrations", false)
 	w.Pods.trim, w.Secrets.trim = trimPod, trimSecret
-	w.Pods.alike = ByController
+	w.Pods.alike, w.ReplicaSets.alike = ByController, ByController
 	w.Pods.Index(ByController, func(pod *corev1.Pod) []string { return controllerUID(pod) })
 	w.Pods.Index(ByOrphanage, func(pod *corev1.Pod) []string {
 		if metav1.GetControllerOfNoCopy(pod) != nil {

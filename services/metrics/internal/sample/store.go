@@ -38,8 +38,11 @@ type point struct {
 	bytes uint64
 }
 
-// series is the last reading and the one before; a zero before is none.
-type series struct{ last, before point }
+// series is the last reading, and what the counter said until then.
+type series struct {
+	last point
+	past history
+}
 
 type node struct {
 	answered uint64 // round of its last message
@@ -121,6 +124,7 @@ func read(began time.Time, u *message.Usage) point {
 // next is the series after one more reading. A container that started after the last one
 // is another; a reading that is no later changes nothing.
 func (s series) next(p point) series {
+	now := mark{p.at, p.cpu}
 	switch {
 	case p.at.IsZero():
 		return series{}
@@ -128,23 +132,20 @@ func (s series) next(p point) series {
 		if !p.at.After(s.last.at) {
 			return s
 		}
-		return series{last: p, before: s.last}
+		return series{last: p, past: s.past.then(now)}
 	}
-	out := series{last: p}
 	if age := p.at.Sub(p.start); !p.start.IsZero() && age >= youngest && age <= oldest {
-		out.before = point{at: p.start, start: p.start}
+		return series{last: p, past: history{{at: p.start}, now}}
 	}
-	return out
+	return series{last: p, past: history{now}}
 }
 
 func (s series) rate(name string) (Rate, bool) {
-	window := s.last.at.Sub(s.before.at)
-	if s.before.at.IsZero() || window <= 0 {
+	if s.past.window() <= 0 {
 		return Rate{}, false
 	}
 	return Rate{
-		Name: name, NanoCores: int64(float64(s.last.cpu-s.before.cpu) / window.Seconds()), Bytes: int64(s.last.bytes),
-		Timestamp: s.last.at, Window: window,
+		Name: name, NanoCores: int64(s.past.rate()), Bytes: int64(s.last.bytes), Timestamp: s.last.at, Window: s.past.window(),
 	}, true
 }
 

@@ -40,11 +40,11 @@ func TestRatesOfAPod(t *testing.T) {
 			said(time.Hour, nil, one(usage(time.Minute, 1, 0))),
 			said(time.Hour+2*time.Second, nil, one(usage(time.Minute+time.Second, 2, 0))),
 		}, []Rate{{"app", 500_000_000, 2, began.Add(time.Hour + 2*time.Second), 2 * time.Second}}},
-		{"of three, the last two count", []*message.NodeUsage{
+		{"more give the rate from the first to the last, and what is in memory now", []*message.NodeUsage{
 			said(time.Hour, nil, one(usage(time.Minute, 1, 0))),
-			said(time.Hour+2*time.Second, nil, one(usage(2*time.Minute, 2, 0))),
-			said(time.Hour+4*time.Second, nil, one(usage(2*time.Minute, 3, 0))),
-		}, []Rate{{"app", 0, 3, began.Add(time.Hour + 4*time.Second), 2 * time.Second}}},
+			said(time.Hour+2*time.Second, nil, one(usage(time.Minute+2*time.Second, 2, 0))),
+			said(time.Hour+4*time.Second, nil, one(usage(time.Minute+2*time.Second, 3, 0))),
+		}, []Rate{{"app", 500_000_000, 3, began.Add(time.Hour + 4*time.Second), 4 * time.Second}}},
 		{"a young container's start is its first reading", []*message.NodeUsage{
 			said(time.Hour, nil, one(usage(2*time.Second, 1, time.Hour-4*time.Second))),
 		}, []Rate{{"app", 500_000_000, 1, began.Add(time.Hour), 4 * time.Second}}},

@@ -14,6 +14,7 @@ import (
 func main() {
 	cfg := scheduler.Default()
 	kit.Main("kubus-scheduler", &cfg, func(ctx context.Context, p *kit.Process) error {
+		kit.Frugal()
 		c, err := cluster.Connect(ctx, cluster.Options{
 			URL: cfg.Bus.URL, NkeySeedFile: cfg.Bus.NkeySeedFile, CAFile: cfg.Bus.CAFile,
 			Name: "scheduler", Identity: proto.SchedulerUser, Resources: scheduler.Resources(), Logger: p.Logger,

@@ -233,14 +233,16 @@ func (b *Broker) dispatch() {
 	}
 }
 
-// next makes an evaluation of the group whose turn it is. Small groups of the
-// same shape go along: pods that stand alone need no spreading.
+// next makes an evaluation of the group whose turn it is. Groups of one pod that are of
+// its kind go along, such as those of a DaemonSet, which differ in their nodes: pods that
+// stand alone need no spreading.
 func (b *Broker) next() *plan.Eval {
 	g := b.ready.pop()
+	alone := g.alone(b.mirror)
 	b.lastID++
 	e := &plan.Eval{ID: b.lastID, Owner: g.spread(), Pods: g.take(plan.MostPods), After: b.mirror.Seen()}
 	l := &lease{groups: []*group{g}}
-	if g.alone(b.mirror) {
+	if alone {
 		e.Owner = ""
 		for len(e.Pods) < plan.MostPods {
 			other := b.ready.popLike(g, b.mirror)

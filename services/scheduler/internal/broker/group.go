@@ -161,8 +161,8 @@ func (g *group) spread() string {
 	return ""
 }
 
-// alone tells whether spreading means nothing for the group: it has one pod, and
-// its owner no other that runs.
+// alone tells whether the group is one pod for which spreading means nothing: it is not
+// spread, or its owner has no other that runs.
 func (g *group) alone(m *cluster.Mirror) bool {
-	return g.queued.live+g.parked.live == 1 && (g.owner == "" || m.OwnerPods(g.owner) == 0)
+	return g.queued.live+g.parked.live == 1 && (!g.spreads || g.owner == "" || m.OwnerPods(g.owner) == 0)
 }

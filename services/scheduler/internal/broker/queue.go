@@ -9,8 +9,8 @@ import (
 
 // queue is the groups that are ready: by priority, then by arrival.
 type queue struct {
-	groups  []*group
-	byShape map[*shape.Shape][]*group // may hold some that are no longer ready
+	groups []*group
+	byKind map[*shape.Shape][]*group // may hold some that are no longer ready
 }
 
 // Len, Less, Swap, Push and Pop are for container/heap.
@@ -39,10 +39,10 @@ func (q *queue) Push(x any) {
 	}
 	g.index = len(q.groups)
 	q.groups = append(q.groups, g)
-	if q.byShape == nil {
-		q.byShape = map[*shape.Shape][]*group{}
+	if q.byKind == nil {
+		q.byKind = map[*shape.Shape][]*group{}
 	}
-	q.byShape[g.shape] = append(q.byShape[g.shape], g)
+	q.byKind[g.shape.Kind()] = append(q.byKind[g.shape.Kind()], g)
 }
 
 // Pop removes the group at the end.
@@ -60,23 +60,23 @@ func (q *queue) pop() *group {
 	g := q.groups[0]
 	heap.Remove(q, 0)
 	if q.Len() == 0 {
-		q.byShape = nil
+		q.byKind = nil
 	}
 	return g
 }
 
-// popLike removes a ready group of the same shape as g that stands alone, or nil.
+// popLike removes a ready group that is of g's kind and stands alone, or nil.
 func (q *queue) popLike(g *group, m *cluster.Mirror) *group {
-	list := q.byShape[g.shape]
+	list := q.byKind[g.shape.Kind()]
 	for len(list) > 0 {
 		other := list[0]
 		list = list[1:]
 		if other.index >= 0 && other.alone(m) {
-			q.byShape[g.shape] = list
+			q.byKind[g.shape.Kind()] = list
 			heap.Remove(q, other.index)
 			return other
 		}
 	}
-	delete(q.byShape, g.shape)
+	delete(q.byKind, g.shape.Kind())
 	return nil
 }

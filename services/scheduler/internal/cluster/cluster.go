@@ -201,7 +201,7 @@ func (m *Mirror) ApplyOne(c feed.Change) {
 		if c.Gone {
 			m.dropNode(c.Node.Name)
 		} else {
-			m.setNode(c.Node, c.Images)
+			m.setNode(c.Node, c.Self, c.Images)
 		}
 	default:
 		m.spaceSeen = max(m.spaceSeen, c.Revision)

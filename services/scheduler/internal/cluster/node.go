@@ -40,11 +40,11 @@ func (m *Mirror) release(i int32) {
 	m.free = append(m.free, i)
 }
 
-func (m *Mirror) setNode(obj *corev1.Node, images []shape.Image) {
+func (m *Mirror) setNode(obj, self *corev1.Node, images []shape.Image) {
 	i := m.slot(obj.Name)
 	n := &m.nodes[i]
 	was := *n
-	n.Set(obj, m.classes)
+	n.Set(obj, self, m.classes)
 	if !was.Present {
 		m.present++
 	}

@@ -18,6 +18,7 @@ import (
 type Change struct {
 	Pod    *shape.Pod
 	Node   *corev1.Node  // name, labels, spec and what of the status matters
+	Self   *corev1.Node  // name and labels of Node alone, which all roles keep
 	Images []shape.Image // of Node
 	Space  *Space
 	Budget *Budget

@@ -252,5 +252,6 @@ func (r *Reader) node(changes []Change, e *statelog.Entry) []Change {
 		n.Status.Allocatable, n.Status.DeclaredFeatures = obj.Status.Allocatable, obj.Status.DeclaredFeatures
 		images = shape.ImagesOf(obj.Status.Images)
 	}
-	return append(changes, Change{Node: n, Images: images, Gone: e.Deleted(), Revision: e.Revision()})
+	self := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels}}
+	return append(changes, Change{Node: n, Self: self, Images: images, Gone: e.Deleted(), Revision: e.Revision()})
 }

@@ -24,7 +24,7 @@ func aNode(change ...func(*corev1.Node)) *node.Node {
 		c(obj)
 	}
 	n := &node.Node{Name: obj.Name}
-	n.Set(obj, node.NewClasses())
+	n.Set(obj, nil, node.NewClasses())
 	return n
 }
 

@@ -54,10 +54,13 @@ type Node struct {
 	Images []shape.Image // that it has; shared, never changed in place
 }
 
-// Set takes over what an API object says of the node.
-func (n *Node) Set(obj *corev1.Node, classes *Classes) {
+// Set takes over what an API object says of the node. self is its name and labels alone,
+// which others may keep too; nil: they are copied.
+func (n *Node) Set(obj, self *corev1.Node, classes *Classes) {
 	n.Present = true
-	n.Self = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: obj.Name, Labels: obj.Labels}}
+	if n.Self = self; self == nil {
+		n.Self = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: obj.Name, Labels: obj.Labels}}
+	}
 	n.Allocatable = shape.NewResources(obj.Status.Allocatable)
 	n.AllowedPods = obj.Status.Allocatable.Pods().Value()
 	n.Class = classes.of(obj)

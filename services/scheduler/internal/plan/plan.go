@@ -23,7 +23,8 @@ func (r Revision) Covers(o Revision) bool {
 	return r.Pods >= o.Pods && r.Nodes >= o.Nodes && r.Volumes >= o.Volumes && r.Spaces >= o.Spaces
 }
 
-// Eval asks a worker to find nodes for pods of one shape, in their order.
+// Eval asks a worker to find nodes for pods of one kind, in their order: of one shape, but
+// for the nodes that they demand by name.
 type Eval struct {
 	ID    uint64   `json:"id"`
 	Owner string   `json:"owner,omitempty"` // whose pods are to be spread; "" for none

@@ -67,6 +67,8 @@ type Shape struct {
 
 	required nodeaffinity.RequiredNodeAffinity
 	selects  bool
+	pin      string // the node demanded by name, beside required; Pinned says so too
+	base     *Shape // the shape without pin; nil: this one
 }
 
 // Port is one host port. IP is "0.0.0.0" when none is named.
@@ -88,6 +90,9 @@ const anyAddress = "0.0.0.0"
 // onto a node with this name and these labels. A selector that cannot be parsed
 // matches nothing.
 func (s *Shape) MatchesNode(node *corev1.Node) bool {
+	if s.pin != "" && s.pin != node.Name {
+		return false
+	}
 	if !s.selects {
 		return true
 	}

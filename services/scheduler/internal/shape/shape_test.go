@@ -105,6 +105,7 @@ func TestParseAgreesWithTheWholePod(t *testing.T) {
 		got, want := *parse(t, table, p).Shape, *New(p)
 		got.required, want.required = want.required, got.required // compiled selectors have no equality
 		want.required = got.required
+		got.pin, got.base = "", nil // TestThePodsOfADaemonSetAreOfOneKind
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("change %d: got %+v\nwant %+v", i, got, want)
 		}
@@ -204,4 +205,77 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 	runtime.KeepAlive(keep)
+}
+
+// A DaemonSet's pods differ in the node that they demand; to the scheduler they are of one
+// kind, and each is what its whole specification says.
+func TestThePodsOfADaemonSetAreOfOneKind(t *testing.T) {
+	t.Parallel()
+	name := func(operator corev1.NodeSelectorOperator, names ...string) corev1.NodeSelectorRequirement {
+		return corev1.NodeSelectorRequirement{Key: "metadata.name", Operator: operator, Values: names}
+	}
+	zone := corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"a"}}
+	fields := func(r ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchFields: r}
+	}
+	in := func(node string) corev1.NodeSelectorTerm { return fields(name(corev1.NodeSelectorOpIn, node)) }
+	for what, c := range map[string]struct {
+		terms func(node string) []corev1.NodeSelectorTerm
+		alike bool
+	}{
+		"one name": {func(n string) []corev1.NodeSelectorTerm { return []corev1.NodeSelectorTerm{in(n)} }, true},
+		"one name and what its labels": {func(n string) []corev1.NodeSelectorTerm {
+			term := in(n)
+			term.MatchExpressions = []corev1.NodeSelectorRequirement{zone}
+			return []corev1.NodeSelectorTerm{term}
+		}, true},
+		"any but one": {func(n string) []corev1.NodeSelectorTerm {
+			return []corev1.NodeSelectorTerm{fields(name(corev1.NodeSelectorOpNotIn, n))}
+		}, false},
+		"one of two": {func(n string) []corev1.NodeSelectorTerm {
+			return []corev1.NodeSelectorTerm{fields(name(corev1.NodeSelectorOpIn, n, "n9"))}
+		}, false},
+		"one twice": {func(n string) []corev1.NodeSelectorTerm {
+			return []corev1.NodeSelectorTerm{fields(name(corev1.NodeSelectorOpIn, n), name(corev1.NodeSelectorOpIn, n))}
+		}, false},
+		"two terms": {func(n string) []corev1.NodeSelectorTerm { return []corev1.NodeSelectorTerm{in(n), in("n9")} }, false},
+		"or by its labels": {func(n string) []corev1.NodeSelectorTerm {
+			return []corev1.NodeSelectorTerm{in(n), {MatchExpressions: []corev1.NodeSelectorRequirement{zone}}}
+		}, false},
+		"an empty term too": {func(n string) []corev1.NodeSelectorTerm { return []corev1.NodeSelectorTerm{in(n), {}} }, false},
+	} {
+		for _, more := range []bool{false, true} {
+			table, nodes := NewTable(), []string{"n1", "n2", "n9"}
+			shapes := map[string]*Shape{}
+			for _, n := range nodes[:2] {
+				p := full(n, func(p *corev1.Pod) {
+					a := &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: c.terms(n)}}
+					p.Spec.Affinity = &corev1.Affinity{NodeAffinity: a}
+					if more {
+						a.PreferredDuringSchedulingIgnoredDuringExecution = []corev1.PreferredSchedulingTerm{{Weight: 1, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{zone}}}}
+						p.Spec.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "zone"}}}
+					}
+				})
+				got, want := parse(t, table, p).Shape, New(p)
+				if again := parse(t, table, p).Shape; again != got {
+					t.Errorf("%s: two versions of a pod have two shapes", what)
+				}
+				shapes[n] = got
+				if !reflect.DeepEqual(got.Pinned, want.Pinned) || got.PerNode != want.PerNode || (got.Preferred == nil) != (want.Preferred == nil) || (got.Terms == nil) != (want.Terms == nil) {
+					t.Errorf("%s: got %+v, want %+v", what, got, want)
+				}
+				for _, other := range nodes {
+					for _, labels := range []map[string]string{{"zone": "a", "disk": "ssd"}, {"zone": "b", "disk": "ssd"}, {"zone": "a"}} {
+						node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: other, Labels: labels}}
+						if got.MatchesNode(node) != want.MatchesNode(node) {
+							t.Errorf("%s: the pod of %s on %s %v: %v, its whole specification says otherwise", what, n, other, labels, got.MatchesNode(node))
+						}
+					}
+				}
+			}
+			if alike := shapes["n1"].Kind() == shapes["n2"].Kind(); alike != c.alike {
+				t.Errorf("%s: of one kind: %v, want %v", what, alike, c.alike)
+			}
+		}
+	}
 }

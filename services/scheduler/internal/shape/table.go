@@ -62,17 +62,27 @@ func (t *Table) shape(spec []byte, id *Identity, labels []byte, spreads bool) (*
 	if err != nil {
 		return nil, "", err
 	}
-	if s := t.entries[string(key)].Value(); s != nil {
+	s := t.entries[string(key)].Value()
+	if s == nil {
+		pod, err := decodeSpec(key[:length])
+		if err != nil {
+			return nil, "", fmt.Errorf("pod spec: %w", err)
+		}
+		pod.Namespace, pod.Labels = id.Namespace, id.Labels
+		s = under(profile, pod, spreads)
+		t.intern(string(key), s)
+	}
+	if about.pin == "" || s.Without(NodeAffinity) {
 		return s, node, nil
 	}
-	pod, err := decodeSpec(key[:length])
-	if err != nil {
-		return nil, "", fmt.Errorf("pod spec: %w", err)
+	key = append(append(key, 2), about.pin...)
+	t.key = key
+	pinned := t.entries[string(key)].Value()
+	if pinned == nil {
+		pinned = s.at(about.pin)
+		t.intern(string(key), pinned)
 	}
-	pod.Namespace, pod.Labels = id.Namespace, id.Labels
-	s := under(profile, pod, spreads)
-	t.intern(string(key), s)
-	return s, node, nil
+	return pinned, node, nil
 }
 
 func (t *Table) intern(key string, s *Shape) {
@@ -100,6 +110,9 @@ func signature(out, spec []byte) (sig []byte, about about, err error) {
 			about.node = skim.String(value)
 		case "affinity":
 			about.speaks = about.speaks || bytes.Contains(value, []byte(`"podA`)) // podAffinity, podAntiAffinity
+			if rest, pin := unpin(nil, value); pin != "" {
+				about.pin, value = pin, rest
+			}
 			w.raw(key, value)
 		case "topologySpreadConstraints":
 			about.speaks = about.speaks || string(value) != "[]"
@@ -125,10 +138,10 @@ func signature(out, spec []byte) (sig []byte, about about, err error) {
 }
 
 // about is what is seen of a spec in passing. speaks tells that the pod may say something of
-// other pods.
+// other pods; pin is the node that it demands by name, which is not in the signature.
 type about struct {
-	node, scheduler string
-	speaks          bool
+	node, scheduler, pin string
+	speaks               bool
 }
 
 // members writes the members of a JSON object, with the commas between them.

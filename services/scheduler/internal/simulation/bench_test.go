@@ -70,6 +70,42 @@ func core(b *testing.B, nodes, size int) {
 	}
 }
 
+// BenchmarkDaemons is DaemonSets on 5,000 nodes, one after the other, where each bulk of
+// bindings takes 5 ms as on a disk. Reading the pods from the log is part of it.
+func BenchmarkDaemons(b *testing.B) {
+	const nodes = 5000
+	w := newWorld(b, 1)
+	w.latency = func() time.Duration { return 5 * time.Millisecond }
+	table := shape.NewTable()
+	var changes []feed.Change
+	for i := range nodes {
+		changes = append(changes, feed.Change{Node: aNode(fmt.Sprintf("n%d", i), 1<<40, func(n *corev1.Node) {
+			n.Status.Allocatable[corev1.ResourcePods] = *n.Status.Allocatable.Memory()
+		})})
+	}
+	w.change(changes...)
+	b.ResetTimer()
+	began := time.Now()
+	for i := 0; i < b.N; {
+		changes = nil
+		for ; i < b.N && len(changes) < 500; i++ {
+			changes = append(changes, feed.Change{Pod: aDaemon(b, table, fmt.Sprint("p", i), fmt.Sprint("set", i/nodes), fmt.Sprint("n", i%nodes), 100)})
+		}
+		w.change(changes...)
+		for w.broker.Counts().Waiting > 5000 {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+	for w.broker.Counts().Waiting > 0 || w.planner.Busy() {
+		time.Sleep(50 * time.Microsecond)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "pods/s")
+	if w.bound != b.N {
+		b.Errorf("bound %d of %d", w.bound, b.N)
+	}
+}
+
 // BenchmarkRules is the core mode for pods that have to do with each other, on 1,000 nodes
 // of three zones.
 func BenchmarkRules(b *testing.B) {

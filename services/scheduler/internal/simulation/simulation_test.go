@@ -206,6 +206,7 @@ func randomEvents(t *testing.T, seed uint64, steps int) {
 		}
 		return nil
 	}
+	table := shape.NewTable()
 	shapes := make([]*shape.Shape, 12)
 	for i := range shapes {
 		priority := int32(r.IntN(3))
@@ -228,6 +229,10 @@ func randomEvents(t *testing.T, seed uint64, steps int) {
 				w.mu.Lock()
 				name := fmt.Sprintf("p%d-%d", step, len(changes))
 				w.mu.Unlock()
+				if r.IntN(4) == 0 {
+					changes = append(changes, feed.Change{Pod: aDaemon(t, table, name, fmt.Sprintf("set%d", r.IntN(2)), fmt.Sprintf("n%d", r.IntN(13)), int64(100+100*r.IntN(3)))})
+					continue
+				}
 				changes = append(changes, feed.Change{Pod: aPod(name, fmt.Sprintf("rs%d", r.IntN(6)), shapes[r.IntN(len(shapes))])})
 			}
 			w.change(changes...)

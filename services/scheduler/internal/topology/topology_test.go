@@ -67,7 +67,7 @@ func aNode(name string, set map[string]string, taints ...corev1.Taint) *node.Nod
 	}
 	obj.Spec.Taints = taints
 	n := &node.Node{Name: name}
-	n.Set(obj, node.NewClasses())
+	n.Set(obj, nil, node.NewClasses())
 	return n
 }
 

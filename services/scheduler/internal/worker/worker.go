@@ -367,8 +367,12 @@ func (w *Worker) key(pod *shape.Pod, owner string) setKey {
 	return key
 }
 
-// set finds or makes the candidates for pods of a key; the least used ones go.
+// set finds or makes the candidates for pods of a key; the least used ones go. Of one node
+// nothing is worth keeping.
 func (w *Worker) set(key setKey, pod *shape.Pod) candidates {
+	if len(pod.Shape.Pinned) == 1 {
+		return candidate.NewOne(w.mirror.Mirror, pod)
+	}
 	w.clock++
 	k := w.sets[key]
 	if k == nil {
