@@ -27,16 +27,23 @@ type Line struct {
 // column a server in the order of appearance, each cell the median of its runs and
 // their range, and how many times better than the first server's the last one's is.
 func Print(w io.Writer, files []string) error {
-	var lines []Line
+	lines, err := readAll(files)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, Format(lines))
+	return err
+}
+
+func readAll(files []string) (lines []Line, err error) {
 	for _, file := range files {
 		more, err := read(file)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lines = append(lines, more...)
 	}
-	_, err := io.WriteString(w, Format(lines))
-	return err
+	return lines, nil
 }
 
 func read(file string) ([]Line, error) {

@@ -25,15 +25,11 @@ func (b Bound) String() string {
 // bound, that of the figure's name or else of "". Where the runs of one server differ
 // among themselves by more than the bound, what lies beyond it settles nothing.
 func Verdict(w io.Writer, files []string, base, other string, bounds map[string]Bound) error {
-	var lines []Line
-	for _, file := range files {
-		more, err := read(file)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, more...)
+	lines, err := readAll(files)
+	if err != nil {
+		return err
 	}
-	_, err := io.WriteString(w, Judge(lines, base, other, bounds))
+	_, err = io.WriteString(w, Judge(lines, base, other, bounds))
 	return err
 }
 

@@ -10,9 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/client-go/tools/clientcmd"
 
-	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/whatif"
 	"kubus.dev/services/proxy"
 )
@@ -43,18 +41,11 @@ connection is denied.`,
 }
 
 func runPolicyCheck(cmd *cobra.Command, s streams, f *policyFlags, args []string) error {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	dir, err := absolute(f.dataDir)
+	client, _, err := ofCluster(f.kubeconfig, f.dataDir)
 	if err != nil {
 		return err
 	}
-	switch i, err := instance.Load(dir); {
-	case f.kubeconfig != "":
-		rules.ExplicitPath = f.kubeconfig
-	case err == nil && i != nil:
-		rules.ExplicitPath = i.AdminConfig()
-	}
-	rest, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	rest, err := client.ClientConfig()
 	if err != nil {
 		return fmt.Errorf("finding the cluster: %w", err)
 	}

@@ -8,9 +8,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/clientcmd"
 
-	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/roster"
 	"kubus.dev/cmd/kubus/internal/whatif"
 	"kubus.dev/services/scheduler"
@@ -51,18 +49,13 @@ func runPlan(cmd *cobra.Command, s streams, f *planFlags) error {
 	if err != nil {
 		return err
 	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	cfg := scheduler.Default()
-	dir, err := absolute(f.dataDir)
+	client, own, err := ofCluster(f.kubeconfig, f.dataDir)
 	if err != nil {
 		return err
 	}
-	switch i, err := instance.Load(dir); {
-	case f.kubeconfig != "":
-		rules.ExplicitPath = f.kubeconfig
-	case err == nil && i != nil:
-		rules.ExplicitPath = i.AdminConfig()
-		configs, err := roster.Configs(i)
+	if own != nil {
+		configs, err := roster.Configs(own)
 		if err != nil {
 			return err
 		}
@@ -71,7 +64,6 @@ func runPlan(cmd *cobra.Command, s streams, f *planFlags) error {
 	if f.configuration != "" {
 		cfg.Configuration = f.configuration
 	}
-	client := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{})
 	rest, err := client.ClientConfig()
 	if err != nil {
 		return fmt.Errorf("finding the cluster: %w", err)
