@@ -53,7 +53,7 @@ func TestAClientReadsWhatItsRoleMay(t *testing.T) {
 		"one with the fence that it leads by":   {"controllers-autoscaling", "STATE", []string{"state_fence.controllers-autoscaling"}, []string{"state_fence.controllers-autoscaling"}},
 		"another's fence":                       {"controllers-autoscaling", "STATE", []string{"state_fence.controllers-nodes"}, nil},
 		"all Secrets, by a group of few kinds":  {"controllers-workloads", "STATE", []string{"state.core.secrets.>"}, nil},
-		"all that a role may":                   {"proxy/n", "STATE", nil, []string{"state.core.services.>", "state.discovery=2Ek8s=2Eio.endpointslices.>", "state.core.nodes.>"}},
+		"all that a role may":                   {"proxy/n", "STATE", nil, []string{"state.core.services.>", "state.discovery=2Ek8s=2Eio.endpointslices.>", "state.core.nodes.>", "state.networking=2Ek8s=2Eio.networkpolicies.>", "state.core.pods.>", "state.core.namespaces.>"}},
 		"a part of it":                          {"proxy/n", "STATE", []string{"state.core.services.>"}, []string{"state.core.services.>"}},
 		"one object":                            {"proxy/n", "STATE", []string{"state.core.services.a.b"}, []string{"state.core.services.a.b"}},
 		"more than it may":                      {"proxy/n", "STATE", []string{"state.>"}, nil},

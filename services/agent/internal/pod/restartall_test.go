@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"kubus.dev/services/agent/internal/runtime"
 	"kubus.dev/services/agent/internal/status"
 )
 
@@ -36,8 +37,11 @@ func restartedAll(s corev1.PodStatus, gone bool) bool {
 func TestAllContainersStartAnewWhenOneAsksForIt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, newFakeRuntime(), t.TempDir())
-	pod := restartingPod("anew", "exit-first", "42")
+	pod := restartingPod("anew")
 	b.m.Update(pod)
+	b.until(pod, "running", running)
+	all := b.rt.Containers(b.rt.Sandboxes()[0].ID)
+	b.rt.end(all[slices.IndexFunc(all, func(c runtime.ContainerStatus) bool { return c.Name == "source" })].ID, 42)
 	s := b.until(pod, "all started anew", restartedAll)
 	for _, c := range slices.Concat(s.InitContainerStatuses, s.ContainerStatuses) {
 		if last := c.LastTerminationState.Terminated; last == nil || c.Name == "source" && last.ExitCode != 42 {
