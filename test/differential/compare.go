@@ -30,7 +30,7 @@ var position = regexp.MustCompile(`\[\d+\]`)
 func Compare(upstream, kubus *Answer) []Difference {
 	c := &comparison{}
 	if upstream.Failed != kubus.Failed {
-		c.add("connection", or(upstream.Failed, "an answer"), or(kubus.Failed, "an answer"))
+		c.add("connection", or(upstream.Failed, said(upstream)), or(kubus.Failed, said(kubus)))
 		return c.found
 	}
 	if upstream.Code != kubus.Code {
