@@ -147,7 +147,7 @@ func (s *session) Ask(ctx context.Context, step *Step) *Answer {
 		return answer
 	}
 	data, err := io.ReadAll(resp.Body)
-	if err != nil {
+	if err != nil || ctx.Err() != nil { // a server that hears first of the end of the connection may end its answer in order
 		answer.Failed = "the body ended early"
 	}
 	if step.Opaque {
