@@ -50,14 +50,14 @@ result() { # NAME FIGURE WHAT UNIT VALUE
 }
 
 measure() { # NAME
-	local begin end settings=$out/signed.yaml
+	local begin end settings=(--settings "$out/signed.yaml")
 	binary=$kubus
 	case $1 in
-	before) binary=$BEFORE ;;
-	unsigned) settings=$out/unsigned.yaml ;;
+	before) binary=$BEFORE settings=() ;; # as it came; it may know of none
+	unsigned) settings=(--settings "$out/unsigned.yaml") ;;
 	esac
 	begin=$(date +%s%N)
-	"$binary" up --nodes 0 --form "${FORM:-allinone}" --detach --data-dir "$out/data" --listen "127.0.0.1:${PORT:-26443}" --node-name bench --settings "$settings" --kubeconfig "$out/kubeconfig" >>"$out/log" 2>&1
+	"$binary" up --nodes 0 --form "${FORM:-allinone}" --detach --data-dir "$out/data" --listen "127.0.0.1:${PORT:-26443}" --node-name bench "${settings[@]}" --kubeconfig "$out/kubeconfig" >>"$out/log" 2>&1
 	end=$(date +%s%N)
 	result "$1" start "start until the API is ready" s "$(awk -v ns=$((end - begin)) 'BEGIN {printf "%.2f", ns / 1e9}')"
 	sleep "${IDLE:-20}"
