@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"kubus.dev/services/proxy/internal/filter"
+	"kubus.dev/services/proxy/internal/loop"
 	"kubus.dev/services/proxy/internal/policy"
 )
 
@@ -47,12 +48,6 @@ type Result struct {
 	Took     time.Duration
 	Err      error
 }
-
-// The back-off after a failed sync.
-const (
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
-)
 
 // errNotYet is an Enforcer's state before it knows what there is.
 var errNotYet = errors.New("the policies are not written yet")
@@ -179,39 +174,8 @@ func (e *Enforcer) State() error {
 
 // Run syncs until ctx ends.
 func (e *Enforcer) Run(ctx context.Context) error {
-	retry := firstRetry
-	for {
-		err := e.sync(ctx)
-		pause := e.opts.MinInterval
-		if err != nil && ctx.Err() == nil {
-			e.opts.Logger.Error("NetworkPolicies are not enforced as they stand; trying again", zap.Error(err), zap.Duration("duration", retry))
-			pause, retry = retry, min(2*retry, lastRetry)
-		} else {
-			retry = firstRetry
-		}
-		if !sleep(ctx, pause) {
-			return nil
-		}
-		if err != nil {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-e.wake:
-		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	loop.Run(ctx, e.wake, e.opts.MinInterval, e.sync, e.opts.Logger, "NetworkPolicies are not enforced as they stand; trying again")
+	return nil
 }
 
 // step is what one sync does.
@@ -304,7 +268,7 @@ func (e *Enforcer) inspect(ctx context.Context) error {
 	e.look = false
 	want := e.table.Count()
 	e.mu.Unlock()
-	if !look || !sleep(ctx, settleTime) {
+	if !look || !loop.Sleep(ctx, settleTime) {
 		return nil
 	}
 	count, found, err := e.opts.Kernel.Count(ctx)

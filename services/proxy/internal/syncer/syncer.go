@@ -22,6 +22,7 @@ import (
 	"kubus.dev/services/proxy/internal/conntrack"
 	"kubus.dev/services/proxy/internal/health"
 	"kubus.dev/services/proxy/internal/iptables"
+	"kubus.dev/services/proxy/internal/loop"
 	"kubus.dev/services/proxy/internal/rule"
 	"kubus.dev/services/proxy/internal/service"
 )
@@ -57,12 +58,6 @@ type Result struct {
 	Took     time.Duration
 	Err      error
 }
-
-// The back-off after a failed sync.
-const (
-	firstRetry = time.Second
-	lastRetry  = 30 * time.Second
-)
 
 // Syncer is safe for concurrent use.
 type Syncer struct {
@@ -162,39 +157,8 @@ func (s *Syncer) Pending() bool {
 // there are have been told, lest rules of a previous run be taken away. The
 // rules stay when it returns.
 func (s *Syncer) Run(ctx context.Context) error {
-	retry := firstRetry
-	for {
-		err := s.sync(ctx)
-		pause := s.opts.MinInterval
-		if err != nil && ctx.Err() == nil {
-			s.opts.Logger.Error("Services are not up to date; trying again", zap.Error(err), zap.Duration("duration", retry))
-			pause, retry = retry, min(2*retry, lastRetry)
-		} else {
-			retry = firstRetry
-		}
-		if !sleep(ctx, pause) {
-			return nil
-		}
-		if err != nil {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.wake:
-		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	loop.Run(ctx, s.wake, s.opts.MinInterval, s.sync, s.opts.Logger, "Services are not up to date; trying again")
+	return nil
 }
 
 // work is what one sync takes from the table.
@@ -311,7 +275,7 @@ func (s *Syncer) inspect(ctx context.Context) error {
 	look := s.look && s.set != nil
 	s.look = false
 	s.mu.Unlock()
-	if !look || !sleep(ctx, settleTime) {
+	if !look || !loop.Sleep(ctx, settleTime) {
 		return nil
 	}
 	states, err := s.opts.Kernel.Read(ctx, s.opts.Rules.Prefix)
