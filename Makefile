@@ -9,6 +9,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION ?= v1.37.2+kubus.1
+IMAGES  ?= latest
 FORM    ?= allinone
 UPFLAGS ?=
 GO      ?= go
@@ -54,8 +55,12 @@ deps: ## install the Debian packages that are missing
 .PHONY: build
 build: $(BIN)/runc $(BIN)/kubectl $(BIN)/nats-server ## build everything into bin/
 	@mkdir -p $(BIN)
-	@$(BUILD) -o $(BIN)/ ./cmd/kubus ./cmd/kubus-keeper \
+	@$(BUILD) -o $(BIN)/ ./cmd/kubus ./cmd/kubus-keeper ./cmd/kubus-images \
 	  $(foreach s,$(SERVICES),$(firstword $(wildcard ./services/*/cmd/$(s) ./gateway/cmd/$(s))))
+
+.PHONY: kubus-images
+kubus-images: build ## make an image of each process, for `docker load` and compose.yaml: bin/images.tar
+	@$(BIN)/kubus-images -bin $(BIN) -version $(IMAGES) -out $(BIN)/images.tar
 
 $(BIN)/runc: services/agent/tools/runc/go.mod services/agent/tools/runc/build.sh
 	@mkdir -p $(BIN)
