@@ -286,6 +286,10 @@ var overTheAPI = []struct {
 	{"changes a ConfigMap that is not its own", "a service writes what its work is", "PATCH", victimPath, `{"data":{"a":"666"}}`, map[string]string{
 		"controllers-objects": "OPEN: garbage collection and the migration of stored versions change any object, as upstream's do",
 	}},
+	{"leads another's Service elsewhere", "a service writes what its work is", "POST", "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices",
+		`{"metadata":{"name":"kube-dns-x","labels":{"kubernetes.io/service-name":"metrics-server"}},"addressType":"IPv4","endpoints":[{"addresses":["192.0.2.66"]}]}`, map[string]string{
+			"controllers-network": "OPEN: it makes the endpoints of all Services, as upstream's does",
+		}},
 	{"has a token made for another account", "tokens are for nodes' pods", "POST", "/api/v1/namespaces/default/serviceaccounts/default/token", `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}`, nil},
 }
 
@@ -322,8 +326,11 @@ func (r *attackRig) stolen(th *thief) {
 		var opened []string
 		for _, identity := range th.role.Identities {
 			ask := apiclient.Request{Method: a.method, Path: a.path, Body: []byte(a.body)}
-			if a.method == "PATCH" { // without harm, since for some it works
-				ask.ContentType, ask.Query = "application/merge-patch+json", url.Values{"dryRun": {"All"}}
+			if a.method != "GET" { // without harm, since for some it works
+				ask.Query = url.Values{"dryRun": {"All"}}
+			}
+			if a.method == "PATCH" {
+				ask.ContentType = "application/merge-patch+json"
 			}
 			_, err := api.As(identity).Do(r.t.Context(), ask)
 			switch {

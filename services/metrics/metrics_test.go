@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"kubus.dev/proto/statelog"
 	"kubus.dev/services/kit"
 	"kubus.dev/services/kit/kittest"
+	"kubus.dev/services/metrics/internal/sample"
 )
 
 func TestTheExampleConfigurationShowsTheDefaults(t *testing.T) { kittest.Example(t, Default()) }
@@ -101,5 +103,24 @@ func TestFromAnAgentsAnswerToTheAPI(t *testing.T) {
 	}
 	if err := views.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A node's word is read up to a size, and what is beyond is as if it had said nothing.
+func TestAMessageThatIsTooLargeIsNotRead(t *testing.T) {
+	t.Parallel()
+	s := &service{log: zaptest.NewLogger(t), samples: sample.New(), complete: make(chan struct{}, 1)}
+	for node, pad := range map[string]int{"fits": mostBytes - 1024, "not": mostBytes} {
+		for i := range 2 {
+			data, err := protobuf.Marshal(&message.NodeUsage{TimeUnixNs: time.Unix(int64(i), 0).UnixNano() + 1, Node: &message.Usage{CpuNs: uint64(i)}, Pods: []*message.PodUsage{{Uid: strings.Repeat("x", pad)}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.samples.Begin()
+			s.take(&bus.Msg{Subject: proto.UsageSubject(node), Data: data})
+		}
+		if _, ok := s.samples.Node(node); ok != (node == "fits") {
+			t.Errorf("of %s there is a rate: %v", node, ok)
+		}
 	}
 }

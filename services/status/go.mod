@@ -12,6 +12,7 @@ require (
 	kubus.dev/proto v0.0.0
 	kubus.dev/proto/bustest v0.0.0-00010101000000-000000000000
 	kubus.dev/services/kit v0.0.0
+	sigs.k8s.io/randfill v1.0.0
 )
 
 require (
@@ -51,7 +52,6 @@ require (
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd // indirect
 	kubus.dev/proto/store v0.0.0 // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
-	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 )
 

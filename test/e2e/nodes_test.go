@@ -29,7 +29,7 @@ type nodes struct {
 }
 
 // newNodes is a cluster of so many nodes that does not run yet. Nodes that do not answer
-// count as lost soon.
+// count as lost soon, and how full the machine's disk is ends no pods.
 func newNodes(t *testing.T, name, form string, count int, extra ...string) *nodes {
 	t.Helper()
 	address := machineAddress(t)
@@ -41,7 +41,7 @@ func newNodes(t *testing.T, name, form string, count int, extra ...string) *node
 	dir := t.TempDir()
 	settings, registries := filepath.Join(dir, "settings.yaml"), filepath.Join(dir, "registries.yaml")
 	for file, text := range map[string]string{
-		settings:   "agent: {registriesFile: " + registries + "}\ncontrollers: {nodeGracePeriod: 20s}\n",
+		settings:   "agent: {registriesFile: " + registries + ", evictionHard: {nodefs.available: 1%}}\ncontrollers: {nodeGracePeriod: 20s}\n",
 		registries: "mirrors: {" + hub + ": {endpoint: [\"http://" + own.Address + "\"]}}\n",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

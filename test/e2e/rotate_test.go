@@ -65,13 +65,18 @@ func (c *cluster) opens(t *testing.T, address string, seed []byte) bool {
 	return true
 }
 
-// bus is where the services of an instance find its own bus.
+// bus is where the services of an instance, or its further nodes, find its own bus.
 func (c *cluster) bus(t *testing.T) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(c.dir, "config", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	further, err := filepath.Glob(filepath.Join(c.dir, "nodes", "*", "config", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, further...)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {

@@ -52,7 +52,7 @@ func New(ctx context.Context, o Options) (admission.Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
-	return metrics.WithStepMetrics(made), nil
+	return metrics.WithStepMetrics(own{made}), nil
 }
 
 // accountPatience is how long a pod waits for its namespace's default account, which

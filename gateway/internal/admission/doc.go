@@ -15,4 +15,6 @@
 //   - A webhook that names a Service is called at a ready endpoint of it: a pod by the
 //     tunnel to its node, anything else at the address in the EndpointSlice. ClusterIPs
 //     exist on nodes only.
+//   - The cluster's DNS writes no Service and no EndpointSlice but its own, whatever RBAC
+//     lets it create.
 package admission

@@ -152,7 +152,8 @@ func metricsReader() rbacv1.ClusterRole {
 
 // dns may make its Service, and keep its EndpointSlice, in kube-system: what it writes
 // decides where the names of all pods lead, so nowhere else. RBAC restricts no create by
-// name, and the slice is called after the server's instance.
+// name, and the slice is called after the server's instance: package admission holds it
+// to objects of these names.
 func dns() (*rbacv1.Role, *rbacv1.RoleBinding) {
 	s := service{name: "system:kubus:dns", user: proto.DNSUser, rules: []rbacv1.PolicyRule{
 		rbac.NewRule("create").Groups("").Resources("services").RuleOrDie(),

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"kubus.dev/services/dns/internal/forward"
 )
 
@@ -48,10 +46,7 @@ func TestFinding15StrangersGetNoAnswer(t *testing.T) {
 	t.Parallel()
 	h := &Handler{Zone: testZone(t), Forward: forward.New(forward.Options{})}
 	seen, open := strangers{tcp: make(chan bool)}, &atomic.Bool{}
-	s, err := Listen(t.Context(), "127.0.0.1:0", h, gate{open}, seen, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := anywhere(t, h, gate{open}, seen)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()

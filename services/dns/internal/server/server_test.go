@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"kubus.dev/services/dns/internal/forward"
 )
@@ -20,10 +22,7 @@ func (nobody) Stranger(bool)      {}
 
 func listen(t testing.TB, h *Handler) *Server {
 	t.Helper()
-	s, err := Listen(t.Context(), "127.0.0.1:0", h, NewClients(nil), nobody{}, zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := anywhere(t, h, NewClients(nil), nobody{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
@@ -34,6 +33,20 @@ func listen(t testing.TB, h *Handler) *Server {
 		}
 	})
 	return s
+}
+
+// anywhere listens on a free port: the one that UDP gets may be a TCP client's.
+func anywhere(t testing.TB, h *Handler, g Gate, c Counts) *Server {
+	t.Helper()
+	for {
+		s, err := Listen(t.Context(), "127.0.0.1:0", h, g, c, zap.NewNop())
+		switch {
+		case err == nil:
+			return s
+		case !errors.Is(err, unix.EADDRINUSE):
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestAClientThatIsToldOfTruncationGetsAllOverTCP(t *testing.T) {

@@ -17,6 +17,10 @@ const (
 	// What of one node is kept: pods and containers together. More than ten times what a
 	// node of 500 pods has.
 	mostReadings = 20_000
+	// No machine has more. Who adds up what pods use adds up many of these, and what
+	// overflowed would take away from what other nodes' pods use.
+	mostBytes     = 64 << 40
+	mostNanoCores = 100_000 * 1e9
 	// patience is how many rounds a node may miss before its readings are taken for old.
 	patience = 2
 )
@@ -110,8 +114,9 @@ func (s *Store) Take(name string, m *message.NodeUsage) (complete bool) {
 	return complete
 }
 
+// read gives the reading, or none of what cannot be.
 func read(began time.Time, u *message.Usage) point {
-	if u == nil {
+	if u == nil || u.MemoryBytes > mostBytes {
 		return point{}
 	}
 	p := point{at: began.Add(time.Duration(u.AfterNs)), cpu: u.CpuNs, bytes: u.MemoryBytes}
@@ -141,11 +146,12 @@ func (s series) next(p point) series {
 }
 
 func (s series) rate(name string) (Rate, bool) {
-	if s.past.window() <= 0 {
+	nanoCores := s.past.rate()
+	if s.past.window() <= 0 || nanoCores > mostNanoCores {
 		return Rate{}, false
 	}
 	return Rate{
-		Name: name, NanoCores: int64(s.past.rate()), Bytes: int64(s.last.bytes), Timestamp: s.last.at, Window: s.past.window(),
+		Name: name, NanoCores: int64(nanoCores), Bytes: int64(s.last.bytes), Timestamp: s.last.at, Window: s.past.window(),
 	}, true
 }
 

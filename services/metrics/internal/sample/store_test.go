@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"math"
 	"strconv"
 	"testing"
 	"time"
@@ -64,6 +65,14 @@ func TestRatesOfAPod(t *testing.T) {
 			said(time.Hour+2*time.Second, nil, one(usage(time.Minute+time.Second, 2, 0))),
 			said(time.Hour+2*time.Second, nil, one(usage(time.Minute+time.Second, 2, 0))),
 		}, []Rate{{"app", 500_000_000, 2, began.Add(time.Hour + 2*time.Second), 2 * time.Second}}},
+		{"more memory than a machine has is none", []*message.NodeUsage{
+			said(time.Hour, nil, one(usage(time.Minute, 1, 0))),
+			said(time.Hour+2*time.Second, nil, one(usage(time.Minute+time.Second, 1<<63, 0))),
+		}, nil},
+		{"more processors than a machine has are none", []*message.NodeUsage{
+			said(time.Hour, nil, one(usage(time.Minute, 1, 0))),
+			said(time.Hour+2*time.Nanosecond, nil, one(usage(math.MaxInt64, 1, 0))),
+		}, nil},
 		{"a pod is whole or not there", []*message.NodeUsage{
 			said(time.Hour, nil, one(usage(time.Minute, 1, 0))),
 			said(time.Hour+2*time.Second, nil, map[string]*message.Usage{"app": usage(time.Minute, 2, 0), "late": usage(time.Minute, 2, 0)}),
