@@ -119,6 +119,7 @@ func (g *Gateway) admission(ctx context.Context, registry *resource.Registry, ed
 		Dial: func(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
 			return g.dialService(ctx, namespace, service, port)
 		},
+		Elsewhere: flow.Elsewhere,
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/metrics"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/transport"
 
 	"kubus.dev/gateway/internal/informer"
 	"kubus.dev/gateway/internal/loopback"
@@ -27,8 +28,10 @@ type Options struct {
 	// View gives the view that holds a resource.
 	View func(proto.GroupResource) *statelog.View
 	// Dial reaches the Services that webhooks name.
-	Dial   DialFunc
-	Logger *zap.Logger
+	Dial DialFunc
+	// Elsewhere is the way to webhooks over a transport; nil: the transport itself.
+	Elsewhere transport.WrapperFunc
+	Logger    *zap.Logger
 }
 
 // New makes the chain, which tells how long it and each of its plugins took under

@@ -21,7 +21,7 @@ const version = "1.37"
 
 // newInitializers gives plugins what upstream's servers give them.
 func newInitializers(ctx context.Context, o Options) admission.PluginInitializers {
-	services := newServices(o.Informers, o.Dial)
+	services := newServices(o.Informers, o.Dial, o.Elsewhere)
 	return admission.PluginInitializers{
 		initializer.New(o.Clients.Typed, o.Clients.Dynamic, o.Informers, authorizer.AuthorizerFunc(o.Authorizer.Authorize),
 			utilfeature.DefaultFeatureGate, compatibility.NewEffectiveVersionFromString(version, "", ""), ctx.Done(), newMapper(o.Registry)),

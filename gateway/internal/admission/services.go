@@ -15,20 +15,22 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 )
 
 // DialFunc connects with a ready pod behind a Service's port.
 type DialFunc func(ctx context.Context, namespace, service string, port int32) (net.Conn, error)
 
-// services reaches the Services that webhooks name.
+// services reaches the webhooks, and the Services that they name.
 type services struct {
 	services corelisters.ServiceLister
 	slices   discoverylisters.EndpointSliceLister
 	pods     DialFunc
+	through  transport.WrapperFunc // of the clients' transports
 }
 
-func newServices(f informers.SharedInformerFactory, pods DialFunc) services {
-	return services{f.Core().V1().Services().Lister(), f.Discovery().V1().EndpointSlices().Lister(), pods}
+func newServices(f informers.SharedInformerFactory, pods DialFunc, through transport.WrapperFunc) services {
+	return services{f.Core().V1().Services().Lister(), f.Discovery().V1().EndpointSlices().Lister(), pods, through}
 }
 
 // ResolveEndpoint is upstream's webhook.ServiceResolver. It says the Service's name:
@@ -37,10 +39,17 @@ func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL,
 	return &url.URL{Scheme: "https", Host: net.JoinHostPort(name+"."+namespace+".svc", strconv.Itoa(int(port)))}, nil
 }
 
-// wrap makes the clients of Services dial through dial.
+// wrap makes the clients of Services dial through dial, and all of them ask through through.
 func (s services) wrap(delegate webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
 	return &webhook.AuthenticationInfoResolverDelegator{
-		ClientConfigForFunc: delegate.ClientConfigFor,
+		ClientConfigForFunc: func(hostPort string) (*rest.Config, error) {
+			config, err := delegate.ClientConfigFor(hostPort)
+			if err != nil {
+				return nil, err
+			}
+			config.Wrap(s.through)
+			return config, nil
+		},
 		ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
 			config, err := delegate.ClientConfigForService(name, namespace, port)
 			if err != nil {
@@ -49,6 +58,7 @@ func (s services) wrap(delegate webhook.AuthenticationInfoResolver) webhook.Auth
 			config.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return s.dial(ctx, namespace, name, int32(port)) //nolint:gosec // a port fits
 			}
+			config.Wrap(s.through)
 			return config, nil
 		},
 	}

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/util/webhook"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -44,7 +47,7 @@ func TestWhereAServiceIsReached(t *testing.T) {
 	s := services{corelisters.NewServiceLister(objects), discoverylisters.NewEndpointSliceLister(slices),
 		func(_ context.Context, namespace, name string, port int32) (net.Conn, error) {
 			return nil, fmt.Errorf("a pod of %s/%s:%d was asked for: %w", namespace, name, port, errors.ErrUnsupported)
-		}}
+		}, nil}
 	for _, c := range []struct {
 		name, service string
 		pod           string
@@ -79,5 +82,29 @@ func add(t *testing.T, s cache.Store, obj any) {
 	t.Helper()
 	if err := s.Add(obj); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// around marks a transport as gone through.
+type around struct{ http.RoundTripper }
+
+func TestWebhooksAreAskedThroughWhatIsGiven(t *testing.T) {
+	t.Parallel()
+	s := services{through: func(next http.RoundTripper) http.RoundTripper { return around{next} }}
+	made := func() (*rest.Config, error) { return &rest.Config{}, nil }
+	wrapped := s.wrap(&webhook.AuthenticationInfoResolverDelegator{
+		ClientConfigForFunc:        func(string) (*rest.Config, error) { return made() },
+		ClientConfigForServiceFunc: func(string, string, int) (*rest.Config, error) { return made() },
+	})
+	address, err := wrapped.ClientConfigFor("hook:443")
+	service, serviceErr := wrapped.ClientConfigForService("hook", "n", 443)
+	if err != nil || serviceErr != nil {
+		t.Fatal(err, serviceErr)
+	}
+	for name, config := range map[string]*rest.Config{"by address": address, "by Service": service} {
+		road, err := rest.TransportFor(config)
+		if _, ok := road.(around); err != nil || !ok {
+			t.Errorf("%s: got %T, %v", name, road, err)
+		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apiserver/pkg/util/flowcontrol"
 	proxyutil "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/client-go/transport"
+
+	"kubus.dev/gateway/internal/flow"
 )
 
 // Handler passes requests for remote group versions to their servers and the others
@@ -72,6 +74,7 @@ func (r *remote) serve(w http.ResponseWriter, req *http.Request) {
 	handler := proxy.NewUpgradeAwareHandler(location, road, true, upgrade, failure{})
 	handler.RejectForwardingRedirects = true
 	flowcontrol.RequestDelegated(req.Context()) // a watch elsewhere keeps no seat here
+	flow.Delegated(req.Context())
 	handler.ServeHTTP(w, onward)
 }
 

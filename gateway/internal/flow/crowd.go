@@ -132,6 +132,13 @@ func (m *member) next() {
 	m.waiting = m.waiting[1:]
 }
 
+// again takes a request in hand that was before, in the middle of what it does.
+func (c *crowd) again(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.member(name).begin()
+}
+
 // leave ends a request, and lets those go that the user may have in hand now.
 func (c *crowd) leave(name string) {
 	c.mu.Lock()

@@ -28,9 +28,6 @@ type ViewFunc func(proto.GroupResource) *statelog.View
 // waitLimit is how long a request without a deadline waits for a seat, as upstream's.
 const waitLimit = 15 * time.Second
 
-// inHandPerCPU is what a user may have in hand for each CPU while it is not alone.
-const inHandPerCPU = 2
-
 // Options are what fairness reads and writes.
 type Options struct {
 	// Seats are what all levels share, as the sum of upstream's --max-requests-inflight
@@ -59,7 +56,8 @@ func New(o Options) (*Fairness, error) {
 	metrics.Register()
 	f := &Fairness{o: o, objects: newObjects(o.View)}
 	cpus := runtime.GOMAXPROCS(0)
-	f.lane, f.crowd, f.bodies = newLane(max(1, cpus/2)), newCrowd(inHandPerCPU*cpus), newBodies()
+	some := max(1, cpus/2)
+	f.lane, f.crowd, f.bodies = newLane(some), newCrowd(some), newBodies()
 	client, err := newClient(o.API, o.View)
 	if err != nil {
 		return nil, err
@@ -150,6 +148,7 @@ func (f *Fairness) serve(seats, next http.Handler, w http.ResponseWriter, r *htt
 			ctx = flowcontrol.WithInitializationSignal(ctx, p)
 		}
 		p.resume()
+		ctx = context.WithValue(ctx, placeKey{}, p)
 		next.ServeHTTP(&writer{w, p, http.NewResponseController(w)}, r.WithContext(ctx))
 	}
 }

@@ -20,7 +20,7 @@ const (
 // place is what a request occupies while it is served: a seat, a place among what its
 // user has in hand, and where it is costly a turn in the lane. All are given back before the request ends: while the client
 // does not take what is written (the turn is taken again afterwards, the others are not),
-// and for a watch once it has begun.
+// and for a watch once it has begun. While another server is asked only the seat is kept.
 type place struct {
 	lane  *lane
 	crowd *crowd
@@ -34,6 +34,9 @@ type place struct {
 	turn   bool // it has it
 	waits  bool // for its seat, or for its client
 	late   bool // a deadline for that client is set
+	// away counts the waits for other servers; returns: it was in hand before them.
+	away    int
+	returns bool
 
 	timer *time.Timer // ends patience; used by the request alone
 }
@@ -43,7 +46,7 @@ func (p *place) Signal() {
 	p.seat()
 	p.mu.Lock()
 	had, inHand := p.turn, p.inHand
-	p.costly, p.turn, p.inHand = false, false, false
+	p.costly, p.turn, p.inHand, p.returns = false, false, false, false
 	p.mu.Unlock()
 	if had {
 		p.lane.leave()
@@ -70,7 +73,7 @@ func (p *place) yield() {
 func (p *place) resume() {
 	p.mu.Lock()
 	p.waits = false
-	again := p.costly && !p.turn
+	again := p.costly && !p.turn && p.away == 0
 	p.mu.Unlock()
 	if !again || p.lane.enter(p.ctx, p.user, 0) != nil { // its time is over: what follows fails by itself
 		return

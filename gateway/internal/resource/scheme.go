@@ -43,7 +43,7 @@ var (
 	ParameterCodec = legacyscheme.ParameterCodec
 )
 
-var storageJSON = json.NewSerializerWithOptions(json.DefaultMetaFactory, Scheme, Scheme, json.SerializerOptions{})
+var storageJSON = json.NewSerializerWithOptions(storedMeta{}, Scheme, Scheme, json.SerializerOptions{})
 
 // schemeCodec is the codec of a built-in kind: its types are in the scheme.
 type schemeCodec struct{ kind *Kind }

@@ -2,11 +2,8 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -14,6 +11,7 @@ import (
 	"kubus.dev/cmd/kubus/internal/archive"
 	"kubus.dev/cmd/kubus/internal/instance"
 	"kubus.dev/cmd/kubus/internal/serve"
+	whole "kubus.dev/services/kit/file"
 )
 
 func newBackup(s streams) *cobra.Command {
@@ -60,8 +58,11 @@ func backup(ctx context.Context, s streams, dir, file string) error {
 		_, err := serve.Backup(ctx, i, pid != 0, s.out, zap.NewNop())
 		return err
 	}
-	head, size, err := intoFile(file, func(w io.Writer) (archive.Head, error) {
-		return serve.Backup(ctx, i, pid != 0, w, zap.NewNop())
+	var head archive.Head
+	var size counter
+	err = whole.Fill(file, 0o600, func(w io.Writer) (err error) {
+		head, err = serve.Backup(ctx, i, pid != 0, io.MultiWriter(w, &size), zap.NewNop())
+		return err
 	})
 	if err != nil {
 		return err
@@ -74,30 +75,10 @@ func backup(ctx context.Context, s streams, dir, file string) error {
 	return nil
 }
 
-// intoFile writes a file that is there whole, or not at all.
-func intoFile(file string, write func(io.Writer) (archive.Head, error)) (head archive.Head, size int64, err error) {
-	out, err := os.CreateTemp(filepath.Dir(file), ".kubus-backup-*")
-	if err != nil {
-		return head, 0, err
-	}
-	defer out.Close()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(out.Name()))
-		}
-	}()
-	if head, err = write(out); err != nil {
-		return head, 0, err
-	}
-	info, err := out.Stat()
-	if err == nil {
-		err = out.Sync()
-	}
-	if err == nil {
-		err = os.Rename(out.Name(), file)
-	}
-	if err != nil {
-		return head, 0, err
-	}
-	return head, info.Size(), nil
+// counter counts the bytes that are written to it.
+type counter int64
+
+func (c *counter) Write(data []byte) (int, error) {
+	*c += counter(len(data))
+	return len(data), nil
 }

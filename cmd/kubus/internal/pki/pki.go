@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"kubus.dev/proto/store"
+	"kubus.dev/services/kit/file"
 )
 
 // Options name what the certificates are for.
@@ -380,37 +381,17 @@ func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// create writes a file that must not be there yet: whoever came first stays.
-func create(file string, data []byte) error { return write(file, data, os.Link) }
+// create writes a durable file that must not be there yet: whoever came first stays.
+func create(path string, data []byte) error { return written(path, file.Create(path, data, 0o600)) }
 
-// replace writes a file in one step.
-func replace(file string, data []byte) error { return write(file, data, os.Rename) }
-
-// write puts a durable file in place by a link or a rename.
-func write(file string, data []byte, place func(from, to string) error) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	defer os.Remove(f.Name()) // nothing is left of it after a rename
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = place(f.Name(), file)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(file))
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return nil
+// replace writes a durable file in one step.
+func replace(path string, data []byte) error {
+	return written(path, file.ReplaceDurably(path, data, 0o600))
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func written(path string, err error) error {
 	if err != nil {
-		return err
+		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"kubus.dev/proto/store"
+	"kubus.dev/services/kit/file"
 )
 
 // RotateClients makes new keys for clients of the bus. Each file is replaced in one step:
@@ -40,7 +41,7 @@ func DropBusCertificate(dir string, authority bool) error {
 			return fmt.Errorf("removing the bus's certificate: %w", err)
 		}
 	}
-	return syncDir(dir)
+	return file.SyncFolder(dir)
 }
 
 // AddLogKey makes a new key that signs the log the first, before those that are believed
