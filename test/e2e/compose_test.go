@@ -57,7 +57,7 @@ func composedCluster(t *testing.T) {
 	base := t.TempDir()
 	c := &composed{engine: e, keys: filepath.Join(base, "cluster"), cluster: &cluster{config: filepath.Join(base, "kubeconfig")}}
 	settings := filepath.Join(base, "settings.yaml")
-	if err := os.WriteFile(settings, []byte("dns: {forward: []}\n"), 0o600); err != nil {
+	if err := os.WriteFile(settings, []byte("dns: {forward: []}\nagent: {evictionHard: {nodefs.available: 1%}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e.env = append(e.env, "KUBUS_VERSION=test", "KUBUS_CLUSTER="+c.keys, "KUBUS_SETTINGS="+settings, "KUBUS_ADDRESS="+host, "KUBUS_PORT="+port)
