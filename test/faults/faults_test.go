@@ -1,0 +1,206 @@
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if *report != "" {
+		var out bytes.Buffer
+		out.WriteString("| row | fault | times | writes acknowledged | unknown | lists | watch events | longest gap | versions unseen | result |\n|---|---|---|---|---|---|---|---|---|---|\n")
+		out.WriteString(strings.Join(rows, "\n") + "\n")
+		if err := os.WriteFile(*report, out.Bytes(), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// usual is the work of most tests: few objects, so that clients meet.
+var usual = load{clients: 16, keys: 12, listEvery: 12}
+
+// some is a moment in which anything may be under way.
+func some(most time.Duration) { time.Sleep(most/2 + rand.N(most/2)) }
+
+func TestNothingIsWrongWhereNothingHappens(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 1)
+	v := c.during(usual, 2, func() { time.Sleep(2 * time.Second) })
+	c.judge("-", "none", 1, v)
+	if v.Unseen != (Unseen{}) || v.Unknown > 0 {
+		t.Errorf("with one gateway, and without a fault: %v", v)
+	}
+}
+
+func TestF1TheGatewayIsKilled(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 2)
+	n := tries(2, 20)
+	v := c.during(usual, 1, func() {
+		for i := range n {
+			some(time.Second)
+			g := c.gateways[i%2]
+			g.restart()
+			g.wait()
+		}
+		some(time.Second)
+	})
+	c.judge("F1", "kill -9 of one of two gateways", n, v)
+}
+
+func TestF2TheOnlyStoreIsKilled(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 1)
+	n := tries(3, 50)
+	v := c.during(usual, 2, func() {
+		for range n {
+			some(time.Second)
+			c.stores[0].restart()
+			c.ready()
+		}
+		some(time.Second)
+	})
+	c.judge("F2", "kill -9 of the only store", n, v)
+}
+
+func TestF4TheLeaderOfThreeStoresIsKilled(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 3}, 2)
+	n := tries(1, 10)
+	v := c.during(usual, 1, func() {
+		for range n {
+			some(2 * time.Second)
+			leader := c.stores.leader(t)
+			leader.kill()
+			some(12 * time.Second)
+			leader.start()
+			leader.wait()
+		}
+		some(time.Second)
+	})
+	c.judge("F4", "kill -9 of the leader of three stores", n, v)
+	if v.Gap > 15*time.Second {
+		t.Errorf("no write was acknowledged for %v", v.Gap)
+	}
+}
+
+func TestF13TheLeaderIsPaused(t *testing.T) {
+	if !*long {
+		t.Skip("only with -long")
+	}
+	c := newCluster(t, storeOptions{servers: 3}, 2)
+	n := tries(1, 5)
+	v := c.during(usual, 1, func() {
+		for range n {
+			some(2 * time.Second)
+			leader := c.stores.leader(t)
+			leader.signal(syscall.SIGSTOP)
+			time.Sleep(15 * time.Second)
+			leader.signal(syscall.SIGCONT)
+			some(2 * time.Second)
+		}
+	})
+	c.judge("F13", "the leader of three stores stands still for 15 s", n, v)
+}
+
+// cutPower has the store lose what is not on its disk.
+func cutPower(c *cluster) {
+	s := c.stores[0]
+	s.signal(syscall.SIGSTOP)
+	s.disk.cut(s.kill)
+	s.start()
+}
+
+func TestF7ThePowerOfTheOnlyStoreFails(t *testing.T) {
+	needRoot(t)
+	c := newCluster(t, storeOptions{servers: 1, image: true}, 1)
+	n := tries(3, 50)
+	v := c.during(usual, 2, func() {
+		for range n {
+			some(time.Second)
+			cutPower(c)
+			c.ready()
+		}
+		some(time.Second)
+	})
+	c.judge("F7", "the power of the only store fails", n, v)
+}
+
+// Without this the test above proves nothing: a store that syncs every two minutes must
+// lose what it acknowledged, and the checker must say so.
+func TestF7AStoreThatDoesNotSyncLosesWrites(t *testing.T) {
+	needRoot(t)
+	c := newCluster(t, storeOptions{servers: 1, image: true, sync: "2m"}, 1)
+	rec := NewRecorder()
+	_ = rec
+	v := c.during(load{clients: 4, keys: 4}, 0, func() {
+		some(3 * time.Second)
+		// The gateway goes as well: it would bring back what it knows.
+		for _, g := range c.gateways {
+			g.kill()
+		}
+		cutPower(c)
+		c.stores[0].wait()
+		for _, g := range c.gateways {
+			g.start()
+		}
+		c.ready()
+		some(2 * time.Second)
+	})
+	t.Log(v)
+	if len(v.Problems) == 0 {
+		t.Error("nothing was lost that was not on disk: the power was not cut, or the checker is blind")
+	}
+}
+
+func TestF18ManyWritersOfOneObject(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 2)
+	v := c.during(load{clients: 64, keys: 1}, 1, func() { time.Sleep(time.Duration(tries(3, 60)) * time.Second) })
+	c.judge("F18", "64 clients write one object by two gateways", 1, v)
+	if v.Unknown > 0 {
+		t.Errorf("%d writes had no clear answer though nothing failed", v.Unknown)
+	}
+	if v.Gap > 5*time.Second {
+		t.Errorf("no write was acknowledged for %v", v.Gap)
+	}
+}
+
+func TestF19AcknowledgementsAreLost(t *testing.T) {
+	for _, servers := range []int{1, 3} {
+		t.Run(fmt.Sprint(servers, " servers"), func(t *testing.T) {
+			c := newCluster(t, storeOptions{servers: servers}, 2)
+			for _, g := range c.gateways {
+				g.way.lose.Store(50)
+			}
+			v := c.during(usual, 1, func() { time.Sleep(time.Duration(tries(10, 120)) * time.Second) })
+			lost := int(c.gateways[0].way.lost.Load() + c.gateways[1].way.lost.Load())
+			c.judge("F19", fmt.Sprintf("5 %% of the acknowledgements of %d servers are lost", servers), lost, v)
+			if lost == 0 {
+				t.Error("no acknowledgement was lost: nothing was tried")
+			}
+		})
+	}
+}
+
+func TestW1ViewsLagAndTheirConsumersEnd(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 2)
+	n := tries(4, 60)
+	v := c.during(usual, 2, func() {
+		for i := range n {
+			for _, g := range c.gateways {
+				g.way.lag.Store(int64(rand.N(100 * time.Millisecond)))
+			}
+			some(time.Second)
+			c.gateways[i%2].way.cut()
+		}
+		for _, g := range c.gateways {
+			g.way.lag.Store(0)
+		}
+	})
+	c.judge("W1", "what a store tells is late, and each second a gateway loses its connections", n, v)
+}
