@@ -41,7 +41,7 @@ func Check(ops []Op, watches []WatchLog) Verdict {
 	}
 	all, problems := revisions(ops, watches)
 	v.Problems = append(v.Problems, problems...)
-	v.Problems = append(v.Problems, checkObjects(ops, patience)...)
+	v.Problems = append(v.Problems, checkObjects(ops, all, patience)...)
 	v.Problems = append(v.Problems, checkOrder(ops, all)...)
 	for _, w := range watches {
 		unseen, problems := checkWatch(w, all, wrote)

@@ -169,7 +169,8 @@ func readList(from io.Reader) (uint64, map[string]Ver, error) {
 // load is many clients that do as they like with a few objects.
 type load struct {
 	clients, keys int
-	listEvery     int // operations; 0: never
+	listEvery     int  // operations; 0: never
+	updates       bool // nothing but updates of what was read
 }
 
 func keyName(i int) string { return fmt.Sprint(prefix, i) }
@@ -200,6 +201,9 @@ func (l load) run(ctx context.Context, rec *Recorder, gateways []*gateway) {
 func (l load) next(n int, c *client) Verb {
 	if l.listEvery > 0 && n%l.listEvery == 0 {
 		return List
+	}
+	if l.updates {
+		return []Verb{Create, Update, Get}[min(n-1, 1+n%2)]
 	}
 	return []Verb{Create, Create, Create, Update, Update, Patch, Patch, Delete, Delete, Get, Get, Get}[rand.IntN(12)]
 }

@@ -12,8 +12,17 @@ import (
 // asked and told are an operation as the model sees it.
 type asked struct {
 	verb   Verb
-	value  int // written
-	expect int // the value that an update replaces; -1: of a version that nobody else knows
+	value  int    // written
+	expect int    // the value that an update replaces; -1: of a version that nobody else knows
+	rev    uint64 // of what was written; 0: not known
+	after  uint64 // the last known revision before that
+}
+
+// state is an object: the value of the write that made it as it is, 0 where there is none,
+// and the newest of its revisions that are known. Versions come in the order of these.
+type state struct {
+	value int
+	rev   uint64
 }
 
 type told struct {
@@ -21,81 +30,53 @@ type told struct {
 	value   int // read; 0: there is no such object
 }
 
-// object is what one object does: its state is the value of the write that made it as it
-// is, 0 where there is none. An operation with an unknown outcome may come at any time
-// after it was asked for, or so late that nobody sees it.
+// object is what one object does. An operation with an unknown outcome may come at any
+// time after it was asked for, or so late that nobody sees it.
 var object = porcupine.Model{
-	Init: func() any { return 0 },
-	Step: func(state, input, output any) (bool, any) {
-		return step(state.(int), input.(asked), output.(told))
+	Init: func() any { return state{} },
+	Step: func(now, input, output any) (bool, any) {
+		return step(now.(state), input.(asked), output.(told))
 	},
 	Equal:             func(a, b any) bool { return a == b },
 	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%v → %v", in, out) },
 }
 
-func step(now int, in asked, out told) (bool, int) {
-	switch in.verb {
-	case Get:
-		return now == out.value, now
-	case Create:
-		switch out.outcome {
-		case OK:
-			return now == 0, in.value
-		case Exists:
-			return now != 0, now
-		}
-		return true, or(now == 0, in.value, now)
-	case Update:
-		switch out.outcome {
-		case OK:
-			return now == in.expect, in.value
-		case Conflict, NotFound:
-			return now != in.expect, now
-		}
-		return true, or(now == in.expect, in.value, now)
-	case Patch:
-		switch out.outcome {
-		case OK:
-			return now != 0, in.value
-		case NotFound:
-			return now == 0, now
-		}
-		return true, or(now != 0, in.value, now)
-	case Delete:
-		switch out.outcome {
-		case OK:
-			return now != 0, 0
-		case NotFound:
-			return now == 0, now
-		}
-		return true, 0
+func step(now state, in asked, out told) (bool, state) {
+	if in.verb == Get {
+		return now.value == out.value, now
 	}
-	return false, now
-}
-
-func or(yes bool, a, b int) int {
-	if yes {
-		return a
+	fits := map[Verb]bool{Create: now.value == 0, Update: now.value == in.expect, Patch: now.value != 0, Delete: now.value != 0}[in.verb]
+	next := state{in.value, max(now.rev, in.rev)}
+	switch {
+	case out.outcome == OK, out.outcome == Unknown && in.rev != 0: // somebody saw it
+		return fits && (in.rev == 0 || now.rev == in.after), next
+	case out.outcome == Unknown && fits:
+		return true, next
+	case out.outcome == Unknown:
+		return true, now
 	}
-	return b
+	return !fits, now
 }
 
 // checkObjects finds the objects whose operations have no order in which all answers are
 // right.
-func checkObjects(ops []Op, limit time.Duration) (problems []string) {
+func checkObjects(ops []Op, all []change, limit time.Duration) (problems []string) {
 	values := map[uint64]int{} // by revision
-	for _, op := range ops {
-		if op.Outcome == OK && op.Verb != List && op.Rev != 0 {
-			values[op.Rev] = op.Value
-		}
-		for _, v := range op.Items {
-			values[v.Rev] = v.Value
+	revs := map[int][2]uint64{}
+	last := map[string]uint64{}
+	for _, c := range all {
+		if c.value != 0 {
+			values[c.rev] = c.value
+			if _, twice := revs[c.value]; !twice {
+				revs[c.value] = [2]uint64{c.rev, last[c.key]}
+				last[c.key] = c.rev
+			}
 		}
 	}
 	byKey := map[string][]porcupine.Operation{}
 	for _, op := range ops {
 		for _, key := range keysOf(op, ops) {
-			if one, counts := operation(op, key, values); counts {
+			if one, counts := operation(op, key, values, revs); counts {
 				byKey[key] = append(byKey[key], one)
 			}
 		}
@@ -126,7 +107,7 @@ func keysOf(op Op, all []Op) []string {
 }
 
 // operation gives what an operation says of one object, if anything.
-func operation(op Op, key string, values map[uint64]int) (porcupine.Operation, bool) {
+func operation(op Op, key string, values map[uint64]int, revs map[int][2]uint64) (porcupine.Operation, bool) {
 	in, out := asked{verb: op.Verb, value: op.Value}, told{outcome: op.Outcome, value: op.Value}
 	returned := int64(op.Return)
 	switch {
@@ -140,6 +121,10 @@ func operation(op Op, key string, values map[uint64]int) (porcupine.Operation, b
 			}
 		}
 		out.value = 0
+		in.rev, in.after = revs[op.Value][0], revs[op.Value][1]
+		if op.Verb == Delete {
+			in.value, in.rev = 0, 0
+		}
 		if op.Outcome == Unknown {
 			returned = math.MaxInt64
 		}
