@@ -2,10 +2,12 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 var (
 	binDir = flag.String("bin", "", "directory of the binaries (default: bin at the top)")
 	long   = flag.Bool("long", false, "try each fault as often as docs/reliability.md says")
+	dump   = flag.String("dump", "", "write a history that has a problem to this directory, as JSON")
 	report = flag.String("report", "", "write what was tried, and what came of it, to this file")
 )
 
@@ -123,7 +126,17 @@ func (c *cluster) during(l load, watchers int, fault func()) Verdict {
 		<-w.done
 		logs = append(logs, WatchLog{w.log.Name, append(w.log.Seen, Seen{Type: SeenEnd, Items: end.Items})})
 	}
-	return Check(rec.Ops(), logs)
+	v := Check(rec.Ops(), logs)
+	if len(v.Problems) > 0 && *dump != "" {
+		data, err := json.Marshal(map[string]any{"operations": rec.Ops(), "watches": logs, "problems": v.Problems})
+		if err == nil {
+			err = os.WriteFile(filepath.Join(*dump, strings.ReplaceAll(c.t.Name(), "/", "_")+".json"), data, 0o600)
+		}
+		if err != nil {
+			c.t.Error(err)
+		}
+	}
+	return v
 }
 
 // finish writes a last object, and lists.

@@ -51,12 +51,19 @@ func checkWatch(w WatchLog, all []change, wrote map[int]Op) (unseen Unseen, prob
 	there, newest, seen := map[string]bool{}, map[string]uint64{}, map[uint64]bool{}
 	last, floor, next := uint64(0), uint64(0), 0 // all[:next] was looked at
 	settle := func(rev uint64) {
+		latest := map[string]change{}
 		for ; next < len(all) && all[next].rev <= rev; next++ {
 			c := all[next]
-			if max(floor, newest[c.key]) < c.rev {
-				complain("%s was %d at revision %d, which never came, nor a newer one; seen is %d", c.key, c.value, c.rev, rev)
-			} else if c.rev > floor && !seen[c.rev] {
+			latest[c.key] = c
+			if c.rev > floor && !seen[c.rev] {
 				unseen.Versions++
+			}
+		}
+		for _, key := range sorted(latest) {
+			c := latest[key]
+			// An object that came and went unseen is no change.
+			if max(floor, newest[key]) < c.rev && (c.value != 0 || there[key]) {
+				complain("%s was %d at revision %d, which never came, nor a newer one; seen is %d", c.key, c.value, c.rev, rev)
 			}
 		}
 	}

@@ -149,7 +149,7 @@ func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry
 	}
 	latest, barrierErr := s.latest(ctx, key)
 	if barrierErr != nil {
-		return nil, true, errors.Join(err, barrierErr)
+		return nil, true, fmt.Errorf("%w: whether it still is so cannot be found out: %w", statelog.ErrUnavailable, barrierErr)
 	}
 	return latest, latest == entry, err
 }
