@@ -387,11 +387,21 @@ func (b *barrier) ask() (uint64, error) {
 	return b.store(ctx)
 }
 
-// store stores a message.
+// storeAgain is after what time a message without an answer is stored once more.
+const storeAgain = time.Second
+
+// store stores a message. Where an answer was lost another one does as well.
 func (b *barrier) store(ctx context.Context) (uint64, error) {
-	seq, err := b.log.conn.PublishStream(ctx, proto.BarrierSubject(b.stream, b.log.writer), nil, nil)
-	if err != nil {
-		return 0, unavailable(err)
+	for {
+		once, cancel := context.WithTimeout(ctx, storeAgain)
+		seq, err := b.log.conn.PublishStream(once, proto.BarrierSubject(b.stream, b.log.writer), nil, nil)
+		late := once.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case err == nil:
+			return seq, nil
+		case !late:
+			return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 	}
-	return seq, nil
 }

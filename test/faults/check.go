@@ -11,6 +11,7 @@ type Verdict struct {
 	Lists, Events                     int
 	Gap                               time.Duration // see Gap
 	Unseen                            Unseen
+	Watches                           []WatchLog
 	Problems                          []string
 }
 
@@ -24,7 +25,7 @@ const patience = time.Minute
 
 // Check judges a history and the logs of those who watched meanwhile.
 func Check(ops []Op, watches []WatchLog) Verdict {
-	v := Verdict{Operations: len(ops), Gap: Gap(ops)}
+	v := Verdict{Operations: len(ops), Gap: Gap(ops), Watches: watches}
 	wrote := map[int]Op{}
 	for _, op := range ops {
 		switch {

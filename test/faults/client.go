@@ -10,9 +10,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -173,6 +175,17 @@ type load struct {
 	updates       bool // nothing but updates of what was read
 }
 
+// telling leaves out what says little and costs much where many write one object: refusals,
+// and most reads.
+func (l load) telling(ops []Op) []Op {
+	if !l.updates {
+		return ops
+	}
+	return slices.DeleteFunc(ops, func(op Op) bool {
+		return op.Outcome == Conflict || op.Outcome == Exists || op.Verb == Get && op.Client >= 2
+	})
+}
+
 func keyName(i int) string { return fmt.Sprint(prefix, i) }
 
 // run works until ctx ends; requests under way then get their answers.
@@ -215,11 +228,14 @@ type watcher struct {
 	rev  uint64 // seen so far
 	mu   sync.Mutex
 	done chan struct{}
+
+	seconds int    // that a watch lasts
+	until   uint64 // it ends there; 0: it does not
 }
 
 // watch runs until ctx ends.
 func watch(ctx context.Context, name string, g *gateway) *watcher {
-	w := &watcher{log: WatchLog{Name: name}, way: way{"https://" + g.address, g.client()}, done: make(chan struct{})}
+	w := &watcher{log: WatchLog{Name: name}, way: way{"https://" + g.address, g.client()}, done: make(chan struct{}), seconds: 3}
 	w.way.http.Timeout = 0
 	go func() { // ends with ctx
 		defer close(w.done)
@@ -270,7 +286,7 @@ func (w *watcher) list(ctx context.Context) bool {
 
 // session is one watch to its end; false: what came next is not known any more.
 func (w *watcher) session(ctx context.Context) (bool, error) {
-	path := fmt.Sprintf("%s%s?watch=1&allowWatchBookmarks=true&timeoutSeconds=3&resourceVersion=%d", w.way.url, configMaps, w.rev)
+	path := fmt.Sprintf("%s%s?watch=1&allowWatchBookmarks=true&timeoutSeconds=%d&resourceVersion=%d", w.way.url, configMaps, w.seconds, w.rev)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return true, err
@@ -314,5 +330,21 @@ func (w *watcher) session(ctx context.Context) (bool, error) {
 		if s.Type == SeenBookmark || strings.HasPrefix(s.Key, prefix) {
 			w.add(s)
 		}
+		if w.until > 0 && s.Type != SeenBookmark && s.Rev >= w.until {
+			return true, nil
+		}
 	}
+}
+
+// watchFrom gives what a watch from a revision tells up to a last one, or within two
+// seconds; expired: it was answered 410.
+func (g *gateway) watchFrom(t testing.TB, rev, last uint64) (got []Seen, expired bool) {
+	t.Helper()
+	w := &watcher{way: way{"https://" + g.address, g.client()}, rev: rev, until: last, seconds: 2}
+	known, err := w.session(t.Context())
+	if err != nil && known {
+		t.Fatalf("a watch from %d: %v", rev, err)
+	}
+	w.way.http.CloseIdleConnections()
+	return slices.DeleteFunc(w.log.Seen, func(s Seen) bool { return s.Type == SeenBookmark }), !known
 }

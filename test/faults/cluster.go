@@ -126,7 +126,7 @@ func (c *cluster) during(l load, watchers int, fault func()) Verdict {
 		<-w.done
 		logs = append(logs, WatchLog{w.log.Name, append(w.log.Seen, Seen{Type: SeenEnd, Items: end.Items})})
 	}
-	v := Check(rec.Ops(), logs)
+	v := Check(l.telling(rec.Ops()), logs)
 	if len(v.Problems) > 0 && *dump != "" {
 		data, err := json.Marshal(map[string]any{"operations": rec.Ops(), "watches": logs, "problems": v.Problems})
 		if err == nil {
@@ -139,10 +139,16 @@ func (c *cluster) during(l load, watchers int, fault func()) Verdict {
 	return v
 }
 
+// client gives one more client, of the first gateway.
+func (c *cluster) client(id int, rec *Recorder) *client {
+	g := c.gateways[0]
+	return &client{id: id, rec: rec, known: map[string]uint64{}, ways: []way{{"https://" + g.address, g.client()}}}
+}
+
 // finish writes a last object, and lists.
 func (c *cluster) finish(rec *Recorder) Op {
 	c.t.Helper()
-	one := &client{id: -1, rec: rec, known: map[string]uint64{}, ways: []way{{"https://" + c.gateways[0].address, c.gateways[0].client()}}}
+	one := c.client(-1, rec)
 	for n := 0; ; n++ {
 		if one.do(c.t.Context(), Create, fmt.Sprintf("%send-%d-%d", prefix, time.Now().UnixNano(), n)).Outcome == OK {
 			break

@@ -3,9 +3,12 @@ package faults
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -180,7 +183,12 @@ func TestF19AcknowledgementsAreLost(t *testing.T) {
 			for _, g := range c.gateways {
 				g.way.lose.Store(50)
 			}
-			v := c.during(usual, 1, func() { time.Sleep(time.Duration(tries(10, 120)) * time.Second) })
+			v := c.during(usual, 1, func() {
+				time.Sleep(time.Duration(tries(8, 120)) * time.Second)
+				for _, g := range c.gateways {
+					g.way.lose.Store(0)
+				}
+			})
 			lost := int(c.gateways[0].way.lost.Load() + c.gateways[1].way.lost.Load())
 			c.judge("F19", fmt.Sprintf("5 %% of the acknowledgements of %d servers are lost", servers), lost, v)
 			if lost == 0 {
@@ -206,4 +214,69 @@ func TestW1ViewsLagAndTheirConsumersEnd(t *testing.T) {
 		}
 	})
 	c.judge("W1", "what a store tells is late, and each second a gateway loses its connections", n, v)
+}
+
+// The watch window tells the same of every revision in it, whenever it is asked; from what
+// is still to come nothing comes, and from what is forgotten 410.
+func TestW2AWatchResumesFromEveryRevision(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 1)
+	v := c.during(usual, 1, func() { time.Sleep(time.Duration(tries(1, 5)) * time.Second) })
+	all := v.Watches[0].Seen
+	from := all[0].Rev
+	all = slices.DeleteFunc(all, func(s Seen) bool { return s.Type < SeenAdded || s.Type > SeenDeleted })
+	last := all[len(all)-1].Rev
+	step := max(1, (last-from)/uint64(tries(60, 1000)))
+	tried := 0
+	again := func(when string) {
+		for rev := from; rev < last; rev += step {
+			got, expired := c.gateways[0].watchFrom(t, rev, last)
+			want := slices.DeleteFunc(slices.Clone(all), func(s Seen) bool { return s.Rev <= rev })
+			if !(expired && when != "") && !slices.EqualFunc(got, want, func(a, b Seen) bool {
+				return a.Key == b.Key && a.Value == b.Value && a.Rev == b.Rev && a.Type == b.Type
+			}) {
+				v.Problems = append(v.Problems, fmt.Sprintf("%sfrom %d: got %v, want %v (410: %v)", when, rev, got, want, expired))
+			}
+			tried++
+		}
+		if got, _ := c.gateways[0].watchFrom(t, last+1000, last); len(got) > 0 {
+			v.Problems = append(v.Problems, fmt.Sprintf("%sfrom a revision to come: got %v", when, got))
+		}
+	}
+	again("")
+	c.gateways[0].restart()
+	c.ready()
+	again("after a restart ")
+	c.judge("W2", "a watch from every revision, also behind a restart", tried, v)
+}
+
+func TestW5AGatewayThatStartsShowsEverything(t *testing.T) {
+	c := newCluster(t, storeOptions{servers: 1}, 1)
+	objects := tries(1000, 200_000)
+	rec := NewRecorder()
+	var wait sync.WaitGroup
+	for id := range 16 {
+		one := c.client(id, rec)
+		wait.Go(func() {
+			for i := id; i < objects; i += 16 {
+				if op := one.do(t.Context(), Create, keyName(i)); op.Outcome != OK {
+					t.Errorf("creating object %d: %v", i, op.Outcome)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	one := c.client(0, rec)
+	before := one.do(t.Context(), List, "")
+	began := time.Now()
+	c.gateways[0].restart()
+	c.ready()
+	ready := time.Since(began)
+	after := one.do(t.Context(), List, "")
+	t.Logf("%d objects, ready after %v", objects, ready)
+	result := "holds"
+	if before.Outcome != OK || len(before.Items) != objects || !maps.Equal(before.Items, after.Items) || after.Rev < before.Rev {
+		t.Errorf("%d objects of %d at %d were listed before, %d at %d after", len(before.Items), objects, before.Rev, len(after.Items), after.Rev)
+		result = "**differs**"
+	}
+	tell(fmt.Sprintf("| W5 | a gateway starts over %d objects: ready after %v | 1 | %d | 0 | 2 | - | - | - | %s |", objects, ready.Round(10*time.Millisecond), objects, result))
 }

@@ -99,7 +99,7 @@ func (p *process) restart() {
 func eventually(t testing.TB, limit time.Duration, what string, done func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err = done(); err == nil {
 			return
 		}

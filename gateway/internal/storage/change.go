@@ -144,6 +144,8 @@ func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry
 		return conflict.Current, ctx.Err() != nil, ctx.Err()
 	case conflict != nil && conflict.Key != key && s.hooks.BeginUpdate != nil && !withoutRetry(ctx):
 		return s.current(key), ctx.Err() != nil, ctx.Err() // the hook chooses anew
+	case errors.Is(err, statelog.ErrUnavailable):
+		return nil, true, err // it may have been done, so what is there now may be its own doing
 	case fresh, withoutRetry(ctx) && isWriteError(err), err == nil && !same, errors.Is(err, errDeleteNow), errors.Is(err, errEmptied):
 		return nil, true, err
 	}
