@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"kubus.dev/proto"
 	"kubus.dev/proto/statelog"
 )
 
@@ -35,5 +37,25 @@ func TestWhoIsToldToComeBack(t *testing.T) {
 				t.Errorf("told to come back: %v", back)
 			}
 		})
+	}
+}
+
+// unasked is a log that must not be asked.
+type unasked struct {
+	Log
+	t *testing.T
+}
+
+func (u unasked) Barrier(context.Context, proto.GroupResource) (uint64, error) {
+	u.t.Error("it was looked at again: what is found there may be its own doing")
+	return 0, nil
+}
+
+func TestAnOpenOutcomeIsNotTriedAgain(t *testing.T) {
+	s := &Store{backend: &Backend{Log: unasked{t: t}}}
+	open := fmt.Errorf("%w: no answer", statelog.ErrUnknown)
+	key := proto.Key{Name: "x"}
+	if _, done, err := s.settle(t.Context(), key, statelog.NewEntry(key, 7, nil, false), false, false, open); !done || !errors.Is(err, open) {
+		t.Errorf("got %v, %v", done, err)
 	}
 }
