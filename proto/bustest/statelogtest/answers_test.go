@@ -3,6 +3,7 @@ package statelogtest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -311,5 +312,22 @@ func TestAThousandWritesAreOneCommit(t *testing.T) {
 				t.Errorf("got %v, want %v", errs[0], c.want)
 			}
 		})
+	}
+}
+
+// What a server that went has not answered it never answers: whoever asked learns of it when
+// the connection ends, not when their time is over.
+func TestAQuestionEndsWithTheConnection(t *testing.T) {
+	l, line := onLine(t, bustest.Server(t))
+	line.losing(func(_ string, payload []byte) bool { return isInfo(payload) })
+	asked := make(chan error, 1)
+	go func() { // ends with the question
+		_, err := l.Conn.StreamState(t.Context(), "STATE")
+		asked <- err
+	}()
+	until(t, func() bool { return line.losses() > 0 })
+	line.cut()
+	if err := <-asked; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
