@@ -75,9 +75,9 @@ func (c *client) do(ctx context.Context, verb Verb, key string) Op {
 		op.Verb, op.Value, method, body = Get, 0, http.MethodGet, "" // it has to be read first
 	}
 	op.Call = c.rec.Since()
-	code, answer, err := w.ask(ctx, method, path, kind, body)
+	code, back, answer, err := w.request(ctx, method, path, kind, body)
 	op.Return = c.rec.Since()
-	op.read(code, answer, err)
+	op.read(code, back, answer, err)
 	if op.Outcome == OK && op.Rev != 0 && op.Verb != List {
 		c.known[key] = op.Rev
 	}
@@ -85,30 +85,37 @@ func (c *client) do(ctx context.Context, verb Verb, key string) Op {
 	return op
 }
 
-func (w way) ask(ctx context.Context, method, path, kind, body string) (int, []byte, error) {
+func (w way) ask(ctx context.Context, path string) (int, []byte, error) {
+	code, _, answer, err := w.request(ctx, http.MethodGet, path, "application/json", "")
+	return code, answer, err
+}
+
+// request gives also whether the client was told to come back.
+func (w way) request(ctx context.Context, method, path, kind, body string) (code int, back bool, answer []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, w.url+path, strings.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return 0, false, nil, err
 	}
 	req.Header.Set("Content-Type", kind)
 	resp, err := w.http.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return 0, false, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, err
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, resp.Header.Get("Retry-After") != "", answer, err
 }
 
 // read takes an answer. A code that says nothing of the object leaves a write's outcome
-// open; only a connection that was never made, or a request that waits its turn, is a no.
-func (op *Op) read(code int, answer []byte, err error) {
+// open. A connection that was never made is a no, and so is to be told to come back: clients
+// do that by themselves.
+func (op *Op) read(code int, back bool, answer []byte, err error) {
 	var status struct {
 		Reason string `json:"reason"`
 	}
 	dial := &net.OpError{}
 	switch {
-	case err != nil && errors.As(err, &dial) && dial.Op == "dial", code == http.StatusTooManyRequests:
+	case err != nil && errors.As(err, &dial) && dial.Op == "dial", err == nil && back && code >= http.StatusTooManyRequests:
 		op.Outcome = Refused
 	case err != nil:
 	case code == http.StatusOK || code == http.StatusCreated:
@@ -272,7 +279,7 @@ func (w *watcher) at() uint64 {
 }
 
 func (w *watcher) list(ctx context.Context) bool {
-	code, answer, err := w.way.ask(ctx, http.MethodGet, configMaps, "application/json", "")
+	code, answer, err := w.way.ask(ctx, configMaps)
 	if err != nil || code != http.StatusOK {
 		return false
 	}

@@ -93,6 +93,18 @@ func (r *Recorder) Add(op Op) {
 	r.ops = append(r.ops, op)
 }
 
+// Acknowledged counts the writes that were.
+func (r *Recorder) Acknowledged() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, op := range r.ops {
+		if op.Verb.writes() && op.Outcome == OK {
+			n++
+		}
+	}
+	return n
+}
+
 // Ops gives what was recorded.
 func (r *Recorder) Ops() []Op {
 	r.mu.Lock()
