@@ -15,7 +15,9 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,7 +167,7 @@ func (k *Kind[T]) Index(name string, fn func(*T) []string) {
 }
 
 // Handle follows the kind and has fn called for every change: (nil, new), (old, new)
-// or (old, nil), at first for all that is there. fn must not block. After stop it is
+// or (old, nil), at first for all that is there, by namespace and name. fn must not block. After stop it is
 // called no more.
 func (k *Kind[T]) Handle(fn func(old, new *T)) (stop func()) {
 	k.Follow()
@@ -175,7 +177,7 @@ func (k *Kind[T]) Handle(fn func(old, new *T)) (stop func()) {
 	k.mu.Lock()
 	k.handlers = append(k.handlers, h)
 	k.mu.Unlock()
-	for _, object := range k.List("") {
+	for _, object := range k.sorted() {
 		fn(nil, object)
 	}
 	return func() {
@@ -226,6 +228,19 @@ func (k *Kind[T]) List(namespace string) []*T {
 	for _, objects := range k.objects {
 		for _, object := range objects {
 			all = append(all, object)
+		}
+	}
+	return all
+}
+
+// sorted are all objects by namespace and name.
+func (k *Kind[T]) sorted() []*T {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	var all []*T
+	for _, namespace := range slices.Sorted(maps.Keys(k.objects)) {
+		for _, name := range slices.Sorted(maps.Keys(k.objects[namespace])) {
+			all = append(all, k.objects[namespace][name])
 		}
 	}
 	return all

@@ -134,6 +134,7 @@ func TestTheFirstToGo(t *testing.T) {
 		{"one restarted more often", newPod("a", ready(time.Hour), restarted(3)), newPod("b", ready(time.Hour), restarted(1))},
 		{"a younger one", newPod("a", created(time.Minute)), newPod("b", created(time.Hour))},
 		{"of about the same age, the lower UID", newPod("a", created(61*time.Minute)), newPod("b", created(60*time.Minute))},
+		{"of two that nothing sets apart, the lower UID", newPod("a"), newPod("b")},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

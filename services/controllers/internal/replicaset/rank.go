@@ -14,9 +14,6 @@ import (
 // victims chooses count of the active pods to delete, the ones that cost least
 // first: upstream's ActivePodsWithRanks, rule by rule.
 func victims(active, related []*corev1.Pod, count int, now time.Time) []*corev1.Pod {
-	if count >= len(active) {
-		return active
-	}
 	onNode := map[string]int{}
 	for _, p := range related {
 		if pod.Active(p) {
@@ -27,8 +24,8 @@ func victims(active, related []*corev1.Pod, count int, now time.Time) []*corev1.
 	for i, p := range active {
 		ranked[i] = newCandidate(p, onNode[p.Spec.NodeName])
 	}
-	sort.SliceStable(ranked, func(i, j int) bool { return ranked[i].before(&ranked[j], now) })
-	chosen := make([]*corev1.Pod, count)
+	sort.Slice(ranked, func(i, j int) bool { return ranked[i].before(&ranked[j], now) })
+	chosen := make([]*corev1.Pod, min(count, len(ranked)))
 	for i := range chosen {
 		chosen[i] = ranked[i].pod
 	}
@@ -84,7 +81,7 @@ func (a *candidate) before(b *candidate, now time.Time) bool {
 	if !a.created.Equal(b.created) { // made later
 		return younger(a.created, b.created, now, a.pod.UID < b.pod.UID)
 	}
-	return false
+	return a.pod.UID < b.pod.UID // nothing sets them apart: by chance too, but always the same one
 }
 
 // younger compares two times on a logarithmic scale, so that pods of about the

@@ -1,6 +1,7 @@
 package attachdetach
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,7 +148,9 @@ func (c *controller) wishes(node string) []wish {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b wish) int { return a.Pod.CreationTimestamp.Compare(b.Pod.CreationTimestamp.Time) })
+	slices.SortStableFunc(out, func(a, b wish) int {
+		return cmp.Or(a.Pod.CreationTimestamp.Compare(b.Pod.CreationTimestamp.Time), cmp.Compare(a.Pod.UID, b.Pod.UID))
+	})
 	return out
 }
 
