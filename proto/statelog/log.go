@@ -138,8 +138,8 @@ func (l *Log) Views() *Views { return l.views }
 func (l *Log) View(gr proto.GroupResource) *View { return l.views.For(gr) }
 
 // Commit writes one object and returns its new revision once it is durable and
-// this process's view shows it. Errors: *ConflictError, ErrUnavailable, ErrFenced,
-// ErrAborted, ErrTooLarge, *QuotaError, or ctx's. A ctx that ends early leaves the outcome open.
+// this process's view shows it. Errors: *ConflictError, ErrUnavailable (nothing was written,
+// unless it is ErrUnknown), ErrFenced, ErrAborted, ErrTooLarge, *QuotaError, or ctx's. A ctx that ends early leaves the outcome open.
 func (l *Log) Commit(ctx context.Context, w Write) (uint64, error) {
 	if len(w.Data) > MaxObjectBytes {
 		return 0, fmt.Errorf("%s: %d bytes: %w", w.Key, len(w.Data), ErrTooLarge)
