@@ -211,6 +211,10 @@ func (c *Conn) ConsumeWith(ctx context.Context, o ConsumeOptions, h func(*Stream
 	}
 }
 
+// heartbeat is how often a server says that nothing came. A consumer may be on another server
+// than the one that we are connected to, and only its silence, twice as long, tells that it died.
+const heartbeat = 2 * time.Second
+
 func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h func(*StreamMsg)) error {
 	stream := o.Stream
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: o.Subjects, InactiveThreshold: time.Minute}
@@ -242,7 +246,7 @@ func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h
 			return
 		}
 		h(&StreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Seq: meta.Sequence.Stream, Time: meta.Timestamp, Pending: meta.NumPending})
-	}, ahead, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+	}, ahead, jetstream.PullHeartbeat(heartbeat), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrConnectionClosed) {
 			c.log.Debug("consumer", zap.String("stream", stream), zap.Error(err))
 			return
