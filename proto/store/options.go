@@ -31,6 +31,8 @@ type Options struct {
 	Users []User
 	// CertFile and KeyFile turn TLS on for connections from other processes.
 	CertFile, KeyFile string
+	// Cluster makes it one of several servers that keep the streams together; nil: it is alone.
+	Cluster *Cluster
 	// Unsynced leaves the disk to the kernel: what was acknowledged does not survive a
 	// loss of power. For tests that throw their data away.
 	Unsynced bool
@@ -53,6 +55,12 @@ func (o *Options) validate() error {
 	}
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		return errors.New("store: a certificate needs its key and the other way round")
+	}
+	if o.Cluster != nil {
+		if o.Listen == "" {
+			return errors.New("store: a server of a cluster has to listen")
+		}
+		return o.Cluster.validate()
 	}
 	return nil
 }

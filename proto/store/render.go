@@ -49,6 +49,9 @@ func (o *Options) write(b *bytes.Buffer) {
 	}
 	fmt.Fprintf(b, "max_payload: %d\n", MaxPayload)
 	fmt.Fprintf(b, "jetstream {\n  store_dir: %q\n  sync_interval: always\n}\n", o.Dir)
+	if o.Cluster != nil {
+		o.Cluster.write(b)
+	}
 	if len(o.Users) > 0 {
 		b.Write(RenderAccounts(o.Users))
 	}

@@ -1,5 +1,5 @@
 // Package command is the operator's command line: up, down, status, plan, policy, node, keys, run, kubectl,
-// envtest and version. Each file holds one of them; what they stand on are the packages
+// config, balance, envtest and version. Each file holds one of them; what they stand on are the packages
 // beside this one.
 package command
 
@@ -59,7 +59,7 @@ func New(out, errOut io.Writer) *cobra.Command {
 	}
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.AddCommand(newUp(s), newDown(s), newStatus(s), newPlan(s), newPolicy(s), newNode(s), newKeys(s), newImage(s), newRun(s), newKubectl(s), newVersion(s), newBackup(s), newRestore(s), newServe(s), newEnvtest(s), newEnvtestEtcd(s), newEnvtestAPIServer(s))
+	root.AddCommand(newUp(s), newDown(s), newStatus(s), newPlan(s), newPolicy(s), newNode(s), newKeys(s), newConfig(s), newBalance(s), newImage(s), newRun(s), newKubectl(s), newVersion(s), newBackup(s), newRestore(s), newServe(s), newEnvtest(s), newEnvtestEtcd(s), newEnvtestAPIServer(s))
 	return root
 }
 

@@ -40,6 +40,9 @@ type Options struct {
 	BusNames []string
 	// Clients of the bus get a key each: Dir/bus/CLIENT.nk.
 	Clients []string
+	// Servers that are the bus together have a certificate each, bus-SERVER, by which clients
+	// know them under that name, and they each other.
+	Servers []string
 	Now     time.Time
 }
 
@@ -85,6 +88,12 @@ func Ensure(o Options) error {
 	}
 	if _, err := bus.issue(o, leaf{file: "bus", name: "kubus bus", names: append([]string{"localhost", "127.0.0.1"}, o.BusNames...), usage: x509.ExtKeyUsageServerAuth}); err != nil {
 		return err
+	}
+	for _, server := range o.Servers {
+		names := append([]string{server, "localhost", "127.0.0.1"}, o.BusNames...)
+		if _, err := bus.issue(o, leaf{file: "bus-" + server, name: server, names: names, usage: x509.ExtKeyUsageServerAuth, mutual: true}); err != nil {
+			return err
+		}
 	}
 	if err := signingKey(filepath.Join(o.Dir, "sa.key")); err != nil {
 		return err
@@ -147,6 +156,7 @@ type leaf struct {
 	file, name, group string
 	names             []string
 	usage             x509.ExtKeyUsage
+	mutual            bool          // to be shown as a client too
 	life, renewBefore time.Duration // 0: the usual ones
 	keepsKey          bool
 }
@@ -171,6 +181,9 @@ func (ca *pair) issue(o Options, l leaf) (issued bool, err error) {
 		Subject:  pkix.Name{CommonName: l.name},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{l.usage}, BasicConstraintsValid: true,
 		NotBefore: o.Now.Add(-time.Hour), NotAfter: o.Now.Add(l.life),
+	}
+	if l.mutual {
+		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 	}
 	if l.group != "" {
 		template.Subject.Organization = []string{l.group}

@@ -40,8 +40,9 @@ func CheckSettings(i *instance.Instance, file string) error {
 	}
 	var problems []error
 	for _, s := range All() {
-		_, err := s.with(i, i.Machine(), file, byService)
-		problems = append(problems, err)
+		cfg := s.Defaults()
+		s.Configure(cfg, i, i.Machine())
+		problems = append(problems, s.set(cfg, file, byService))
 	}
 	return errors.Join(problems...)
 }
@@ -74,34 +75,49 @@ func configsOf(services []Service, i *instance.Instance, n instance.Node) (map[s
 	if err != nil {
 		return nil, err
 	}
-	byService, err := parseSettings(SettingsFile(i), data)
-	if err != nil {
-		return nil, err
-	}
+	return Layered(services, i, n, Settings{SettingsFile(i), data})
+}
+
+// Settings are a document like SettingsFile, under the name by which errors call it.
+type Settings struct {
+	Name string
+	Data []byte
+}
+
+// Layered has the configuration of services: what follows from the instance, and over it
+// each of the settings in turn.
+func Layered(services []Service, i *instance.Instance, n instance.Node, over ...Settings) (map[string]any, error) {
 	configs := map[string]any{}
 	for _, s := range services {
-		if configs[s.Name], err = s.with(i, n, SettingsFile(i), byService); err != nil {
+		cfg := s.Defaults()
+		s.Configure(cfg, i, n)
+		configs[s.Name] = cfg
+	}
+	for _, layer := range over {
+		byService, err := parseSettings(layer.Name, layer.Data)
+		if err != nil {
 			return nil, err
+		}
+		for _, s := range services {
+			if err := s.set(configs[s.Name], layer.Name, byService); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return configs, nil
 }
 
-func (s Service) with(i *instance.Instance, n instance.Node, name string, byService map[string]yaml.Node) (any, error) {
-	cfg := s.Defaults()
-	s.Configure(cfg, i, n)
+// set puts what byService says over a configuration of the service.
+func (s Service) set(cfg any, name string, byService map[string]yaml.Node) error {
 	own, set := byService[s.Name]
 	if !set {
-		return cfg, nil
+		return nil
 	}
 	part, err := yaml.Marshal(&own) // a node's own Decode is not strict
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", name, s.Name, err)
+		return fmt.Errorf("%s: %s: %w", name, s.Name, err)
 	}
-	if err := kit.Parse(name+": "+s.Name, part, cfg); err != nil {
-		return nil, err
-	}
-	return cfg, nil
+	return kit.Parse(name+": "+s.Name, part, cfg)
 }
 
 func parseSettings(name string, data []byte) (map[string]yaml.Node, error) {
