@@ -91,7 +91,7 @@ ci: deps build lint test race e2e ## everything that CI runs
 
 .PHONY: test
 test: ## quick unit and integration tests (the main job is make e2e)
-	@failed=; for p in $(foreach m,$(MODULES),$(if $(filter test,$m),./test ./test/differential/... ./test/controllers/...,./$m/...)); do \
+	@failed=; for p in $(foreach m,$(MODULES),$(if $(filter test,$m),./test ./test/differential/... ./test/controllers/... ./test/faults,./$m/...)); do \
 	  $(GO) test -p $(JOBS) $(TAGS) -trimpath $$p || failed="$$failed $$p"; \
 	done; [ -z "$$failed" ] || { echo "failed in:$$failed"; exit 1; }
 
@@ -135,6 +135,10 @@ fuzz: ## fuzz every decoder, selectors, patches, tokens, field paths and packets
 .PHONY: e2e
 e2e: build ## the main job with real kubectl, containers and rules, in both forms (needs root); one package at a time, since the machine is compared before and after
 	@$(GO) test -C test -p 1 -count=1 -v -timeout 40m ./e2e/... -args -bin $(BIN)
+
+.PHONY: faults
+faults: build ## the long form of the faults of docs/reliability.md (root, about an hour); ONLY=F7 one row; REPORT=file takes the table
+	@$(GO) test -C test -count=1 -v -timeout 4h -run '$(or $(ONLY),.)' ./faults -args -bin $(BIN) -long $(if $(REPORT),-report $(abspath $(REPORT)))
 
 .PHONY: simulate
 simulate: ## the long form of the controllers' simulations: SEEDS seeds of each, an eighth of all together (default 16000); or PLAY='seed=17$$' alone

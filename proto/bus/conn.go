@@ -43,6 +43,8 @@ type Conn struct {
 
 	mu          sync.Mutex
 	onReconnect []*func()
+	session     context.Context // ends when the server is gone
+	lose        context.CancelFunc
 }
 
 // Connect dials the bus and retries until ctx ends (or once, with NoWait or Later). Before it is
@@ -52,6 +54,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		o.Logger = zap.NewNop()
 	}
 	c := &Conn{log: o.Logger}
+	c.lost()
 	opts, err := c.options(o)
 	if err != nil {
 		return nil, err
@@ -78,7 +81,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		case <-time.After(wait):
 		}
 	}
-	js := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncMaxPending(1 << 16), jetstream.WithDefaultTimeout(5 * time.Second)}
+	js := []jetstream.JetStreamOpt{jetstream.WithPublishAsyncMaxPending(1 << 16), jetstream.WithPublishAsyncTimeout(time.Minute), jetstream.WithDefaultTimeout(5 * time.Second)}
 	if prefix := proto.StreamAPI(o.Name); prefix != "" && o.NkeySeedFile != "" { // without keys there are no accounts
 		c.js, err = jetstream.NewWithAPIPrefix(c.nc, prefix, js...)
 	} else {
@@ -114,6 +117,7 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 		nats.Timeout(5 * time.Second),
 		nats.CustomInboxPrefix(proto.InboxPrefix(o.Name)),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.lost()
 			if err != nil {
 				c.log.Warn("the bus is gone, reconnecting", zap.Error(err))
 			}
@@ -141,6 +145,31 @@ func (c *Conn) options(o Options) ([]nats.Option, error) {
 		opts = append(opts, nats.RootCAs(o.CAFile), nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}), nats.RootCAs(o.CAFile))
 	}
 	return opts, nil
+}
+
+// lost ends what waits for an answer of the server that was there: it does not come any more.
+func (c *Conn) lost() {
+	session, lose := context.WithCancel(context.Background())
+	c.mu.Lock()
+	old := c.lose
+	c.session, c.lose = session, lose
+	c.mu.Unlock()
+	if old != nil {
+		old()
+	}
+}
+
+// asking gives the context of a request: it ends with ctx, and when the server is gone.
+func (c *Conn) asking(ctx context.Context) (context.Context, context.CancelFunc) {
+	c.mu.Lock()
+	session := c.session
+	c.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(session, func() { cancel(ErrDisconnected) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // back tells all who want to know that the bus answers again.

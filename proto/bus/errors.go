@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,8 +19,12 @@ var (
 	ErrBusy = errors.New("the subject has a write in flight")
 	// ErrUnknownOutcome: no answer came; the message may or may not be stored.
 	ErrUnknownOutcome = errors.New("no answer from the store, the outcome is unknown")
+	// ErrNoAnswerYet is an ErrUnknownOutcome that may still turn out.
+	ErrNoAnswerYet = fmt.Errorf("%w yet", ErrUnknownOutcome)
 	// ErrUnavailable: the store takes nothing at present; nothing was stored.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrDisconnected: the server went before it answered.
+	ErrDisconnected = errors.New("the server is gone")
 	// ErrNoStream: the store answers, and has no such stream.
 	ErrNoStream = errors.New("there is no such stream")
 )
@@ -40,7 +45,7 @@ func classify(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &api):
-		return apiError(int(api.ErrorCode), api.Description)
+		return apiError(api.Code, int(api.ErrorCode), api.Description)
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse),
 		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -51,13 +56,17 @@ func classify(err error) error {
 	return err
 }
 
-func apiError(code int, description string) error {
+// apiError is for a refusal: whatever it is, nothing was stored.
+func apiError(status, code int, description string) error {
 	switch code {
 	case codeWrongLastSequence:
 		return fmt.Errorf("%w: %s", ErrWrongSequence, description)
 	case codeSubjectBusy, codeTooManyInFlightBatch:
 		return fmt.Errorf("%w: %s", ErrBusy, description)
 	case codeResources, codeTooManyIngest, codeStoreFailed, codeInsufficientResources:
+		return fmt.Errorf("%w: %s (code %d)", ErrUnavailable, description, code)
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		return fmt.Errorf("%w: %s (code %d)", ErrUnavailable, description, code)
 	}
 	return fmt.Errorf("store: %s (code %d)", description, code)
@@ -67,6 +76,7 @@ func parseAck(data []byte) (uint64, error) {
 	var ack struct {
 		Seq   uint64 `json:"seq"`
 		Error *struct {
+			Status      int    `json:"code"`
 			Code        int    `json:"err_code"`
 			Description string `json:"description"`
 		} `json:"error"`
@@ -75,7 +85,7 @@ func parseAck(data []byte) (uint64, error) {
 		return 0, fmt.Errorf("%w: unreadable answer %q", ErrUnknownOutcome, data)
 	}
 	if ack.Error != nil {
-		return 0, apiError(ack.Error.Code, ack.Error.Description)
+		return 0, apiError(ack.Error.Status, ack.Error.Code, ack.Error.Description)
 	}
 	return ack.Seq, nil
 }

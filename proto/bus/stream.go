@@ -125,6 +125,8 @@ type StreamState struct {
 // StreamState asks for a stream's state. On one server the answer is the truth;
 // on several it may come from a deposed leader.
 func (c *Conn) StreamState(ctx context.Context, stream string) (StreamState, error) {
+	ctx, cancel := c.asking(ctx)
+	defer cancel()
 	s, err := c.js.Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return StreamState{}, fmt.Errorf("stream %s: %w", stream, ErrNoStream)
@@ -209,6 +211,10 @@ func (c *Conn) ConsumeWith(ctx context.Context, o ConsumeOptions, h func(*Stream
 	}
 }
 
+// heartbeat is how often a server says that nothing came. A consumer may be on another server
+// than the one that we are connected to, and only its silence, twice as long, tells that it died.
+const heartbeat = 2 * time.Second
+
 func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h func(*StreamMsg)) error {
 	stream := o.Stream
 	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: o.Subjects, InactiveThreshold: time.Minute}
@@ -240,7 +246,7 @@ func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h
 			return
 		}
 		h(&StreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data(), Seq: meta.Sequence.Stream, Time: meta.Timestamp, Pending: meta.NumPending})
-	}, ahead, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+	}, ahead, jetstream.PullHeartbeat(heartbeat), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrConnectionClosed) {
 			c.log.Debug("consumer", zap.String("stream", stream), zap.Error(err))
 			return
@@ -272,6 +278,8 @@ func (c *Conn) consumeOnce(ctx context.Context, o ConsumeOptions, from uint64, h
 // LastOn gives the newest message of a subject, or nil. The answer may be stale
 // while a cluster changes leaders.
 func (c *Conn) LastOn(ctx context.Context, stream, subject string) (*StreamMsg, error) {
+	ctx, cancel := c.asking(ctx)
+	defer cancel()
 	s, err := c.js.Stream(ctx, stream)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", stream, err)
@@ -290,6 +298,8 @@ func (c *Conn) LastOn(ctx context.Context, stream, subject string) (*StreamMsg, 
 // the subjects (none: on any), 0 when there is none. As LastOn, it may be stale while a
 // cluster changes leaders.
 func (c *Conn) FirstBehind(ctx context.Context, stream string, subjects []string, seq uint64) (uint64, error) {
+	ctx, cancel := c.asking(ctx)
+	defer cancel()
 	s, err := c.js.Stream(ctx, stream)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", stream, err)
@@ -315,6 +325,8 @@ func (c *Conn) FirstBehind(ctx context.Context, stream string, subjects []string
 
 // PublishStream stores one message and gives its sequence once it is durable.
 func (c *Conn) PublishStream(ctx context.Context, subject string, data []byte, header Header) (uint64, error) {
+	ctx, cancel := c.asking(ctx)
+	defer cancel()
 	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data, Header: header}, jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return 0, classify(err)
@@ -325,8 +337,16 @@ func (c *Conn) PublishStream(ctx context.Context, subject string, data []byte, h
 // Pending is a publish on its way.
 type Pending struct{ future jetstream.PubAckFuture }
 
-// Wait gives the sequence once the message is durable, or the classified error.
+// Wait gives the sequence once the message is durable, or the classified error:
+// ErrNoAnswerYet after the timeout, behind which it may be called again.
 func (p *Pending) Wait(ctx context.Context, timeout time.Duration) (uint64, error) {
+	select { // where the time is over as well, an answer that is there counts
+	case ack := <-p.future.Ok():
+		return ack.Sequence, nil
+	case err := <-p.future.Err():
+		return 0, classify(err)
+	default:
+	}
 	t := time.NewTimer(timeout)
 	defer t.Stop()
 	select {
@@ -335,7 +355,7 @@ func (p *Pending) Wait(ctx context.Context, timeout time.Duration) (uint64, erro
 	case err := <-p.future.Err():
 		return 0, classify(err)
 	case <-t.C:
-		return 0, ErrUnknownOutcome
+		return 0, ErrNoAnswerYet
 	case <-ctx.Done():
 		return 0, ErrUnknownOutcome
 	}
@@ -361,6 +381,8 @@ type BatchMsg struct {
 // 1,000. The messages get consecutive sequences; last is that of the final one.
 // Every message's expectation must hold; none may name a subject twice.
 func (c *Conn) PublishBatch(ctx context.Context, id string, msgs []BatchMsg, timeout time.Duration) (last uint64, err error) {
+	ctx, end := c.asking(ctx) // before the first message: all of them go to one server
+	defer end()
 	for i := range msgs {
 		h := msgs[i].Header
 		if h == nil {

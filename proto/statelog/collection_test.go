@@ -178,3 +178,37 @@ func TestTheCollectionAsItWasIsFoundAtEveryRevisionOfTheWindow(t *testing.T) {
 		t.Errorf("a later write changed the past: got %s, want %s", got, was[100])
 	}
 }
+
+// A write that expected a revision is not in the log when another stands directly on it;
+// anything else tells nothing.
+func TestOnlyWhatStandsDirectlyOnTheExpectedCameInstead(t *testing.T) {
+	key := proto.Key{GroupResource: proto.GroupResource{Resource: "configmaps"}, Namespace: "a", Name: "x"}
+	other := proto.Key{GroupResource: key.GroupResource, Namespace: "a", Name: "y"}
+	version := func(k proto.Key, revision, replaces uint64, deleted bool) *Entry {
+		e := NewEntry(k, revision, []byte(`{"metadata":{}}`), deleted)
+		e.replaces, e.chained = replaces, true
+		return e
+	}
+	for name, c := range map[string]struct {
+		versions []*Entry
+		want     bool
+	}{
+		"the version expected is the newest":  {[]*Entry{version(key, 5, 0, false)}, false},
+		"another came instead":                {[]*Entry{version(key, 5, 0, false), version(key, 7, 5, false)}, true},
+		"another came instead, and then more": {[]*Entry{version(key, 5, 0, false), version(key, 7, 5, false), version(key, 9, 7, false)}, true},
+		"a deletion came instead":             {[]*Entry{version(key, 5, 0, false), version(key, 8, 5, true)}, true},
+		"one that nobody read is in between":  {[]*Entry{version(key, 5, 0, false), version(key, 9, 7, false)}, false},
+		"of another object":                   {[]*Entry{version(key, 5, 0, false), version(other, 7, 5, false)}, false},
+		"it does not say what it replaced":    {[]*Entry{version(key, 5, 0, false), NewEntry(key, 7, []byte(`{"metadata":{}}`), false)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			col := newCollection(key.GroupResource, 0, nil)
+			for _, e := range c.versions {
+				col.apply(e)
+			}
+			if got := col.cameInstead(key, 5); got != c.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,8 +24,12 @@ const (
 	batchFrom      = 6
 	batchMost      = 500
 	clusterFlushes = 32 // a server takes 50 batches of a stream at a time
-	ackTimeout     = 10 * time.Second
-	busyRetries    = 40
+	// answerWithin is after what time a write without an answer is looked for in the log. To
+	// look too early costs a question: the write is sent again under the same expectation.
+	answerWithin = 3 * time.Second
+	// presentWithin is for how long the log is asked what became of writes, and views may lag.
+	presentWithin = 10 * time.Second
+	busyRetries   = 40
 	// atomicMost is how many messages the server takes in one batch.
 	atomicMost = 1000
 )
@@ -108,9 +113,16 @@ func (c *committer) run(ctx context.Context) {
 			}
 			go func() {
 				c.flush(context.WithoutCancel(ctx), ops)
-				c.land(ops)
+				late := c.land(ops)
 				<-c.slot
 				c.signal()
+				for _, o := range late {
+					go func() { // ends with the write
+						<-o.done
+						c.land([]*op{o})
+						c.signal()
+					}()
+				}
 			}()
 		}
 	}
@@ -151,12 +163,23 @@ func (c *committer) fliesLocked(o *op) bool {
 	return c.flying[o.subject]
 }
 
-func (c *committer) land(ops []*op) {
+// land lets others write what finished writes wrote, and gives those that are not finished.
+func (c *committer) land(ops []*op) (late []*op) {
 	c.mu.Lock()
-	for _, o := range flatten(ops) {
+	defer c.mu.Unlock()
+	for _, o := range ops {
+		select {
+		case <-o.done:
+		default:
+			late = append(late, o)
+			continue
+		}
+		for _, each := range o.first {
+			delete(c.flying, each.subject)
+		}
 		delete(c.flying, o.subject)
 	}
-	c.mu.Unlock()
+	return late
 }
 
 // flush commits independent writes: the fate of one never is another's.
@@ -177,10 +200,14 @@ func (c *committer) flush(ctx context.Context, ops []*op) {
 		return
 	}
 	all := flatten(ready)
-	if len(all) < batchFrom || c.log.replicas > 1 || c.batch(ctx, all) != nil {
-		// Few, or one of them is at fault, or the outcome is unknown: each settles its own.
-		c.inTurn(ctx, ready)
+	var why error
+	if len(all) >= batchFrom && c.log.replicas == 1 {
+		if why = c.batch(ctx, all); why == nil {
+			return
+		}
 	}
+	// Few, or one of them is at fault, or the outcome is unknown: each settles its own.
+	c.inTurn(ctx, ready, why)
 }
 
 // fenced commits writes together with the check of their fence. Where the log has another
@@ -285,13 +312,15 @@ func (c *committer) doubt(o *op) {
 // pause is for a moment in which what is in the way passes.
 func pause() { time.Sleep(time.Millisecond * time.Duration(1+rand.IntN(4))) }
 
-// inTurn commits each by itself, after what comes before it.
-func (c *committer) inTurn(ctx context.Context, ops []*op) {
+// inTurn commits each by itself, after what comes before it. why is what became of a batch
+// of all of them, nil where there was none.
+func (c *committer) inTurn(ctx context.Context, ops []*op, why error) {
 	var before []*op
 	for _, o := range ops {
 		before = append(before, o.first...)
 	}
-	c.singles(ctx, before)
+	c.singles(ctx, before, why)
+	wait(before)
 	ready := ops[:0:0]
 	for _, o := range ops {
 		if err := firstError(o.first); err != nil {
@@ -300,7 +329,14 @@ func (c *committer) inTurn(ctx context.Context, ops []*op) {
 		}
 		ready = append(ready, o)
 	}
-	c.singles(ctx, ready)
+	c.singles(ctx, ready, why)
+}
+
+// wait returns when all are finished.
+func wait(ops []*op) {
+	for _, o := range ops {
+		<-o.done
+	}
 }
 
 // firstError gives the error of finished writes; one that leaves an outcome open
@@ -359,40 +395,64 @@ func (c *committer) header(o *op, expect uint64) bus.Header {
 	return h
 }
 
-func (c *committer) singles(ctx context.Context, ops []*op) {
+// gather is for how long the answers to a flush are waited for in turn. The rest then comes
+// when it comes, and what waits behind it need not.
+const gather = 50 * time.Millisecond
+
+// singles commits each by itself. Most are finished when it returns; one whose answer takes
+// longer is finished later, and keeps nobody else waiting.
+func (c *committer) singles(ctx context.Context, ops []*op, why error) {
+	if errors.Is(why, bus.ErrUnknownOutcome) { // they may be stored
+		for _, o := range ops {
+			go c.settle(ctx, o, o.tried, why) // ends with the write
+		}
+		return
+	}
 	type flight struct {
 		o       *op
-		expect  uint64
 		pending *bus.Pending
 	}
 	var flights []flight
 	for _, o := range ops {
-		expect := c.expectation(o)
-		p, err := c.log.conn.PublishAsync(o.subject, o.Data, c.header(o, expect))
+		p, err := c.publish(o)
 		if err != nil {
-			c.settle(ctx, o, expect, err)
+			go c.settle(ctx, o, o.tried, err)
 			continue
 		}
-		flights = append(flights, flight{o, expect, p})
+		flights = append(flights, flight{o, p})
 	}
-	var settling sync.WaitGroup // one that takes long does not keep the answers of others
+	sent := time.Now()
 	for _, f := range flights {
-		seq, err := f.pending.Wait(ctx, ackTimeout)
-		if err != nil {
-			settling.Go(func() { c.settle(ctx, f.o, f.expect, err) })
-			continue
+		seq, err := f.pending.Wait(ctx, max(0, gather-time.Since(sent)))
+		switch {
+		case err == nil:
+			c.succeed(ctx, seq, seq, []*op{f.o})
+		case errors.Is(err, bus.ErrNoAnswerYet):
+			go func() {
+				if seq, err := f.pending.Wait(ctx, answerWithin); err == nil {
+					c.succeed(ctx, seq, seq, []*op{f.o})
+				} else {
+					c.settle(ctx, f.o, f.o.tried, err)
+				}
+			}()
+		default:
+			go c.settle(ctx, f.o, f.o.tried, err)
 		}
-		c.succeed(ctx, seq, seq, []*op{f.o})
 	}
-	settling.Wait()
+}
+
+// aim notes where the log is, as far as is known, when a write is sent.
+func (c *committer) aim(o *op) { o.seen, o.tried = c.view.Revision(), c.expectation(o) }
+
+// publish sends a write by itself.
+func (c *committer) publish(o *op) (*bus.Pending, error) {
+	c.aim(o)
+	return c.log.conn.PublishAsync(o.subject, o.Data, c.header(o, o.tried))
 }
 
 // batch commits all or nothing. Its sequences are consecutive; with a fence, the
 // message that checks it comes first.
 func (c *committer) batch(ctx context.Context, ops []*op) error {
-	if len(ops) >= atomicMost {
-		return fmt.Errorf("%d writes at once: %w", len(ops), ErrTooLarge)
-	}
 	msgs := make([]bus.BatchMsg, 0, len(ops)+1)
 	if f := ops[0].fence; f != (FenceEpoch{}) {
 		if now := c.view.Fence(f.Name).Epoch; now > f.Epoch {
@@ -403,10 +463,14 @@ func (c *committer) batch(ctx context.Context, ops []*op) error {
 			bus.HeaderExpectSubject:        {proto.FenceSubject(f.Name)},
 		}})
 	}
-	for _, o := range ops {
-		msgs = append(msgs, bus.BatchMsg{Subject: o.subject, Header: c.header(o, c.expectation(o)), Data: o.Data})
+	if len(msgs)+len(ops) > atomicMost {
+		return fmt.Errorf("%d writes at once: %w", len(ops), ErrTooLarge)
 	}
-	last, err := c.log.conn.PublishBatch(ctx, strconv.FormatUint(rand.Uint64(), 36), msgs, ackTimeout)
+	for _, o := range ops {
+		c.aim(o)
+		msgs = append(msgs, bus.BatchMsg{Subject: o.subject, Header: c.header(o, o.tried), Data: o.Data})
+	}
+	last, err := c.log.conn.PublishBatch(ctx, strconv.FormatUint(rand.Uint64(), 36), msgs, answerWithin)
 	if errors.Is(err, bus.ErrUnknownOutcome) {
 		if done, lookErr := c.lookup(ctx, ops[0]); lookErr == nil && done != 0 {
 			// All or nothing: one of them stored is all of them stored.
@@ -431,9 +495,30 @@ func (c *committer) batch(ctx context.Context, ops []*op) error {
 	return nil
 }
 
+// errMadeAnew: a write got a sequence that the log had before.
+var errMadeAnew = errors.New("the stream was made anew: stop the gateways and restore it from a backup")
+
+// follows tells whether a sequence is one of the log that the view shows, given how far the
+// view had come before the write was sent: in a stream that was made anew meanwhile, or
+// restored, sequences begin again, and no view would ever show what is written there.
+func (c *committer) follows(seq, seen uint64) error {
+	if seq > seen {
+		return nil
+	}
+	c.view.beliefs.found.replaced.Add(1)
+	c.log.log.Error("a write was given a sequence that the log had before", zap.String("stream", c.view.stream.Name), zap.Uint64("seq", seq), zap.Uint64("seen", seen), zap.Error(errMadeAnew))
+	return unavailable(errMadeAnew)
+}
+
 // succeed shows the writes in the view and answers them. The ops have the
 // consecutive revisions that end at last.
 func (c *committer) succeed(ctx context.Context, first, last uint64, ops []*op) {
+	if err := c.follows(last, ops[0].seen); err != nil {
+		for _, o := range ops {
+			o.finish(0, err)
+		}
+		return
+	}
 	entries := make([]*Entry, len(ops))
 	for i, o := range ops {
 		entries[i] = o.entry(last - uint64(len(ops)-1-i))
@@ -444,7 +529,7 @@ func (c *committer) succeed(ctx context.Context, first, last uint64, ops []*op) 
 			// Others' views hold batch members back until they hear that they are durable.
 			_ = c.log.conn.Publish(proto.WatermarkSubject(c.view.stream.Name), strconv.AppendUint(nil, last, 10))
 		}
-		wait, cancel := context.WithTimeout(ctx, ackTimeout)
+		wait, cancel := context.WithTimeout(ctx, presentWithin)
 		err := c.view.WaitFor(wait, last)
 		cancel()
 		if err != nil {
@@ -459,20 +544,25 @@ func (c *committer) succeed(ctx context.Context, first, last uint64, ops []*op) 
 }
 
 // settle decides what became of a single write that was not acknowledged, and
-// repeats it where it was not done but may be.
+// repeats it where it was not done but may be. expect is what the attempt expected.
 func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error) {
+	open := false // an earlier attempt with this expectation may have been stored
 	for try := 0; ; try++ {
+		open = open || errors.Is(err, bus.ErrUnknownOutcome)
 		switch {
 		case errors.Is(err, bus.ErrBusy):
 			if try == busyRetries {
-				o.finish(0, unavailable(err))
+				o.finish(0, c.giveUp(open, err))
 				return
 			}
 			pause()
-		case errors.Is(err, bus.ErrWrongSequence), errors.Is(err, bus.ErrUnknownOutcome):
+		case errors.Is(err, bus.ErrWrongSequence), open:
+			if errors.Is(err, bus.ErrUnavailable) {
+				pause()
+			}
 			done, lookErr := c.lookup(ctx, o)
 			if lookErr != nil {
-				o.finish(0, unavailable(fmt.Errorf("%w, and looking it up: %w", err, lookErr)))
+				o.finish(0, c.giveUp(open, fmt.Errorf("%w, and looking it up: %w", err, lookErr)))
 				return
 			}
 			if done != 0 {
@@ -483,6 +573,14 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 			current := last
 			if live != nil {
 				current = live.revision
+			}
+			if open && current > expect {
+				// Somebody wrote since: instead of this write, or after it.
+				if !c.view.collection(o.Key.GroupResource).cameInstead(o.Key, expect) {
+					o.finish(0, fmt.Errorf("%w: %w", ErrUnknown, err))
+					return
+				}
+				open = false
 			}
 			if current == expect && errors.Is(err, bus.ErrWrongSequence) && live == nil && expect != 0 && o.Expect == 0 {
 				// The store has forgotten the tombstone that we still remember.
@@ -496,7 +594,7 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 				return
 			}
 			if try == busyRetries {
-				o.finish(0, unavailable(err))
+				o.finish(0, c.giveUp(open, err))
 				return
 			}
 			if errors.Is(err, bus.ErrWrongSequence) && try > 0 {
@@ -517,28 +615,66 @@ func (c *committer) settle(ctx context.Context, o *op, expect uint64, err error)
 			o.finish(0, ctx.Err())
 			return
 		}
-		expect = c.expectation(o)
 		var seq uint64
-		var p *bus.Pending
-		if p, err = c.log.conn.PublishAsync(o.subject, o.Data, c.header(o, expect)); err == nil {
-			if seq, err = p.Wait(ctx, ackTimeout); err == nil {
+		p, sendErr := c.publish(o)
+		if err = sendErr; err == nil {
+			if seq, err = p.Wait(ctx, answerWithin); err == nil {
 				c.succeed(ctx, seq, seq, []*op{o})
 				return
 			}
 		}
+		expect = o.tried
 	}
 }
 
-// present brings the view up to what the log holds.
-func (c *committer) present(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
-	rev, err := c.log.barriers[c.view.stream.Name].join(ctx)
-	if err != nil {
-		return err
+// giveUp is the error of a write that is not tried any longer.
+func (c *committer) giveUp(open bool, err error) error {
+	if open {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	return c.view.WaitFor(ctx, rev)
+	return unavailable(err)
 }
+
+// cameInstead tells whether another version stands directly on what a write expected: then
+// the write is not in the log, and never will be. Otherwise it may have been there, and
+// was replaced before this process read it.
+func (c *collection) cameInstead(k proto.Key, expect uint64) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	follows := func(e *Entry) bool { return e.chained && e.replaces == expect && e.revision > expect }
+	if e, ok := c.tree.Get(probe(k.Namespace, k.Name)); ok && follows(e) {
+		return true
+	}
+	for _, ev := range slices.Backward(c.events) {
+		if ev.Entry.revision <= expect {
+			break
+		}
+		if ev.Entry.key == k && follows(ev.Entry) {
+			return true
+		}
+	}
+	return false
+}
+
+// present brings the view up to what the log holds. While the store is away it waits.
+func (c *committer) present(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, presentWithin)
+	defer cancel()
+	for {
+		rev, err := c.log.barriers[c.view.stream.Name].join(ctx)
+		if err == nil {
+			return c.view.WaitFor(ctx, rev)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(presentAgain):
+		}
+	}
+}
+
+// presentAgain is the time between two questions to a store that is away.
+const presentAgain = 50 * time.Millisecond
 
 // lookup brings the view up to the present and gives the revision under which
 // the write was stored, 0 when it was not.

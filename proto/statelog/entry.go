@@ -19,6 +19,7 @@ type Entry struct {
 	key       proto.Key
 	revision  uint64
 	requestID uint64
+	replaces  uint64   // the sequence that the writer expected on the subject
 	data      []byte   // the object's JSON, or packed
 	model     *s2.Dict // by which data is packed; nil: it is not
 	length    int32    // of the JSON when it is packed
@@ -26,6 +27,7 @@ type Entry struct {
 	empty     bool     // metadata holds no field
 	deleted   bool
 	created   bool // the writer said so
+	chained   bool // replaces is known
 	stored    time.Time
 	meta      atomic.Pointer[Meta]
 	mark      atomic.Pointer[Mark]

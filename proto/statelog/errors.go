@@ -12,6 +12,9 @@ var (
 	ErrExpired = errors.New("the requested revision is older than the watch window")
 	// ErrUnavailable: the store takes no writes at present; retrying may help.
 	ErrUnavailable = errors.New("the state log is unavailable")
+	// ErrUnknown: the store gave no answer and does not tell any more what became of the
+	// write. Whoever repeats it may find its own doing. It is an ErrUnavailable as well.
+	ErrUnknown = fmt.Errorf("%w, and what became of the write is not known", ErrUnavailable)
 	// ErrFenced: the fence was taken by somebody else; nothing was written.
 	ErrFenced = errors.New("the fence has a newer holder")
 	// ErrAborted: another write of the same atomic group failed; nothing was written.

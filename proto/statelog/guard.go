@@ -349,7 +349,7 @@ func (g *guard) renew(ctx context.Context, found []*bus.StreamMsg) (int, error) 
 	if len(batch) == 0 {
 		return 0, nil
 	}
-	last, err := g.log.conn.PublishBatch(ctx, strconv.FormatUint(rand.Uint64(), 36), batch, ackTimeout)
+	last, err := g.log.conn.PublishBatch(ctx, strconv.FormatUint(rand.Uint64(), 36), batch, presentWithin)
 	if err == nil {
 		return len(batch), g.view.WaitFor(ctx, last)
 	}

@@ -104,11 +104,31 @@ func (l *Log) begin(ctx context.Context) error {
 		if state.LastSeq > 0 {
 			continue
 		}
-		if _, err := l.conn.PublishStream(ctx, proto.BarrierSubject(s.Name, l.writer), nil, nil); err != nil {
+		if err := l.first(ctx, s.Name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// electFor is how long a stream that was just made on several servers may be without a leader.
+const electFor = time.Minute
+
+// first stores a stream's first message as soon as somebody leads it.
+func (l *Log) first(ctx context.Context, stream string) error {
+	ctx, cancel := context.WithTimeout(ctx, electFor)
+	defer cancel()
+	for {
+		_, err := l.conn.PublishStream(ctx, proto.BarrierSubject(stream, l.writer), nil, nil)
+		if !errors.Is(err, bus.ErrUnavailable) && !errors.Is(err, bus.ErrUnknownOutcome) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Views gives the views of this process.
@@ -118,8 +138,8 @@ func (l *Log) Views() *Views { return l.views }
 func (l *Log) View(gr proto.GroupResource) *View { return l.views.For(gr) }
 
 // Commit writes one object and returns its new revision once it is durable and
-// this process's view shows it. Errors: *ConflictError, ErrUnavailable, ErrFenced,
-// ErrAborted, ErrTooLarge, *QuotaError, or ctx's. A ctx that ends early leaves the outcome open.
+// this process's view shows it. Errors: *ConflictError, ErrUnavailable (nothing was written,
+// unless it is ErrUnknown), ErrFenced, ErrAborted, ErrTooLarge, *QuotaError, or ctx's. A ctx that ends early leaves the outcome open.
 func (l *Log) Commit(ctx context.Context, w Write) (uint64, error) {
 	if len(w.Data) > MaxObjectBytes {
 		return 0, fmt.Errorf("%s: %d bytes: %w", w.Key, len(w.Data), ErrTooLarge)
@@ -210,6 +230,8 @@ type op struct {
 	subject   string
 	first     []*op
 	requestID uint64
+	tried     uint64 // the sequence that the last attempt expected
+	seen      uint64 // how far the view had come then
 	fence     FenceEpoch
 	done      chan struct{}
 	revision  uint64
@@ -286,10 +308,17 @@ func (o *op) header(expect uint64) bus.Header {
 func (o *op) entry(revision uint64) *Entry {
 	e := NewEntry(o.Key, revision, o.Data, o.Delete)
 	e.requestID, e.created = o.requestID, !o.Delete && o.Expect == 0
+	e.replaces, e.chained = o.tried, true
 	return e
 }
 
-func unavailable(err error) error { return fmt.Errorf("%w: %w", ErrUnavailable, err) }
+// unavailable is for a write that was not done, or of which nobody knows.
+func unavailable(err error) error {
+	if errors.Is(err, bus.ErrUnknownOutcome) {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
 
 // barrier lets many readers share one question for the log's end. A reader may
 // use only an answer to a question asked after it came.
@@ -358,11 +387,21 @@ func (b *barrier) ask() (uint64, error) {
 	return b.store(ctx)
 }
 
-// store stores a message.
+// storeAgain is after what time a message without an answer is stored once more.
+const storeAgain = time.Second
+
+// store stores a message. Where an answer was lost another one does as well.
 func (b *barrier) store(ctx context.Context) (uint64, error) {
-	seq, err := b.log.conn.PublishStream(ctx, proto.BarrierSubject(b.stream, b.log.writer), nil, nil)
-	if err != nil {
-		return 0, unavailable(err)
+	for {
+		once, cancel := context.WithTimeout(ctx, storeAgain)
+		seq, err := b.log.conn.PublishStream(once, proto.BarrierSubject(b.stream, b.log.writer), nil, nil)
+		late := once.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case err == nil:
+			return seq, nil
+		case !late:
+			return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 	}
-	return seq, nil
 }

@@ -415,6 +415,7 @@ func (v *View) take(m *bus.StreamMsg) {
 		e := NewEntry(key, m.Seq, m.Data, first(m.Header, proto.HeaderOperation) == proto.OperationDelete)
 		e.stored, e.created = m.Time, first(m.Header, proto.HeaderOperation) == proto.OperationCreate
 		e.requestID, _ = strconv.ParseUint(first(m.Header, proto.HeaderRequestID), 16, 64)
+		e.replaces, e.chained = replaced(m)
 		v.put(e, m)
 	case "state_fence":
 		if err := v.beliefs.believe(m); err != nil {
@@ -455,8 +456,14 @@ func (v *View) before(m *bus.StreamMsg) before {
 	if v.expire > 0 || m == nil {
 		return before{}
 	}
+	revision, known := replaced(m)
+	return before{known: known, revision: revision, create: first(m.Header, proto.HeaderOperation) == proto.OperationCreate}
+}
+
+// replaced gives the sequence that a message expected on its subject, where it says so.
+func replaced(m *bus.StreamMsg) (revision uint64, known bool) {
 	revision, err := strconv.ParseUint(first(m.Header, bus.HeaderExpectLastSubjectSeq), 10, 64)
-	return before{known: err == nil, revision: revision, create: first(m.Header, proto.HeaderOperation) == proto.OperationCreate}
+	return revision, err == nil
 }
 
 // begins tells from where on the log has all that happened: from the oldest message

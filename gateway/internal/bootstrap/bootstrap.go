@@ -108,13 +108,25 @@ func (b *boot) create(ctx context.Context, store *storage.Store, kind *resource.
 		return err
 	}
 	_, err = store.Create(ctx, internal, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) {
-		return nil // another gateway was faster
-	}
 	if err == nil {
 		b.written.Add(1)
+		return nil
+	}
+	if apierrors.IsAlreadyExists(err) || b.there(ctx, store, obj) {
+		return nil // another gateway was faster
 	}
 	return err
+}
+
+// there tells whether an object exists that could not be created: what it claims, such as an
+// address, may have been its own already.
+func (b *boot) there(ctx context.Context, store *storage.Store, obj runtime.Object) bool {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return false
+	}
+	_, err = store.Get(ctx, accessor.GetName(), &metav1.GetOptions{})
+	return err == nil
 }
 
 // correct brings back what a live object must have and has lost.

@@ -144,12 +144,14 @@ func (s *Store) settle(ctx context.Context, key proto.Key, entry *statelog.Entry
 		return conflict.Current, ctx.Err() != nil, ctx.Err()
 	case conflict != nil && conflict.Key != key && s.hooks.BeginUpdate != nil && !withoutRetry(ctx):
 		return s.current(key), ctx.Err() != nil, ctx.Err() // the hook chooses anew
+	case errors.Is(err, statelog.ErrUnavailable):
+		return nil, true, err // it may have been done, so what is there now may be its own doing
 	case fresh, withoutRetry(ctx) && isWriteError(err), err == nil && !same, errors.Is(err, errDeleteNow), errors.Is(err, errEmptied):
 		return nil, true, err
 	}
 	latest, barrierErr := s.latest(ctx, key)
 	if barrierErr != nil {
-		return nil, true, errors.Join(err, barrierErr)
+		return nil, true, fmt.Errorf("%w: whether it still is so cannot be found out: %w", statelog.ErrUnavailable, barrierErr)
 	}
 	return latest, latest == entry, err
 }

@@ -32,6 +32,10 @@ func apiError(err error, gr schema.GroupResource, name string) error {
 		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("%s %q: %v", gr, name, err))
 	case errors.As(err, &quota):
 		return insufficientStorage(quota, gr, name)
+	case errors.Is(err, statelog.ErrUnknown):
+		// Without a time to come back: clients repeat the request by themselves where they are
+		// given one, and would find their own doing in the way.
+		return apierrors.NewTimeoutError(fmt.Sprintf("%s %q may or may not have been written: %v", gr, name, err), 0)
 	case errors.Is(err, statelog.ErrUnavailable):
 		return unavailable(err)
 	}

@@ -17,10 +17,10 @@ import (
 func TestASignedLogOnThreeServers(t *testing.T) {
 	servers := bustest.WithServers(t, "n", 3)
 	trust := statelog.Trust{Keys: Keys(t, 1)}
-	open := func() *Log {
+	open := func(replicas int) *Log {
 		conn, logger := servers.Connect("gateway"), zap.NewNop()
 		views := statelog.OpenSignedViews(t.Context(), conn, trust, logger)
-		l, err := statelog.OpenLog(t.Context(), conn, views, 3, logger)
+		l, err := statelog.OpenLog(t.Context(), conn, views, replicas, logger)
 		if err == nil {
 			err = views.Trusted(t.Context())
 		}
@@ -29,7 +29,7 @@ func TestASignedLogOnThreeServers(t *testing.T) {
 		}
 		return &Log{Log: l, Conn: conn, t: t}
 	}
-	one, two := open(), open()
+	one, two := open(3), open(1) // who knows of one server takes no replicas away
 	a := &attacked{t, servers.Connect("operator"), one, two}
 	if state, err := one.Conn.StreamState(t.Context(), "STATE"); err != nil || state.Replicas != 3 {
 		t.Fatalf("STATE is %+v, %v", state, err)
@@ -61,7 +61,7 @@ func TestASignedLogOnThreeServers(t *testing.T) {
 			live = now
 		}
 	}
-	third := open() // reads all of it anew
+	third := open(3) // reads all of it anew
 	if _, err := third.Barrier(t.Context(), k.GroupResource); err != nil {
 		t.Fatal(err)
 	}
