@@ -39,6 +39,7 @@ import (
 	"kubus.dev/services/agent/internal/registry"
 	"kubus.dev/services/agent/internal/report"
 	"kubus.dev/services/agent/internal/runtime"
+	"kubus.dev/services/agent/internal/self"
 	"kubus.dev/services/agent/internal/source"
 	"kubus.dev/services/agent/internal/static"
 	"kubus.dev/services/agent/internal/streams"
@@ -222,9 +223,12 @@ func assemble(ctx context.Context, cfg Config, p *kit.Process, c *cluster.Client
 		Tell: a.node.SetPressure, Events: a.events, Log: log,
 	}
 	a.evictions.Observe(time.Now())
-	a.streams = streams.New(found{a.pods, a.static}, rt, func(path string) ([]byte, error) {
-		return a.usage.Endpoint(path, cfg.DataDir, usage.Machine{CPUs: int64(machine.CPUs), Memory: machine.MemoryBytes})
-	}, log)
+	a.streams = streams.New(found{a.pods, a.static}, rt, self.New(self.Node{
+		Name: cfg.Node, Version: p.Version, Config: cfg.configuration(), Sandboxes: rt.Sandboxes, Containers: rt.Containers, Probes: a.probes,
+		Usage: func(path string) ([]byte, error) {
+			return a.usage.Endpoint(path, cfg.DataDir, usage.Machine{CPUs: int64(machine.CPUs), Memory: machine.MemoryBytes})
+		},
+	}).Tell, log)
 	a.control = &control.Server{Images: rt, Changed: a.node.Refresh}
 	a.cfg.RunDir = rt.RunDir()
 	p.Health.Ready("node", a.ready)

@@ -160,6 +160,15 @@ func (j *job) metered(t *testing.T) {
 			t.Errorf("of %s there is %q in\n%s", metric, m, text)
 		}
 	}
+	for path, pattern := range map[string]string{
+		"metrics":        `(?m)^kubelet_running_pods [1-9]`,
+		"metrics/probes": `(?m)^prober_probe_total\{container="web",namespace="default",pod="` + pod + `",pod_uid="[^"]+",probe_type="Readiness",result="successful"\} [1-9]`,
+		"configz":        `^\{"kubeletconfig":\{.*"kind":"KubeletConfiguration"`,
+	} {
+		if text := j.run(t, "get", "--raw", "/api/v1/nodes/"+j.node+"/proxy/"+path); !regexp.MustCompile(pattern).MatchString(text) {
+			t.Errorf("/%s does not match %s:\n%s", path, pattern, text)
+		}
+	}
 }
 
 func (j *job) look(t *testing.T) {

@@ -35,8 +35,7 @@ const (
 
 // nodeProxy serves nodes/[scheme:]name[:port]/proxy/path: the part of a kubelet's
 // endpoints that can be answered without one. /pods is what the log says of the
-// node, /healthz whether its agent answers, /containerLogs, /stats/summary,
-// /metrics/resource and /metrics/cadvisor go to the agent.
+// node, /healthz whether its agent answers; /containerLogs and ownPaths go to the agent.
 func (s *Server) nodeProxy(w http.ResponseWriter, req *http.Request) {
 	info, ok := request.RequestInfoFrom(req.Context())
 	if !ok {
@@ -76,14 +75,14 @@ func (s *Server) ofNode(w http.ResponseWriter, req *http.Request, node string, p
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "ok") // the client may have gone
 		return nil
-	case len(path) == 2 && ownPaths[strings.Join(path, "/")] != "":
+	case ownPaths[strings.Join(path, "/")] != "":
 		return s.tells(w, req, node, strings.Join(path, "/"))
 	case (len(path) == 4 || len(path) == 5) && path[0] == "containerLogs":
 		return s.logsOf(w, req, node, path[1], path[2], path[len(path)-1])
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-		Message: fmt.Sprintf("node %s does not serve /%s: its agent has /healthz, /pods, /stats/summary, /metrics/resource, /metrics/cadvisor and /containerLogs/NAMESPACE/POD/CONTAINER", node, strings.Join(path, "/")),
+		Message: fmt.Sprintf("node %s does not serve /%s: its agent has /healthz, /pods, /stats/summary, /metrics, /metrics/probes, /metrics/resource, /metrics/cadvisor, /configz and /containerLogs/NAMESPACE/POD/CONTAINER", node, strings.Join(path, "/")),
 	}}
 }
 
@@ -136,6 +135,9 @@ func (s *Server) answers(ctx context.Context, node string) error {
 // ownPaths are those that an agent answers itself, with the media type of the answer.
 var ownPaths = map[string]string{
 	"stats/summary":    "application/json",
+	"configz":          "application/json",
+	"metrics":          "text/plain; version=0.0.4; charset=utf-8",
+	"metrics/probes":   "text/plain; version=0.0.4; charset=utf-8",
 	"metrics/resource": "text/plain; version=0.0.4; charset=utf-8",
 	"metrics/cadvisor": "text/plain; version=0.0.4; charset=utf-8",
 }

@@ -52,6 +52,7 @@ type Manager struct {
 	events  Events
 	changed func(types.UID)
 	now     func() time.Time
+	metrics metrics
 
 	mu    sync.Mutex
 	pods  map[types.UID]map[string]*set // by container name
@@ -86,7 +87,7 @@ type worker struct {
 // New makes a manager without probes; Run runs them.
 func New(runner *Runner, events Events, changed func(types.UID)) *Manager {
 	return &Manager{
-		runner: runner, events: events, changed: changed, now: time.Now,
+		runner: runner, events: events, changed: changed, now: time.Now, metrics: newMetrics(),
 		pods: map[types.UID]map[string]*set{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -220,9 +221,13 @@ func period(p *corev1.Probe) time.Duration {
 func (m *Manager) end(s *set) {
 	s.gone = true
 	for _, w := range s.probes {
-		if w != nil && w.index >= 0 {
+		if w == nil {
+			continue
+		}
+		if w.index >= 0 {
 			heap.Remove(&m.queue, w.index)
 		}
+		m.metrics.forget(w.kind, s.pod, s.target.Container.Name)
 	}
 }
 
@@ -303,6 +308,7 @@ func (m *Manager) probe(ctx context.Context, w *worker, pod *corev1.Pod, podIP s
 		}
 	}
 	w.eager = 0
+	m.metrics.count(w.kind, pod, t.Container.Name, o, m.now().Sub(began))
 	changed := false
 	if o.Err == nil {
 		changed = m.count(w, o.OK)

@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -195,4 +197,39 @@ func TestPort(t *testing.T) {
 			t.Errorf("%v: %d, %v", x.p, got, err)
 		}
 	}
+}
+
+func TestAttemptsAreCountedAsUpstreamDoesUntilTheProbeIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		s := &scripted{codes: []int{0, 1, 1, 0}}
+		m := New(NewRunner(s), func(*corev1.Pod, *corev1.Container, string, string) {}, func(types.UID) {})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = m.Run(ctx)
+		}()
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u"}}
+		c := &corev1.Container{Name: "c", ReadinessProbe: exec(1, 3, 1)}
+		m.Sync(pod, "", []Target{{Container: c, ContainerID: "id", StartedAt: time.Now()}})
+		time.Sleep(3500 * time.Millisecond)
+		synctest.Wait()
+		const head = "# HELP prober_probe_total [BETA] Cumulative number of a liveness, readiness or startup probe for a container by result.\n# TYPE prober_probe_total counter\n"
+		want := head + `prober_probe_total{container="c",namespace="ns",pod="p",pod_uid="u",probe_type="Readiness",result="failed"} 2
+prober_probe_total{container="c",namespace="ns",pod="p",pod_uid="u",probe_type="Readiness",result="successful"} 2
+`
+		if err := testutil.CollectAndCompare(m, strings.NewReader(want), "prober_probe_total"); err != nil {
+			t.Error(err)
+		}
+		if n := testutil.CollectAndCount(m, "prober_probe_duration_seconds"); n != 1 {
+			t.Errorf("%d histograms of times, want that of the probe", n)
+		}
+		m.Remove("u")
+		if n := testutil.CollectAndCount(m); n != 0 {
+			t.Errorf("%d series stay of a probe that is gone", n)
+		}
+		cancel()
+		<-done
+	})
 }
