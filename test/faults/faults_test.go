@@ -93,9 +93,6 @@ func TestF4TheLeaderOfThreeStoresIsKilled(t *testing.T) {
 }
 
 func TestF13TheLeaderIsPaused(t *testing.T) {
-	if !*long {
-		t.Skip("only with -long")
-	}
 	c := newCluster(t, storeOptions{servers: 3}, 2)
 	n := tries(1, 5)
 	v := c.during(usual, 1, func() {
