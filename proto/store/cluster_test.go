@@ -75,6 +75,9 @@ func (a *authority) sign(t *testing.T, name string, template *x509.Certificate) 
 	return cert, key
 }
 
+// freeAddress is one on which nobody listens.
+func freeAddress(t *testing.T) string { return freeAddresses(t, 1)[0] }
+
 func freeAddresses(t *testing.T, n int) []string {
 	t.Helper()
 	var out []string

@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,16 +85,6 @@ func threeServers(t *testing.T, o Options) (addresses []string) {
 		}
 	}
 	return addresses
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // oneAccount is as it was before there were accounts: the same permissions, and everybody
