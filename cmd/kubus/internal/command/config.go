@@ -41,7 +41,7 @@ run keeps the keys, makes those that are missing, and writes the configurations 
 			if err := outfit.Write(p, dir); err != nil {
 				return err
 			}
-			fmt.Fprintf(s.out, "%s has a folder for each process; the operator's kubeconfig is %s\n", dir, filepath.Join(dir, "admin.kubeconfig"))
+			fmt.Fprintf(s.out, "%s has a folder for each process; the operator's kubeconfig is %s\n", dir, filepath.Join(dir, outfit.AdminFile))
 			return nil
 		},
 	}

@@ -106,10 +106,7 @@ func server(i *instance.Instance) string {
 // keys makes the instance's keys and certificates.
 func keys(i *instance.Instance) error {
 	host, _, _ := net.SplitHostPort(i.Listen)
-	names := []string{
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
-		"localhost", i.NodeName, "127.0.0.1", i.ServiceIP(1), i.NodeIP,
-	}
+	names := append(pki.APINames(i.ServiceIP(1)), i.NodeName, i.NodeIP)
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		names = append(names, host)
 	}

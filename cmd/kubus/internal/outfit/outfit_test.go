@@ -201,6 +201,7 @@ func TestAPlanThatCannotWorkIsRefused(t *testing.T) {
 		"no gateway":                       func(p *Plan) { p.Gateways = nil },
 		"two processes named node-1":       func(p *Plan) { p.Gateways = []string{"node-1"} },
 		"two processes named scheduler":    func(p *Plan) { p.Gateways = []string{"scheduler"} },
+		"two processes named node-1-agent": func(p *Plan) { p.Gateways = []string{"node-1-agent"} },
 		"no name for a process":            func(p *Plan) { p.Servers[0] = "../nats" },
 		"is no IPv4 address":               func(p *Plan) { p.DNS = "dns" },
 		"the address of node node-2":       func(p *Plan) { p.Nodes[1].IP = "" },

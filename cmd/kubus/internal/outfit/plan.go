@@ -15,8 +15,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"kubus.dev/cmd/kubus/internal/roster"
 )
 
 // Mount is where a process has its folder.
@@ -53,8 +56,6 @@ type Plan struct {
 	Settings string
 }
 
-var label = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-
 // Validate tells everything that is wrong with the plan.
 func (p *Plan) Validate() error {
 	var problems []error
@@ -65,15 +66,22 @@ func (p *Plan) Validate() error {
 	if len(p.Gateways) == 0 {
 		problem("no gateway")
 	}
-	var names []string
+	names := reserved()
 	for _, name := range slices.Concat(p.Servers, p.Gateways, p.nodeNames()) {
-		if !label.MatchString(name) {
-			problem("%q is no name for a process: want a DNS label", name)
+		for _, wrong := range validation.IsDNS1123Label(name) {
+			problem("%q is no name for a process: %s", name, wrong)
 		}
-		if slices.Contains(names, name) || slices.Contains(reserved(), name) {
+		if slices.Contains(names, name) {
 			problem("there are two processes named %s", name)
 		}
 		names = append(names, name)
+	}
+	for _, node := range p.Nodes {
+		for _, s := range roster.OfNode() {
+			if name := nodeProcess(node.Name, s.Name); slices.Contains(names, name) {
+				problem("there are two processes named %s", name)
+			}
+		}
 	}
 	for what, text := range map[string]string{"the API": p.API, "the DNS server": p.DNS} {
 		if text != "" && !isIPv4(text) {

@@ -20,15 +20,15 @@ import (
 	"kubus.dev/proto/store"
 )
 
-// Folders of the whole cluster, which no process sees.
+// AdminFile is the operator's kubeconfig, and keysDir has all keys: no process sees them.
 const (
+	AdminFile = "admin.kubeconfig"
 	keysDir   = "pki"
-	adminFile = "admin.kubeconfig"
 )
 
 // reserved are the names that processes have of themselves.
 func reserved() []string {
-	names := []string{keysDir, adminFile}
+	names := []string{keysDir, AdminFile}
 	for _, s := range roster.All() {
 		if s.Place != roster.EveryNode && s.Name != roster.GatewayName {
 			names = append(names, s.Name)
@@ -86,10 +86,7 @@ type writer struct {
 // keys makes what is missing of the cluster's keys and certificates.
 func (w *writer) keys() error {
 	p := w.plan
-	names := slices.Concat([]string{
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1",
-		w.kept.ServiceIP(1),
-	}, p.Gateways, p.APINames)
+	names := slices.Concat(pki.APINames(w.kept.ServiceIP(1)), p.Gateways, p.APINames)
 	if p.API != "" {
 		names = append(names, p.API)
 	}
@@ -156,7 +153,7 @@ func (w *writer) services() error {
 			return err
 		}
 		for _, s := range roster.OfNode() {
-			if err := w.service(NodeProcess(n.Name, s.Name), s.Name, own[s.Name]); err != nil {
+			if err := w.service(nodeProcess(n.Name, s.Name), s.Name, own[s.Name]); err != nil {
 				return err
 			}
 		}
@@ -164,8 +161,8 @@ func (w *writer) services() error {
 	return nil
 }
 
-// NodeProcess is what the folder of a node's service is called.
-func NodeProcess(node, service string) string { return node + "-" + service }
+// nodeProcess is what the folder of a node's service is called.
+func nodeProcess(node, service string) string { return node + "-" + service }
 
 // service writes a service's folder: its configuration, and the keys that this names.
 func (w *writer) service(name, service string, config any) error {
@@ -272,7 +269,7 @@ func (w *writer) admin() error {
 		}
 		*to = data
 	}
-	file := filepath.Join(w.dir, adminFile)
+	file := filepath.Join(w.dir, AdminFile)
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -47,6 +47,15 @@ type Options struct {
 	Now     time.Time
 }
 
+// APINames are the names and addresses that every API server has in its certificate: those
+// by which pods reach it at its Service's address, and loopback's.
+func APINames(serviceIP string) []string {
+	return []string{
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+		"localhost", "127.0.0.1", serviceIP,
+	}
+}
+
 const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	leafLife      = 365 * 24 * time.Hour
