@@ -121,9 +121,15 @@ func (c *cluster) start(t *testing.T, args ...string) (*exec.Cmd, *output) {
 
 // command runs a program and gives all it printed.
 func command(limit time.Duration, name string, args ...string) (string, error) {
+	return commandIn(nil, limit, name, args...)
+}
+
+// commandIn is command in an environment; nil is the test's own.
+func commandIn(env []string, limit time.Duration, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = env
 	cmd.WaitDelay = time.Second // a daemon that was started must not hold us by our pipe
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

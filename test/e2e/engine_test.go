@@ -94,14 +94,11 @@ func (e *engine) docker(args ...string) (string, error) {
 }
 
 func (e *engine) run(limit time.Duration, program string, args ...string) (string, error) {
-	all := append([]string{"--kill-after=5", strconv.Itoa(int(limit.Seconds())), program}, args...)
-	cmd := exec.Command("timeout", all...)
-	cmd.Env = e.env
-	out, err := cmd.CombinedOutput()
+	out, err := commandIn(e.env, limit, program, args...)
 	if err != nil {
-		err = fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastBytes(string(out), 3000))
+		err = fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastBytes(out, 3000))
 	}
-	return string(out), err
+	return out, err
 }
 
 const capSysResource = 24
